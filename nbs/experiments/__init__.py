@@ -1,0 +1,1 @@
+"The experiments: notebooks with parameters, run by `featent run`."

@@ -1,0 +1,72 @@
+"""Real images and real networks for the tests, outside the repository: found through FEATENT_SHARED, default ../shared."""
+import gzip
+import importlib.util
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared():
+    "Folder with the shared data; a test that needs it is skipped where it is absent, but fails in continuous integration"
+    path = Path(os.environ.get("FEATENT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+    if not (path / "data").is_dir():
+        text = "the shared data are absent: set FEATENT_SHARED to the folder that holds data/"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    return path
+
+
+def unpack(archive, into):
+    "Extract a tar file of plain files; the 'data' filter refuses links, devices and paths that lead outside"
+    with tarfile.open(archive) as tar:
+        tar.extractall(into, filter="data")
+    return into
+
+
+@pytest.fixture(scope="session")
+def cifar10_dir(shared, tmp_path_factory):
+    "Folder cifar10 with train/<class>/*.png and test/<class>/*.png"
+    return unpack(shared / "data/images/cifar10.tar", tmp_path_factory.mktemp("cifar10")) / "cifar10"
+
+
+@pytest.fixture(scope="session")
+def imagenette_dir(shared, tmp_path_factory):
+    "Folder imagenette224 with val/<wnid>/*.JPEG"
+    return unpack(shared / "data/images/imagenette224_val.tar", tmp_path_factory.mktemp("imagenette")) / "imagenette224"
+
+
+@pytest.fixture(scope="session")
+def fashion_root(shared, tmp_path_factory):
+    "Root folder for torchvision's FashionMNIST, unpacked"
+    root = tmp_path_factory.mktemp("fashion")
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for packed in sorted((shared / "data/images/FashionMNIST/raw").glob("*.gz")):
+        with gzip.open(packed) as a, open(raw / packed.stem, "wb") as b:
+            shutil.copyfileobj(a, b)
+    return root
+
+
+@pytest.fixture(scope="session")
+def weights(shared):
+    "Folder of the stored network weights"
+    return shared / "data" / "weights"
+
+
+@pytest.fixture(scope="session")
+def archs(shared):
+    "Module with the architectures of the stored weights that torchvision lacks"
+    spec = importlib.util.spec_from_file_location("archs", shared / "data" / "archs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def imagenet_index(shared):
+    "Output index of an ImageNet wnid: its line in the list of the 1,000 classes"
+    lines = (shared / "data" / "imagenet_synset_words.txt").read_text().splitlines()
+    return {line.split()[0]: i for i, line in enumerate(lines)}
