@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['RULE', 'selective_rate', 'feature_entropy', 'birth_distribution', 'status', 'check_rule', 'score_table', 'summarise']
 
-# %% ../nbs/20_entropy.ipynb #c1f84246
+# %% ../nbs/20_entropy.ipynb #1f2abf1d
 import numpy as np
 import pandas as pd
 
-# %% ../nbs/20_entropy.ipynb #1e8613f5
+# %% ../nbs/20_entropy.ipynb #956df248
 def selective_rate(
     births: np.ndarray,  # (n_images, ...) integer levels, 0 = no birth
 ) -> np.ndarray:  # (...) float64 in [0, 1]
@@ -25,7 +25,7 @@ def _checked(births):
     if births.min(initial=0) < 0: raise ValueError("births are levels: 1 or more, or 0 for no birth; got a negative one")
     return births
 
-# %% ../nbs/20_entropy.ipynb #113b16f7
+# %% ../nbs/20_entropy.ipynb #4db826aa
 def _run_lengths(births):
     "Unit, value and length of each run of equal values in the sorted columns of (n, units)."
     columns = np.sort(births.T, axis=1)
@@ -34,7 +34,7 @@ def _run_lengths(births):
     unit, at = np.nonzero(start)
     return unit, columns[unit, at], np.diff(np.flatnonzero(start.ravel()), append=columns.size)
 
-# %% ../nbs/20_entropy.ipynb #0f790513
+# %% ../nbs/20_entropy.ipynb #c2533fbc
 def feature_entropy(
     births: np.ndarray,  # (n_images, ...) integer levels, 0 = no birth
     over: str = "images",  # what the counts are divided by: "images" (the paper's text), "births" (its released code), "outcomes"
@@ -47,9 +47,9 @@ def feature_entropy(
     keep = slice(None) if over == "outcomes" else value > 0
     total = (flat > 0).sum(0)[unit] if over == "births" else np.full(len(unit), len(flat))
     p = count[keep] / total[keep]
-    return np.bincount(unit[keep], -p * np.log(p), flat.shape[1]).clip(0).reshape(births.shape[1:])
+    return np.bincount(unit[keep], -p * np.log(p), flat.shape[1]).astype(float).clip(0).reshape(births.shape[1:])
 
-# %% ../nbs/20_entropy.ipynb #f3004a1f
+# %% ../nbs/20_entropy.ipynb #9e95a739
 def birth_distribution(
     births: np.ndarray,  # (n_images,) integer levels of one unit, 0 = no birth
 ) -> pd.Series:  # number of images for each level that occurs, indexed by level
@@ -57,7 +57,7 @@ def birth_distribution(
     value, count = np.unique(_checked(births), return_counts=True)
     return pd.Series(count, pd.Index(value, name="level"), name="n_images")
 
-# %% ../nbs/20_entropy.ipynb #f42a93df
+# %% ../nbs/20_entropy.ipynb #26673ca4
 RULE = {"min_eps": 0.1, "max_share": 0.5}  # invalid below min_eps; effective up to max_share of ln N
 
 def status(
@@ -82,7 +82,7 @@ def check_rule(
     if not all(0 <= v <= 1 for v in rule.values()): raise ValueError(f"the entries of a rule are shares between 0 and 1, got {rule}")
     return rule
 
-# %% ../nbs/20_entropy.ipynb #e75be23f
+# %% ../nbs/20_entropy.ipynb #c7e79555
 def score_table(
     births: np.ndarray,  # (n_images, n_units) integer levels of one layer, 0 = no birth
     labels: np.ndarray,  # (n_images,) class of each image
@@ -106,7 +106,7 @@ def _class_rows(births, name, over, rule):
     return pd.DataFrame({"unit": np.arange(births.shape[1]), "class": name, "n_images": n, "n_births": (births > 0).sum(0),
                          "eps": eps, "H": H, "H/eps": ratio, "score": score, "status": label})
 
-# %% ../nbs/20_entropy.ipynb #6ab925ac
+# %% ../nbs/20_entropy.ipynb #e81b867e
 def summarise(
     table: pd.DataFrame,  # rows of `score_table`, perhaps with the columns layer, filtration, H_null, eps_null and others
     by: tuple = ("layer",),  # columns to keep apart; add "class" to see classes on their own

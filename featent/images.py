@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Preprocess', 'preprocess', 'describe_transform', 'Images', 'images', 'batches', 'corrupt_labels']
 
-# %% ../nbs/00_images.ipynb #ab62a586
-import functools, hashlib, inspect, json, re, warnings
+# %% ../nbs/00_images.ipynb #1a3380b7
+import functools, hashlib, inspect, json, math, re, warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,51 +17,53 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.transforms import functional as TF
 
-# %% ../nbs/00_images.ipynb #7e4181e2
+# %% ../nbs/00_images.ipynb #a0a679fa
 def _pil(image):
     "A PIL image of any mode as mode L (gray) or RGB"
     if image.mode == "F": raise ValueError("the image holds floating point numbers of unknown range: pass it as an array in [0, 1]")
     if image.mode.startswith("I"): image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     return image.convert("L") if image.mode in ("1", "L", "LA") else image.convert("RGB")
 
-# %% ../nbs/00_images.ipynb #8598f6e6
+# %% ../nbs/00_images.ipynb #0adbb0c5
 def _array(image):
     "An array (H, W) or (H, W, C) as a PIL image where it holds bytes, else as a tensor (C, H, W)"
     if image.ndim not in (2, 3): raise ValueError(f"an array must be (H, W) or (H, W, C), not {image.shape}")
     if image.ndim == 3 and image.shape[2] > 4:
         raise ValueError(f"an array of shape {image.shape} has {image.shape[2]} channels in its last axis: an array is (H, W, C); "
                          "pass torch.from_numpy(array) if it is (C, H, W)")
-    if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2] in (1, 3)): return Image.fromarray(image.squeeze(-1) if image.shape[2:] == (1,) else image)
+    if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,)):
+        return Image.fromarray(image.reshape(image.shape[:2]) if image.shape[2:] == (1,) else image)
     x = torch.from_numpy(np.ascontiguousarray(image))
     return x[None] if x.ndim == 2 else x.permute(2, 0, 1)
 
-# %% ../nbs/00_images.ipynb #e77e3012
+# %% ../nbs/00_images.ipynb #c9c39ff4
 def _picture(image):
     "PIL image (mode L or RGB) or tensor (C, H, W), uint8 or float32, from any accepted form of image"
     if isinstance(image, Image.Image): return _pil(image)
     if isinstance(image, np.ndarray): image = _array(image)
     if isinstance(image, Image.Image): return image
-    if not isinstance(image, torch.Tensor): raise TypeError(f"an image must be a PIL image, an array or a tensor, not {type(image).__name__}")
+    if not isinstance(image, torch.Tensor):
+        raise TypeError(f"an image must be a PIL image, an array or a tensor, not {type(image).__name__}")
     x = image[None] if image.ndim == 2 else image
     if x.ndim != 3: raise ValueError(f"an image tensor must be (C, H, W) or (H, W), not {tuple(image.shape)}")
     if x.dtype == torch.uint8: return x
     if not (x.is_floating_point() or x.dtype == torch.bool): raise TypeError(f"image values must be uint8 or floating point, not {x.dtype}")
     return x.float()
 
-# %% ../nbs/00_images.ipynb #caec6be2
+# %% ../nbs/00_images.ipynb #7e5012c8
 def _float(picture):
     "float32 tensor (C, H, W); bytes are divided by 255"
     x = TF.pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
-# %% ../nbs/00_images.ipynb #8cdbb0ba
+# %% ../nbs/00_images.ipynb #2e16f486
 def _resized(picture, size):
     "A PIL image or tensor scaled to `size`: an integer keeps the aspect ratio and crops the middle, a pair (H, W) stretches"
     if size is None: return picture
     if not isinstance(size, int): return TF.resize(picture, list(size), antialias=True)
     return TF.center_crop(TF.resize(picture, size, antialias=True), [size, size])
 
-# %% ../nbs/00_images.ipynb #a3d9ceb7
+# %% ../nbs/00_images.ipynb #93780deb
 def _channels(x, channels):
     "Tensor (C, H, W) with `channels` channels: gray is repeated, colour becomes luma (ITU-R BT.601)"
     if channels is None or len(x) == channels: return x
@@ -69,7 +71,7 @@ def _channels(x, channels):
     if len(x) == 3 and channels == 1: return (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
     raise ValueError(f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 are defined")
 
-# %% ../nbs/00_images.ipynb #a13a1414
+# %% ../nbs/00_images.ipynb #05a5cd19
 _imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, repr=False)
@@ -84,10 +86,11 @@ class Preprocess:
         x = _resized(_channels(_float(_picture(image)), self.channels), self.size)
         mean, std = (x.new_tensor(_imagenet[i] if v == "imagenet" else v).view(-1, 1, 1) for i, v in enumerate((self.mean, self.std)))
         if {len(mean), len(std)} - {1, len(x)}:
-            raise ValueError(f"mean and std have {len(mean)} and {len(std)} channels, the image has {len(x)}: pass channels={max(len(mean), len(std))}")
+            raise ValueError(f"mean and std have {len(mean)} and {len(std)} channels, the image has {len(x)}: "
+                             f"pass channels={max(len(mean), len(std))}")
         return (x - mean) / std
 
-# %% ../nbs/00_images.ipynb #c51f70e4
+# %% ../nbs/00_images.ipynb #8d6f2644
 def _plain(value):
     "Numbers and (nested) sequences of numbers as plain int, float and tuple"
     if value is None or isinstance(value, str): return value
@@ -103,10 +106,11 @@ def preprocess(
     for name, v in (("mean", mean), ("std", std)):
         if isinstance(v, str) and v != "imagenet": raise ValueError(f'{name}={v!r}: pass numbers or "imagenet"')
     if not isinstance(std, str) and not np.all(np.asarray(std, float) > 0): raise ValueError(f"std={std!r} must be positive")
-    if size is not None and (np.ndim(size) > 1 or np.size(size) > 2 or not np.all(np.asarray(size) > 0)): raise ValueError(f"size={size!r} must be a positive integer or a pair (height, width)")
+    if size is not None and (np.shape(size) not in ((), (2,)) or np.asarray(size).dtype.kind not in "iu" or np.min(size) < 1):
+        raise ValueError(f"size={size!r} must be a positive integer or a pair (height, width) of them")
     return Preprocess(_plain(size), _plain(mean), _plain(std), channels)
 
-# %% ../nbs/00_images.ipynb #fbb089d8
+# %% ../nbs/00_images.ipynb #aa646e7f
 def _digest(*parts, length=8):
     "First hexadecimal digits of the sha256 of strings and bytes"
     h = hashlib.sha256()
@@ -117,9 +121,10 @@ def _source_hash(f):
     "Hash of the source of a function or class; of its compiled code for a lambda or where there is no source"
     code = getattr(f, "__code__", None)
     try: return _digest(inspect.getsource(f), *(code.co_code, code.co_consts) if getattr(f, "__name__", "") == "<lambda>" else ())
-    except (OSError, TypeError): return _digest(code.co_code, code.co_names, re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts))) if code else "unknown"
+    except (OSError, TypeError):
+        return _digest(code.co_code, code.co_names, re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts))) if code else "unknown"
 
-# %% ../nbs/00_images.ipynb #4a41e932
+# %% ../nbs/00_images.ipynb #f6809e1a
 def describe_transform(
     transform: Callable | None,  # any callable: a torchvision transform, `preprocess(...)`, a function, a partial
 ) -> str:  # one line that is the same in every run and changes with the transform
@@ -137,7 +142,7 @@ def describe_transform(
     else: text = repr(t)
     return re.sub(r"\s+", " ", re.sub(r" at 0x[0-9a-fA-F]+", "", text))
 
-# %% ../nbs/00_images.ipynb #4249480e
+# %% ../nbs/00_images.ipynb #c7857997
 def _read(images, i):
     "Picture i at the size asked for, before the transform; an unreadable one is named"
     try: return _resized(_picture(images.read(int(images.index[i]))), images.settings.get("size"))
@@ -145,7 +150,7 @@ def _read(images, i):
         raise ValueError(f"{images.names[i]} cannot be read ({type(e).__name__}: {e}); repair or remove it, "
                          'or pass on_error="skip" to images(...) to draw another') from e
 
-# %% ../nbs/00_images.ipynb #5a4d31d0
+# %% ../nbs/00_images.ipynb #5c9874fb
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t = _read(images, i), images.transform
@@ -157,21 +162,22 @@ def _transformed(images, i):
     if not x.isfinite().all(): raise ValueError(f"{images.names[i]}: the image holds NaN or infinite values")
     return x.float()
 
-# %% ../nbs/00_images.ipynb #4e8e7b68
+# %% ../nbs/00_images.ipynb #a2d885a6
 def _checked_labels(labels, images):
     "int64 labels, one per image, each the index of a class"
     y = np.asarray(labels)
-    if y.shape != images.labels.shape or y.dtype.kind not in "iu": raise ValueError(f"labels must be {len(images)} integers, not {y.dtype} {y.shape}")
-    if len(y) and (y.min() < 0 or y.max() >= len(images.classes)): raise ValueError(f"labels must lie in 0..{len(images.classes) - 1}")
+    if y.shape != images.labels.shape or y.dtype.kind not in "iu":
+        raise ValueError(f"labels must be {len(images)} integers, not {y.dtype} {y.shape}")
+    if y.min() < 0 or y.max() >= len(images.classes): raise ValueError(f"labels must lie in 0..{len(images.classes) - 1}")
     return y.astype(np.int64)
 
-# %% ../nbs/00_images.ipynb #dbc824af
+# %% ../nbs/00_images.ipynb #cbd1d289
 def _record(images):
     "What is needed to find these images again, as plain JSON types; `fingerprint` is a hash of it and of every name and label"
     r = {**images.settings, "transform": describe_transform(images.transform), "n_images": len(images)}
     return {**r, "fingerprint": _digest(json.dumps(r, sort_keys=True), "\n".join(images.names), images.labels.tobytes(), length=16)}
 
-# %% ../nbs/00_images.ipynb #16ca7abf
+# %% ../nbs/00_images.ipynb #87b4bbe7
 def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class"
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
@@ -179,7 +185,7 @@ def _table(images, most=12):
     head = f"{len(images)} images of {images.record['source']} ({images.settings.get('split')}), fingerprint {images.record['fingerprint']}"
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-# %% ../nbs/00_images.ipynb #9396a4fc
+# %% ../nbs/00_images.ipynb #3673f274
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
     "Labelled images, read when asked for; made by `images`"
@@ -203,7 +209,7 @@ class Images(Dataset):
     def __repr__(self): return f"Images({len(self)} of {self.record['source']}, {len(self.by_class)} classes, {self.record['fingerprint']})"
     def _repr_markdown_(self): return _table(self)
 
-# %% ../nbs/00_images.ipynb #7e44c5b5
+# %% ../nbs/00_images.ipynb #2b421868
 class _Source(NamedTuple):
     read: Callable              # position -> PIL image, array or tensor
     labels: np.ndarray          # int64 (n,)
@@ -215,7 +221,7 @@ class _Source(NamedTuple):
     size: int | None = None
     check: Callable | None = None   # cheap test of a position, raises
 
-# %% ../nbs/00_images.ipynb #ab1cd53f
+# %% ../nbs/00_images.ipynb #a4550244
 _normalisation = {  # (mean, std) of the training images in [0, 1]
     "digits": (0.3051, 0.3762),
     "mnist": (0.1307, 0.3081),
@@ -229,7 +235,7 @@ def _customary(name): return preprocess(None, *_normalisation[name])
 
 def _fixed(index): return ""  # the content of a published data set is given by its name
 
-# %% ../nbs/00_images.ipynb #950dbfe8
+# %% ../nbs/00_images.ipynb #98726b57
 def _digits(split):
     "scikit-learn's digits, values in [0, 1]; every fifth image of a class is a test image"
     from sklearn.datasets import load_digits
@@ -240,20 +246,25 @@ def _digits(split):
     array = (x[at] / 16).reshape(-1, 8, 8).astype(np.float32)
     return _Source(array.__getitem__, y[at].astype(np.int64), tuple(map(str, range(10))), names, "digits", _fixed, _customary("digits"), 32)
 
-# %% ../nbs/00_images.ipynb #ae0a2c8c
+# %% ../nbs/00_images.ipynb #e4826ebb
 def _opened(name, split, root, download):
     "The torchvision data set, with errors that say what to do"
     import torchvision
     root = Path("data" if root is None else root).expanduser()
     try: return getattr(torchvision.datasets, _torchvision[name])(root, train=split == "train", download=download)
-    except PermissionError: raise
+    except PermissionError: raise  # says itself which path
     except (RuntimeError, OSError) as e:
-        if download: raise ConnectionError(f"{name} could not be downloaded into {root}: {str(e).strip()[:300]}. Connect to the network, or place the files there and pass root=") from e
-        if "not found" not in str(e).lower(): raise ValueError(f"the files of {name} in {root} cannot be read: {e}. Delete them and pass download=True") from e
-        raise FileNotFoundError(f"{name} is not in {root} (torchvision's layout, unpacked): pass root= the folder that holds it, or download=True") from e
-    except Exception as e: raise ValueError(f"the files of {name} in {root} cannot be read ({e}). Delete them and pass download=True") from e
+        if download:
+            raise ConnectionError(f"{name} could not be downloaded into {root}: {' '.join(str(e).split())[:300]}. Connect to the network, "
+                                  "or place the files there and pass root=") from e
+        if "not found" not in str(e).lower():
+            raise ValueError(f"the files of {name} in {root} cannot be read ({e}): delete them and pass download=True") from e
+        raise FileNotFoundError(f"{name} is not in {root} (torchvision's layout, unpacked): "
+                                "pass root= the folder that holds it, or download=True") from e
+    except Exception as e:
+        raise ValueError(f"the files of {name} in {root} cannot be read ({e}): delete them and pass download=True") from e
 
-# %% ../nbs/00_images.ipynb #8dbbc61f
+# %% ../nbs/00_images.ipynb #c570fd80
 def _named(name, split, root, download):
     "Source of a torchvision data set, read from its array of bytes"
     d = _opened(name, split, root, download)
@@ -261,7 +272,7 @@ def _named(name, split, root, download):
     names = tuple(f"{name}/{split}/{i:05d}" for i in range(len(array)))
     return _Source(array.__getitem__, np.asarray(d.targets, np.int64), tuple(d.classes), names, name, _fixed, _customary(name))
 
-# %% ../nbs/00_images.ipynb #aa45aba9
+# %% ../nbs/00_images.ipynb #acf243ee
 _extensions = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 _splits = {"train": ("train",), "test": ("test", "val", "valid", "validation"), "val": ("val", "valid", "validation")}
 
@@ -272,10 +283,12 @@ def _split_folder(folder, split):
     parts = {p.name.lower(): p for p in _subfolders(folder)}
     if not parts or set(parts) - {n for s in _splits.values() for n in s}: return folder
     found = [parts[n] for n in _splits[split] if n in parts]
-    if not found: raise FileNotFoundError(f"{folder.name} has the parts {sorted(parts)} but none for split={split!r}: pass split= or the path of a part")
+    if not found:
+        raise FileNotFoundError(f"{folder.name} has the parts {', '.join(sorted(parts))} but none for split={split!r}: "
+                                "pass split= or the path of a part")
     return found[0]
 
-# %% ../nbs/00_images.ipynb #fc2d916c
+# %% ../nbs/00_images.ipynb #848c5a12
 def _rgb(paths, i):
     "Image file i, decoded, as RGB"
     with Image.open(paths[i]) as f: return _pil(f).convert("RGB")
@@ -286,41 +299,48 @@ def _header(paths, i):
     "Raises where file i has no image header"
     with Image.open(paths[i]): pass
 
-# %% ../nbs/00_images.ipynb #a32cee2f
+# %% ../nbs/00_images.ipynb #6c003020
 def _files(folder, c):
     "Image files of one class folder, sorted"
     found = [p for p in sorted(c.rglob("*")) if p.suffix.lower() in _extensions and not p.name.startswith(".") and p.is_file()]
-    if not found: raise ValueError(f"class folder {c.name!r} of {folder.name} has no image ({', '.join(sorted(_extensions))}): add some or remove the folder")
+    if not found:
+        raise ValueError(f"class folder {c.name!r} of {folder.name} has no image ({', '.join(sorted(_extensions))}): "
+                         "add some or remove the folder")
     return found
 
 def _folder(folder, split):
     "Source of a folder of class folders"
-    if not folder.is_dir(): raise FileNotFoundError(f"{folder} is {'a file; unpack it and pass the folder' if folder.exists() else 'not a folder'}")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is {'a file; unpack it and pass the folder' if folder.exists() else 'not a folder'}")
     part = _split_folder(folder, split)
     files = [_files(part, c) for c in _subfolders(part)]
-    if not files: raise ValueError(f"{part.name} has no class folders: put the images of each class in a subfolder with the name of the class")
+    if not files:
+        raise ValueError(f"{part.name} has no class folders: put the images of each class in a subfolder with the name of the class")
     paths, classes = [p for f in files for p in f], tuple(c.name for c in _subfolders(part))
     names = tuple(p.relative_to(folder).as_posix() for p in paths)
     return _Source(functools.partial(_rgb, paths), np.repeat(np.arange(len(files)), [len(f) for f in files]), classes, names,
                    folder.resolve().name, functools.partial(_sizes, paths), check=functools.partial(_header, paths))
 
-# %% ../nbs/00_images.ipynb #b4fcaffa
+# %% ../nbs/00_images.ipynb #11977afb
 def _label(y, name):
     "A label as a plain integer"
-    y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and np.size(y) == 1 else y
-    if isinstance(y, (bool, str, float)) or not isinstance(y, (int, np.integer)): raise TypeError(f"{name}: a label must be an integer, not {y!r}")
+    y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and math.prod(y.shape) == 1 else y
+    if isinstance(y, (bool, str, float)) or not isinstance(y, (int, np.integer)):
+        raise TypeError(f"{name}: a label must be an integer, not {y!r}")
     if y < 0: raise ValueError(f"{name}: a label must not be negative, it is {y}")
     return int(y)
 
 def _pair(item, name):
     "The (image, label) of an item"
-    if not isinstance(item, (tuple, list)) or len(item) != 2: raise TypeError(f"{name}: expected a pair (image, label), got {type(item).__name__}")
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        raise TypeError(f"{name}: expected a pair (image, label), got {type(item).__name__}")
     return item
 
-# %% ../nbs/00_images.ipynb #4ce27d3f
+# %% ../nbs/00_images.ipynb #0d54ca9d
 def _targets(dataset, on_error):
     "Labels of a map-style data set; -1 for an item that cannot be read where those are skipped"
-    y = next((y for a in ("targets", "labels") if (y := getattr(dataset, a, None)) is not None and np.ndim(y) == 1 and len(y) == len(dataset)), None)
+    own = (getattr(dataset, a, None) for a in ("targets", "labels"))
+    y = next((y for y in own if y is not None and np.ndim(y) == 1 and len(y) == len(dataset)), None)
     if y is not None: return np.array([_label(v, f"item {i}") for i, v in enumerate(y)], np.int64)
     if isinstance(dataset, torch.utils.data.Subset): return _targets(dataset.dataset, on_error)[np.asarray(dataset.indices)]
     labels = np.full(len(dataset), -1)
@@ -332,7 +352,7 @@ def _targets(dataset, on_error):
         labels[i] = _label(_pair(item, f"item {i}")[1], f"item {i}")
     return labels
 
-# %% ../nbs/00_images.ipynb #2942fdda
+# %% ../nbs/00_images.ipynb #0c21780c
 def _pixels(read, index):
     "Hash of the pixels of some items"
     return _digest(*(part for i in index for p in [_float(_picture(read(int(i))))] for part in (p.shape, p.numpy().tobytes())))
@@ -341,10 +361,12 @@ def _dataset_content(read, index):
     "Hash of eight images of a data set; warns when a second reading differs"
     some = index[:: max(1, len(index) // 8)][:8]
     text = _pixels(read, some)
-    if text != _pixels(read, some): warnings.warn("the data set gives different pixels each time it is read (random augmentation?): results cannot be reproduced", stacklevel=4)
+    if text != _pixels(read, some):
+        warnings.warn("the data set gives different pixels each time it is read (random augmentation?): "
+                      "results cannot be reproduced", stacklevel=4)
     return text
 
-# %% ../nbs/00_images.ipynb #f91975a1
+# %% ../nbs/00_images.ipynb #a3562bb7
 def _class_names(dataset, labels):
     "Names of the classes: the data set's own where it has them, else the numbers"
     n, own = int(labels.max(initial=-1)) + 1, getattr(dataset, "classes", None)
@@ -359,25 +381,30 @@ def _dataset(dataset, on_error, what):
     content = functools.partial(_pixels if isinstance(dataset, list) else _dataset_content, read)
     return _Source(read, labels, _class_names(own, labels), tuple(f"{what}/{i:05d}" for i in range(len(labels))), what, content)
 
-# %% ../nbs/00_images.ipynb #1f625c5c
+# %% ../nbs/00_images.ipynb #802ba619
 _names = ("digits", *_torchvision)
 
 def _again(images):
     "Source of images that were already chosen"
-    return _Source(images.raw, images.labels, images.classes, images.names, images.record["source"], lambda i: images.record["fingerprint"], images.transform)
+    r = images.record
+    return _Source(images.raw, images.labels, images.classes, images.names, r["source"], lambda index: r["fingerprint"], images.transform)
 
 def _source(source, split, root, download, on_error):
     "The `_Source` of whatever was passed"
     if isinstance(source, Images): return _again(source)
-    if isinstance(source, str) and source in _names: return _digits(split) if source == "digits" else _named(source, split, root, download)
+    if isinstance(source, str) and source in _names:
+        if split == "val": raise ValueError(f'{source} has no part "val": choose "train" or "test"')
+        return _digits(split) if source == "digits" else _named(source, split, root, download)
     if isinstance(source, str) and not Path(source).expanduser().exists():
         raise FileNotFoundError(f"{source!r} is neither a known data set ({', '.join(_names)}) nor an existing folder")
     if isinstance(source, (str, Path)): return _folder(Path(source).expanduser(), split)
-    if isinstance(source, Dataset) and not isinstance(source, IterableDataset): return _dataset(source, on_error, f"dataset {type(source).__name__}")
+    if isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+        return _dataset(source, on_error, f"dataset {type(source).__name__}")
     if isinstance(source, Iterable): return _dataset(list(source), on_error, "iterable")
-    raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an iterable of (image, label), not {type(source).__name__}")
+    raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an iterable of (image, label), "
+                    f"not {type(source).__name__}")
 
-# %% ../nbs/00_images.ipynb #a72a170b
+# %% ../nbs/00_images.ipynb #27b025a9
 def _chosen_classes(wanted, classes):
     "Sorted labels of the wanted classes, given by name or index"
     if wanted is None: return list(range(len(classes)))
@@ -388,16 +415,17 @@ def _chosen_classes(wanted, classes):
     if not wanted: raise ValueError("classes is empty: pass None for all of them")
     return sorted({label[w] for w in wanted})
 
-# %% ../nbs/00_images.ipynb #2a8a4663
+# %% ../nbs/00_images.ipynb #6186f676
 def _readable(s, i, on_error):
     "Whether item i can be used; under \"stop\" the cheap check of its header raises"
     try: (s.read(i) if on_error == "skip" else s.check(i) if s.check else None)
     except Exception as e:
         if on_error == "skip": return False
-        raise ValueError(f'{s.names[i]} cannot be read ({type(e).__name__}); repair or remove it, or pass on_error="skip" to draw another') from e
+        raise ValueError(f"{s.names[i]} cannot be read ({type(e).__name__}); repair or remove it, "
+                         'or pass on_error="skip" to images(...) to draw another') from e
     return True
 
-# %% ../nbs/00_images.ipynb #43a80df3
+# %% ../nbs/00_images.ipynb #ffe7c4c5
 def _sample(s, chosen, per_class, seed, on_error):
     "Sorted positions of the chosen images, and how many unreadable ones were passed over"
     index, skipped, short = [], int((s.labels < 0).sum()), {}
@@ -412,23 +440,25 @@ def _sample(s, chosen, per_class, seed, on_error):
         if per_class is not None and len(taken) < per_class: short[s.classes[c]] = len(taken)
         index += taken
     if short:
-        text = ", ".join(f"{name} has {n}" for name, n in list(short.items())[:20]) + (f" and {len(short) - 20} more" if len(short) > 20 else "")
+        text = ", ".join(f"{name} has {n}" for name, n in list(short.items())[:20]) + (", ..." if len(short) > 20 else "")
         raise ValueError(f"{per_class} images per class were asked for, but {text}: lower per_class or leave these out by classes=")
     if not index: raise ValueError(f"{s.what} has no image to choose")
     return np.sort(np.array(index, np.int64)), skipped
 
-# %% ../nbs/00_images.ipynb #b62cd6d8
+# %% ../nbs/00_images.ipynb #f271fe0c
 def _checked(per_class, split, seed, on_error, size):
     "Raises on an argument outside its domain"
     if split not in _splits: raise ValueError(f'split={split!r}: choose "train" or "test" (for a folder also "val")')
     if on_error not in ("stop", "skip"): raise ValueError(f'on_error={on_error!r}: choose "stop" or "skip"')
     for name, v, least in (("per_class", per_class, 1), ("seed", seed, 0)):
-        if v is not None and (isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < least): raise ValueError(f"{name}={v!r} must be an integer >= {least}")
+        if name == "per_class" and v is None: continue
+        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < least:
+            raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return preprocess(size=size).size
 
-# %% ../nbs/00_images.ipynb #f8bf9bde
+# %% ../nbs/00_images.ipynb #3cc82915
 def images(
-    source="digits",                    # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder of class folders; a Dataset or iterable of (image, label)
+    source="digits",                    # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder; (image, label) pairs
     per_class: int | None = None,       # images drawn per class, without replacement; None takes all
     classes: Iterable | None = None,    # names or indices of the classes to keep; None keeps all
     split: str = "train",               # "train" or "test"; for a folder it chooses among train/, val/, test/ where they exist
@@ -449,7 +479,7 @@ def images(
     names = tuple(s.names[i] for i in index)
     return Images(s.read, index, s.labels[index], s.classes, names, s.transform if transform is None else transform, settings)
 
-# %% ../nbs/00_images.ipynb #9f3391e1
+# %% ../nbs/00_images.ipynb #873015cf
 def batches(
     images: Images,         # the images
     batch_size: int = 64,   # images per batch; the last batch may hold fewer
@@ -461,12 +491,12 @@ def batches(
         at = range(start, min(start + batch_size, len(images)))
         xs = [images[i][0] for i in at]
         shape = shape or xs[0].shape
-        for i, x in zip(at, xs):
+        for i, x in zip(at, xs, strict=True):
             if x.shape != shape: raise ValueError(f"{images.names[i]} has shape {tuple(x.shape)}, the images before it {tuple(shape)}: "
                                                   "pass size= (or a transform that resizes) to images(...)")
         yield torch.tensor(at), torch.stack(xs), torch.from_numpy(images.labels[start:at.stop])
 
-# %% ../nbs/00_images.ipynb #0f54c6eb
+# %% ../nbs/00_images.ipynb #10b3e03b
 def corrupt_labels(
     labels: np.ndarray,     # int (n,), class of each image
     share: float,           # share of the labels to redraw, in [0, 1]

@@ -5,34 +5,34 @@
 # %% auto #0
 __all__ = ['clique_births', 'clique_betti1', 'cubical_births', 'cubical_diagrams', 'cubical_betti', 'levels', 'warm_up']
 
-# %% ../nbs/14_kernels.ipynb #ff527c60
-import os, sys, warnings
+# %% ../nbs/14_kernels.ipynb #5e8735b0
+import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# %% ../nbs/14_kernels.ipynb #b75a14bb
+# %% ../nbs/14_kernels.ipynb #cb6795f4
 def _jit(f):
     "Compile `f` on first use without the interpreter lock, kept on disk wherever a folder can be written"
     try: return njit(cache=True, nogil=True)(f)
     except RuntimeError: return njit(nogil=True)(f)   # no folder for a cache: compile in every process
 
-# %% ../nbs/14_kernels.ipynb #b0327214
+# %% ../nbs/14_kernels.ipynb #fd30b589
 _told = []
 
 def _ready(kernel):
     "Say so once before a kernel has to be compiled"
     if _told or kernel.signatures: return kernel
     try: known = bool(kernel._cache._cache_file._load_index())
-    except Exception: known = False
+    except (AttributeError, OSError, TypeError, ValueError): known = False
     if not known:
         _told.append(kernel)
         print("featent: compiling kernels (once, about 15 s)", file=sys.stderr, flush=True)
     return kernel
 
-# %% ../nbs/14_kernels.ipynb #05033fbb
+# %% ../nbs/14_kernels.ipynb #3e299080
 def _in_chunks(work, n, size, n_jobs):
     "`[work(a, b), ...]` over chunks of about `size` of `n` maps, in order, in `n_jobs` threads"
     size = max(1, int(size))
@@ -41,16 +41,17 @@ def _in_chunks(work, n, size, n_jobs):
     if n_jobs <= 1 or len(spans) < 2: return [work(a, b) for a, b in spans]
     with ThreadPoolExecutor(min(n_jobs, len(spans))) as ex: return list(ex.map(lambda s: work(*s), spans))
 
-# %% ../nbs/14_kernels.ipynb #eb5e1215
+# %% ../nbs/14_kernels.ipynb #0cb1a6af
 _LOW = np.int32(-2**31)   # below the key of every finite value
+_ix = np.uintp            # an unsigned position is used as it is, a signed one is first tested for a negative value
 
 @_jit
 def _key(b):
     "Order-preserving signed key of the bits of a float32; both zeros share a key, positive integers are their own"
-    k = b ^ ((b >> np.int32(31)) & np.int32(0x7fffffff))
-    return k - (k >> np.int32(31))
+    k = np.int32(b ^ np.int32(np.int32(b >> 31) & 0x7fffffff))
+    return np.int32(k - np.int32(k >> 31))
 
-# %% ../nbs/14_kernels.ipynb #4007d18c
+# %% ../nbs/14_kernels.ipynb #e2e7d1d6
 @_jit
 def _ranks_in(values, order, out):
     "Dense ranks from 1, increasing, of the rows of `values` sorted by `order`"
@@ -61,7 +62,7 @@ def _ranks_in(values, order, out):
             if k == 0 or values[i, p] != values[i, order[i, k - 1]]: r += 1
             out[i, p] = r
 
-# %% ../nbs/14_kernels.ipynb #c9b7cbe8
+# %% ../nbs/14_kernels.ipynb #f04d60ec
 def _bits(maps):
     "Maps as int32 (n, h, w) whose `_key` has the order of the values"
     maps = np.ascontiguousarray(maps)
@@ -77,37 +78,39 @@ def _bits(maps):
     if maps.dtype != np.float32: raise TypeError(f"maps must be float32 or float64, these are {maps.dtype}")
     return maps.view(np.int32)
 
-# %% ../nbs/14_kernels.ipynb #e343ad98
+# %% ../nbs/14_kernels.ipynb #364770ac
 @intrinsic
 def _ctz(typingctx, x):
     "Position of the lowest set bit of a uint64"
     return types.intp(types.uint64), lambda cx, bld, sig, args: bld.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
-# %% ../nbs/14_kernels.ipynb #f43bcc20
+# %% ../nbs/14_kernels.ipynb #084865b3
 @_jit
 def _root(parent, p):
     "Representative of the tree of `p`, halving the path"
-    while parent[p] != p:
-        parent[p] = parent[parent[p]]
-        p = parent[p]
+    q = parent[_ix(p)]
+    while q != p:
+        r = parent[_ix(q)]
+        parent[_ix(p)] = r
+        p, q = r, parent[_ix(r)]
     return p
 
-# %% ../nbs/14_kernels.ipynb #d312ca5b
+# %% ../nbs/14_kernels.ipynb #1fad4392
 @_jit
 def _share(adj, u, v, W):
     "Do `u` and `v` have a common neighbour?"
-    for k in range(W):
-        if adj[u*W + k] & adj[v*W + k]: return True
-    return False
+    both = np.uint64(0)
+    for k in range(W): both |= adj[_ix(u*W + k)] & adj[_ix(v*W + k)]
+    return both != 0
 
-# %% ../nbs/14_kernels.ipynb #2b47da1f
+# %% ../nbs/14_kernels.ipynb #5aaf606c
 @_jit
 def _join(adj, u, v, W):
     "Enter the edge `uv`"
-    adj[u*W + (v >> 6)] |= np.uint64(1) << np.uint64(v & 63)
-    adj[v*W + (u >> 6)] |= np.uint64(1) << np.uint64(u & 63)
+    adj[_ix(u*W + (v >> 6))] |= np.uint64(1) << np.uint64(v & 63)
+    adj[_ix(v*W + (u >> 6))] |= np.uint64(1) << np.uint64(u & 63)
 
-# %% ../nbs/14_kernels.ipynb #59d84570
+# %% ../nbs/14_kernels.ipynb #a5f50193
 @_jit
 def _kill(z, d, used, nz, n_nz, m, nw):
     "Remove one class, the lowest of `d`, so that all others vanish on `d`; the number of edges still marked"
@@ -131,10 +134,12 @@ def _kill(z, d, used, nz, n_nz, m, nw):
         else: i += 1
     return n_nz
 
-# %% ../nbs/14_kernels.ipynb #673d5b51
+# %% ../nbs/14_kernels.ipynb #bdb9ed64
+_FULL = 2  # more than any change: an edge bears one class at most, and may kill any number
+
 @_jit
 def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
-    "Enter the edge `uv` with its triangles: (change of the number of live classes, marked edges); change -9 = no bit left"
+    "Enter the edge `uv` with its triangles: (change of the number of live classes, marked edges); change `_FULL` = no bit left"
     first, change, e, f = True, 0, u*m + v, v*m + u
     for k in range(W):
         x = adj[u*W + k] & adj[v*W + k]
@@ -163,7 +168,7 @@ def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
         else:
             p = 0
             while p < nw and ~used[p] == 0: p += 1
-            if p == nw: return -9, n_nz
+            if p == nw: return _FULL, n_nz
             c[p] = ~used[p] & (used[p] + np.uint64(1))
             used[p] |= c[p]
             change = 1
@@ -178,79 +183,88 @@ def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
         n_nz += 1
     return change, n_nz
 
-# %% ../nbs/14_kernels.ipynb #3e2236db
+# %% ../nbs/14_kernels.ipynb #68da049e
 @_jit
-def _largest(K, at, S):
-    "Largest of the `S` entries from position `at`"
-    best = _LOW
-    for b in range(at, at + S, 16):
-        for j in range(16): best = max(best, K[np.uintp(b + j)])
+def _largest(K, at, m, S):
+    "Largest of the `m` entries from position `at`; reads `S` of them, which is whole vectors"
+    best, m = _LOW, np.int32(m)
+    for j in range(S):
+        x = K[_ix(at + j)]
+        best = max(best, x if np.int32(j) < m else _LOW)
     return best
 
-# %% ../nbs/14_kernels.ipynb #66cc3a48
+# %% ../nbs/14_kernels.ipynb #24037c7c
 @_jit
-def _load_rows(bits, i, K, top, m, S):
-    "Keys of map `i` in rows of `S`, diagonal removed, and the largest of each row; the smallest key"
-    least = np.int32(0x7fffffff)
-    for u in range(m):
-        for v in range(m):
-            x = _key(bits[np.uintp(i), np.uintp(u), np.uintp(v)])
-            least = min(least, x)
-            K[np.uintp(u*S + v)] = x
-        K[np.uintp(u*S + u)] = _LOW
-        top[np.uintp(u)] = _largest(K, u*S, S)
-    return least
-
-# %% ../nbs/14_kernels.ipynb #c6392c9a
-@_jit
-def _scan_row(K, at, S, v):
-    "Among `S` entries from `at`: how many equal `v`, where the last one is, and the largest below `v`"
-    cnt, pos, below = np.int32(0), np.int32(-1), _LOW
-    for b in range(0, S, 16):
-        for j in range(16):
-            x = K[np.uintp(at + b + j)]
-            hit = x == v
-            cnt += np.int32(hit)
-            pos = max(pos, np.int32(b + j) if hit else np.int32(-1))
-            below = max(below, x if x < v else _LOW)
+def _scan_row(K, at, m, S, v):
+    "Among the `m` entries from `at`: how many equal `v`, where the last one is, and the largest below `v`"
+    cnt, pos, below, m = np.int32(0), np.int32(-1), _LOW, np.int32(m)
+    for j in range(S):
+        x = K[_ix(at + j)]
+        inside = np.int32(j) < m
+        hit = (x == v) & inside
+        cnt += np.int32(hit)
+        pos = max(pos, np.int32(j) if hit else np.int32(-1))
+        below = max(below, x if (x < v) & inside else _LOW)
     return np.int64(cnt), np.int64(pos), below
 
-# %% ../nbs/14_kernels.ipynb #e2771b96
+# %% ../nbs/14_kernels.ipynb #8b66614c
+@_jit
+def _load_rows(flat, at, K, top, m, S):
+    "Keys of the map at position `at` with the diagonal removed, and the largest of each row; the smallest key"
+    least = np.int32(0x7fffffff)
+    for p in range(m*m):
+        x = _key(flat[_ix(at + p)])
+        least = min(least, x)
+        K[_ix(p)] = x
+    for u in range(m): K[_ix(u*m + u)] = _LOW
+    for u in range(m): top[_ix(u)] = _largest(K, u*m, m, S)
+    return least
+
+# %% ../nbs/14_kernels.ipynb #1f924025
 @_jit
 def _clique(bits, max_level, whole, nw, births, curves, lengths):
     "First births (or, if `whole`, Betti-1 curves) under the clique filtration; the number of maps done with `nw` words"
     n, m = bits.shape[0], bits.shape[1]
-    W, S = (m + 63) >> 6, ((m + 15) >> 4) << 4
-    K, top = np.full(m*S, _LOW, np.int32), np.full(S, _LOW, np.int32)
+    W, S = (m + 63) >> 6, ((m + 31) >> 5) << 5   # rows of whole vectors
+    flat, K, top = bits.reshape(-1), np.full(m*m + S, _LOW, np.int32), np.full(S, _LOW, np.int32)
     adj, new, parent = np.zeros(m*W, np.uint64), np.zeros(m*W, np.uint64), np.empty(m, np.int64)
     z, used = np.zeros(m*m*nw, np.uint64), np.zeros(nw, np.uint64)
     nz, c, d = np.empty((m*m//2 + 1, 2), np.int64), np.zeros(nw, np.uint64), np.zeros(nw, np.uint64)
     for i in range(n):
-        least = _load_rows(bits, i, K, top, m, S)
+        least = _load_rows(flat, i*m*m, K, top, m, S)
         adj[:] = 0
         for v in range(m): parent[v] = v
         left, level, live, n_nz, birth, full = m*(m - 1)//2, 0, 0, 0, 0, False
         while left > 0:
-            v = _largest(top, 0, S)
+            v = _largest(top, 0, m, S)
             if v == least:                            # what is left enters now and completes the graph
                 level += 1
                 if whole: curves[i, level - 1] = 0
                 break
-            rows, row, _ = _scan_row(top, 0, S, v)
+            rows, row, _ = _scan_row(top, 0, m, S, v)
             cnt, pos, below = 0, 0, _LOW
             if rows == 1:
-                cnt, pos, below = _scan_row(K, row*S, S, v)
+                cnt, pos, below = _scan_row(K, row*m, m, S, v)
                 top[row] = below
             if cnt == 1:
                 a, b = row, pos
-                if adj[a*W + (b >> 6)] >> np.uint64(b & 63) & np.uint64(1): continue
+                if adj[_ix(a*W + (b >> 6))] >> np.uint64(b & 63) & np.uint64(1): continue
                 level += 1
                 if max_level > 0 and level > max_level: break
                 left -= 1
-                if live == 0 and _share(adj, a, b, W): _join(adj, a, b, W)
-                else:
+                if live == 0:
+                    if not _share(adj, a, b, W):
+                        ra, rb = _root(parent, a), _root(parent, b)
+                        if ra != rb: parent[_ix(ra)] = rb
+                        elif not whole:              # an edge of its own that closes a loop
+                            birth = level
+                            break
+                        else: live = -1
+                    if live == 0: _join(adj, a, b, W)
+                if live:
+                    live = max(live, 0)
                     change, n_nz = _enter(a, b, adj, parent, z, used, nz, n_nz, c, d, m, W, nw)
-                    if change == -9: full = True; break
+                    if change == _FULL: full = True; break
                     live += change
             else:
                 fresh = 0
@@ -258,10 +272,10 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths):
                     if rows == 1 and a != row: continue
                     if rows > 1:
                         if top[a] != v: continue
-                        cnt, pos, below = _scan_row(K, a*S, S, v)
+                        cnt, pos, below = _scan_row(K, a*m, m, S, v)
                         top[a] = below
                     for b in range(m):
-                        if K[a*S + b] == v:
+                        if K[a*m + b] == v:
                             bit = np.uint64(1) << np.uint64(b & 63)
                             if (adj[a*W + (b >> 6)] | new[a*W + (b >> 6)]) & bit: continue
                             _join(new, a, b, W)
@@ -288,7 +302,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths):
                             if live == 0 and _share(adj, a, b, W): _join(adj, a, b, W)
                             else:
                                 change, n_nz = _enter(a, b, adj, parent, z, used, nz, n_nz, c, d, m, W, nw)
-                                if change == -9: full = True; break
+                                if change == _FULL: full = True; break
                                 live += change
                 if full: break
             if whole: curves[i, level - 1] = live
@@ -303,7 +317,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths):
         else: births[i] = birth
     return n
 
-# %% ../nbs/14_kernels.ipynb #88f66eb5
+# %% ../nbs/14_kernels.ipynb #c2b80465
 def _clique_chunk(bits, max_level, whole):
     "Births, or curves and lengths, of a chunk: more words of classes only for the maps that need them"
     n, m = bits.shape[:2]
@@ -318,7 +332,7 @@ def _clique_chunk(bits, max_level, whole):
         if done < len(some) and whole: curves[at] = -1
     return (curves[:, :lengths.max(initial=0)].copy(), lengths) if whole else births
 
-# %% ../nbs/14_kernels.ipynb #9c60161c
+# %% ../nbs/14_kernels.ipynb #810f88ec
 def clique_births(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     max_level: int = 0, # levels looked at, 0 = all
@@ -332,7 +346,7 @@ def clique_births(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], max_level, False), n, 2**19//(h*w), n_jobs)
     return np.concatenate(parts)
 
-# %% ../nbs/14_kernels.ipynb #d6d5a2a3
+# %% ../nbs/14_kernels.ipynb #a4504ca4
 def _stack(parts, n):
     "Curves of chunks, each padded with -1 to its own longest, as one array"
     out = np.full((n, max((p.shape[1] for p in parts), default=0)), -1, np.int32)
@@ -342,7 +356,7 @@ def _stack(parts, n):
         at += len(p)
     return out
 
-# %% ../nbs/14_kernels.ipynb #051df6e0
+# %% ../nbs/14_kernels.ipynb #81bd09e3
 def clique_betti1(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -355,7 +369,7 @@ def clique_betti1(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], 0, True), n, 2**19//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), np.concatenate([p[1] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #c6023fb4
+# %% ../nbs/14_kernels.ipynb #ae73c3dc
 def _tables():
     "For each of the 256 sets of upper neighbours (bit k = direction k of N, NE, E, SE, S, SW, W, NW): arcs and gaps"
     arcs, reach, gap, up, down = (np.zeros(s, np.int64) for s in (256, (256, 4), (256, 4), 256, 256))
@@ -377,302 +391,341 @@ def _tables():
 
 _ARCS, _REACH, _GAP, _UP, _DOWN = _tables()
 _EDGES = np.uint8(0x55)   # the four directions N, E, S, W
+_ALL, _SADDLES = np.uint64(0x0505050505050505), np.uint64(0x0101010101010101)
 
-# %% ../nbs/14_kernels.ipynb #9df199c2
+# %% ../nbs/14_kernels.ipynb #0e5d5a0c
 @_jit
 def _offsets(S):
     "Steps in a flat array with rows of `S` towards N, NE, E, SE, S, SW, W, NW"
     return np.array([-S, 1 - S, 1, S + 1, S, S - 1, -1, -S - 1])
 
-# %% ../nbs/14_kernels.ipynb #8979fa2f
+# %% ../nbs/14_kernels.ipynb #8ff87a5d
 @_jit
-def _load_padded(bits, K, S):
-    "Keys of one map into rows of `S` with a frame below every value; the smallest and largest key"
-    least, most = np.int32(0x7fffffff), _LOW
-    for y in range(bits.shape[0]):
-        row, src = K[(y + 1)*S + 1:(y + 2)*S], bits[y]
-        for x in range(src.shape[0]):
-            k = _key(src[x])
-            least, most = min(least, k), max(most, k)
-            row[x] = k
-    return least, most
+def _load_padded(flat, at, K, h, w, S):
+    "Keys of the map at position `at` in rows of `S` inside of a frame below every value"
+    wide = ((w + 31) >> 5) << 5                       # whole vectors: what is too much is overwritten by the next row
+    for y in range(h):
+        a, b = at + y*w, (y + 1)*S + 1
+        for x in range(wide if a + wide <= flat.shape[0] else w): K[_ix(b + x)] = _key(flat[_ix(a + x)])
+        K[_ix(b + w)] = _LOW
+    for x in range((h + 1)*S, K.shape[0]): K[_ix(x)] = _LOW
 
-# %% ../nbs/14_kernels.ipynb #0a3cb41e
+# %% ../nbs/14_kernels.ipynb #4558dd01
+@_jit
+def _one(yes): return np.int32(1) if yes else np.int32(0)
+
 @_jit
 def _uppers(K, M, S, L):
-    "Which of the eight neighbours of each pixel enter before it (ties: in reading order)"
-    n, ne, e, se = K[1:], K[2:], K[S + 2:], K[2*S + 2:]
-    s, sw, w, nw, c, out = K[2*S + 1:], K[2*S:], K[S:], K[0:], K[S + 1:], M[S + 1:]
-    for i in range(L):
-        x = c[i]
-        a = np.int32(n[i] >= x) | np.int32(ne[i] >= x) << 1 | np.int32(e[i] > x) << 2 | np.int32(se[i] > x) << 3
-        b = np.int32(s[i] > x) << 4 | np.int32(sw[i] > x) << 5 | np.int32(w[i] >= x) << 6 | np.int32(nw[i] >= x) << 7
-        out[i] = np.uint8(a | b)
+    "Upper neighbours of each pixel: those that enter before it (ties: in reading order)"
+    for i in range(S + 1, S + 1 + L):
+        x = K[_ix(i)]
+        n, e, s, w = _one(K[_ix(i - S)] >= x), _one(K[_ix(i + 1)] > x), _one(K[_ix(i + S)] > x), _one(K[_ix(i - 1)] >= x)
+        ne, se = _one(K[_ix(i - S + 1)] >= x), _one(K[_ix(i + S + 1)] > x)
+        sw, nw = _one(K[_ix(i + S - 1)] > x), _one(K[_ix(i - S - 1)] >= x)
+        M[_ix(i)] = np.uint8(n | ne << 1 | e << 2 | se << 3 | s << 4 | sw << 5 | w << 6 | nw << 7)
 
-# %% ../nbs/14_kernels.ipynb #518d2586
+# %% ../nbs/14_kernels.ipynb #32ebfe82
 @_jit
-def _sort(a, n):
-    "Sort the first `n` of an int64 array in place"
-    stack, sp = np.empty(128, np.int64), 0
-    lo, hi = 0, n - 1
-    while True:
-        if hi - lo < 24:
-            for i in range(lo + 1, hi + 1):
-                x, j = a[i], i - 1
-                while j >= lo and a[j] > x:
-                    a[j + 1] = a[j]
-                    j -= 1
-                a[j + 1] = x
-            if sp == 0: return
-            sp -= 2
-            lo, hi = stack[sp], stack[sp + 1]
-            continue
-        x, y, w = a[lo], a[(lo + hi) >> 1], a[hi]
-        p = max(min(x, y), min(max(x, y), w))
-        i, j = lo, hi
-        while i <= j:
-            while a[i] < p: i += 1
-            while a[j] > p: j -= 1
-            if i <= j:
-                a[i], a[j] = a[j], a[i]
-                i += 1
-                j -= 1
-        if j - lo > hi - i:
-            stack[sp], stack[sp + 1] = lo, j
-            lo = i
-        else:
-            stack[sp], stack[sp + 1] = i, hi
-            hi = j
-        sp += 2
+def _kinds(M, F, S, L):
+    "What each pixel is, from its upper neighbours: 1 saddle, 4 peak, 0 regular or pit"
+    for i in range(S + 1, S + 1 + L):
+        m = M[_ix(i)]
+        around = np.uint8(np.uint8(m << 1) | np.uint8(m >> 1))
+        c = np.uint8(np.uint8(np.uint8(np.uint8(m | around) | np.uint8(m << 7)) >> 1) & _EDGES)   # corners that are covered
+        e = np.uint8(m & _EDGES)                                                                  # edges that are covered
+        c = np.uint8(np.uint8(c & 0x11) + np.uint8(np.uint8(c >> 2) & 0x11))
+        e = np.uint8(np.uint8(e & 0x11) + np.uint8(np.uint8(e >> 2) & 0x11))
+        arcs = np.uint8(np.uint8(np.uint8(c + np.uint8(c >> 4)) & 7) - np.uint8(np.uint8(e + np.uint8(e >> 4)) & 7))
+        saddle = np.uint8(np.uint8(np.uint8(arcs >> 1) | np.uint8(arcs >> 2)) & 1)
+        F[_ix(i)] = np.uint8(saddle | (np.uint8(4) if m == np.uint8(0) else np.uint8(0)))
 
-# %% ../nbs/14_kernels.ipynb #a19c33cd
+# %% ../nbs/14_kernels.ipynb #8dfdbbca
+@_jit
+def _sort(a, spare, count, n, shift, bits):
+    "Sort the first `n` of an int64 array by `bits` bits from `shift` on; ties are in order already"
+    if n < 48:
+        for i in range(1, n):
+            x, j = a[_ix(i)], i - 1
+            while j >= 0:
+                y = a[_ix(j)]
+                if y <= x: break
+                a[_ix(j + 1)] = y
+                j -= 1
+            a[_ix(j + 1)] = x
+        return
+    for done in range(0, bits, 8):
+        s, at = shift + done, 0
+        count[:] = 0
+        for i in range(n): count[_ix((a[_ix(i)] >> s) & 255)] += 1
+        for b in range(256):
+            c = count[_ix(b)]
+            count[_ix(b)] = at
+            at += c
+        for i in range(n):
+            x = a[_ix(i)]
+            b = (x >> s) & 255
+            c = count[_ix(b)]
+            spare[_ix(c)] = x
+            count[_ix(b)] = c + 1
+        for i in range(n): a[_ix(i)] = spare[_ix(i)]
+
+# %% ../nbs/14_kernels.ipynb #73b323f4
+@_jit
+def _width(x):
+    "Number of bits of a non-negative integer"
+    n = 0
+    while x > 0: x, n = x >> 1, n + 1
+    return n
+
+# %% ../nbs/14_kernels.ipynb #dc4572b4
 @_jit
 def _peak(p, M, step, parent):
     "Root of the tree of pixel `p`, climbing from pixels not seen before"
     r = p
     while True:
-        q = parent[r]
+        q = np.int64(parent[_ix(r)])
         if q < 0:
-            q = r + step[M[r]] if M[r] else r
-            parent[r] = q
+            s = M[_ix(r)]
+            q = r + step[_ix(s)] if s else r
+            parent[_ix(r)] = q
         if q == r: break
         r = q
     while p != r:
-        q = parent[p]
-        parent[p] = r
+        q = np.int64(parent[_ix(p)])
+        parent[_ix(p)] = r
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #7ce37314
+# %% ../nbs/14_kernels.ipynb #18bd9ed3
 @_jit
 def _pit(p, K, M, step, parent):
     "Root of the tree of pixel `p`, descending from pixels not seen before; 0 is the outside"
     r = p
     while True:
-        q = parent[r]
+        q = np.int64(parent[_ix(r)])
         if q < 0:
-            if K[r] == _LOW: q = 0
-            elif M[r] & _EDGES == _EDGES: q = r
-            else: q = r + step[M[r]]
-            parent[r] = q
+            if K[_ix(r)] == _LOW: q = 0
+            elif M[_ix(r)] & _EDGES == _EDGES: q = r
+            else: q = r + step[_ix(M[_ix(r)])]
+            parent[_ix(r)] = q
         if q == r: break
         r = q
     while p != r:
-        q = parent[p]
-        parent[p] = r
+        q = np.int64(parent[_ix(p)])
+        parent[_ix(p)] = r
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #811624df
+# %% ../nbs/14_kernels.ipynb #4603e975
 @_jit
-def _level(ranked, v):
-    "Level of key `v` among the sorted keys of its map: the number of distinct keys from `v` upwards"
-    lo, hi = 0, ranked.shape[0]
+def _level(ranked, i, v):
+    "Level of key `v` among the sorted keys of map `i`: the number of distinct keys from `v` upwards"
+    n = ranked.shape[1]
+    lo, hi = 0, n
     while lo < hi:
         mid = (lo + hi) >> 1
-        if ranked[mid] < v: lo = mid + 1
+        if ranked[_ix(i), _ix(mid)] < v: lo = mid + 1
         else: hi = mid
-    part, level = ranked[lo:], 1
-    for i in range(1, part.shape[0]): level += part[i] != part[i - 1]
+    level = np.int32(1)
+    for k in range(lo + 1, n): level += _one(ranked[_ix(i), _ix(k)] != ranked[_ix(i), _ix(k - 1)])
     return level
 
-# %% ../nbs/14_kernels.ipynb #569d1256
+# %% ../nbs/14_kernels.ipynb #18c24c58
+@_jit
+def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
+    "The saddles (packed by decreasing value), those of the least value and the peaks: how many of each"
+    ns, nl, npk, words = 0, 0, 0, F.view(np.uint64)
+    for q in range((S + 1) >> 3, (S + 8 + L) >> 3):
+        x = words[_ix(q)] & kinds
+        while x:
+            p = 8*q + (_ctz(x) >> 3)
+            x &= x - np.uint64(1)
+            k, f = K[_ix(p)], F[_ix(p)]
+            saddles[_ix(ns)], low[_ix(nl)], peaks[_ix(npk)] = (most - np.int64(k)) << 31 | p, p, p
+            ns += np.int64(f & 1) & (k > least)
+            nl += np.int64(f & 1) & (k == least)
+            npk += np.int64(f >> 2) & (k > least)
+    return ns, nl, npk
+
+# %% ../nbs/14_kernels.ipynb #02347254
 @_jit
 def _cubical_births(bits, ranked, births):
     "First level with a hole in the superlevel set"
     n, h, w = bits.shape
     S = w + 1
-    T = (h + 2)*S + 1
+    T, flat = (h + 2)*S + 1, bits.reshape(-1)
     L, off = T - 2*S - 2, _offsets(S)
-    K, M, parent, saddles = np.full(T, _LOW, np.int32), np.zeros(T, np.uint8), np.empty(T, np.int32), np.empty(T, np.int64)
-    step = off[_UP]
+    K, M, F = np.full(T + 32, _LOW, np.int32), np.zeros(T, np.uint8), np.zeros((T + 15) >> 3 << 3, np.uint8)
+    parent, saddles, spare, count = np.empty(T, np.int32), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(256, np.int64)
+    low, peaks, step = np.empty(T, np.int64), np.empty(T, np.int64), off[_UP]
     for i in range(n):
         births[i] = 0
-        least, most = _load_padded(bits[i], K, S)
+        least, most = ranked[i, 0], np.int64(ranked[i, h*w - 1])
         if least == most: continue
+        _load_padded(flat, i*h*w, K, h, w, S)
         _uppers(K, M, S, L)
-        ns = 0
-        for p in range(S + 1, S + 1 + L):
-            saddles[ns] = (np.int64(K[p]) << 32) | (T - p)
-            ns += (_ARCS[M[p]] > 1) & (K[p] > least)
+        _kinds(M, F, S, L)
+        ns, _, _ = _gather(K, F, _SADDLES, S, L, least, most, saddles, low, peaks)
         if ns == 0: continue
-        _sort(saddles, ns)
+        _sort(saddles, spare, count, ns, 31, _width(most - least))
         parent[:] = -1
-        while ns > 0:
-            v, loops = saddles[ns - 1] >> 32, 0
-            while ns > 0 and saddles[ns - 1] >> 32 == v:
-                ns -= 1
-                p = T - (saddles[ns] & 0xffffffff)
-                s = M[p]
-                r = _peak(p + off[_REACH[s, 0]], M, step, parent)
-                for a in range(1, _ARCS[s]):
-                    q = _peak(p + off[_REACH[s, a]], M, step, parent)
+        k = 0
+        while k < ns:
+            v, loops = saddles[_ix(k)] >> 31, 0
+            while k < ns and saddles[_ix(k)] >> 31 == v:
+                p = saddles[_ix(k)] & 0x7fffffff
+                k += 1
+                s = np.int64(M[_ix(p)])
+                r = _peak(p + off[_ix(_REACH[_ix(s), _ix(0)])], M, step, parent)
+                for a in range(1, _ARCS[_ix(s)]):
+                    q = _peak(p + off[_ix(_REACH[_ix(s), _ix(a)])], M, step, parent)
                     if q == r: loops += 1
-                    else: parent[q] = r
-            if loops:
-                for p in range(S + 1, S + 1 + L): loops -= (K[p] == v) & (M[p] & _EDGES == _EDGES)
-                if loops > 0:
-                    births[i] = _level(ranked[i], np.int32(v))
+                    else: parent[_ix(q)] = r
+            if loops:                                  # a hole counts only if the same level does not fill it
+                key, filled = np.int32(most - v), np.int32(0)
+                for p in range(S + 1, S + 1 + L): filled += _one((K[_ix(p)] == key) & (M[_ix(p)] & _EDGES == _EDGES))
+                if loops > filled:
+                    births[i] = _level(ranked, i, key)
                     break
 
-# %% ../nbs/14_kernels.ipynb #84cec3c0
+# %% ../nbs/14_kernels.ipynb #e8809a0e
 @_jit
 def _find(a, n, v):
     "Position of `v` in the first `n` of the increasing array `a`"
-    lo = 0
+    lo, v = 0, np.int64(v)
     while n > 1:
         half = n >> 1
-        lo += half if a[lo + half] <= v else 0
+        lo += half & ~((v - a[_ix(lo + half)]) >> 63)   # arithmetic, since a branch would be guessed wrongly every other time
         n -= half
     return lo
 
-# %% ../nbs/14_kernels.ipynb #80afbd0f
+# %% ../nbs/14_kernels.ipynb #912140f1
 @_jit
-def _pack(uniq, nu, dim, birth, death):
-    "One pair as an integer that sorts by dimension, birth level, death level"
-    return np.int64(dim) << 62 | np.int64(nu - _find(uniq, nu, birth)) << 31 | np.int64(nu - _find(uniq, nu, death))
-
-# %% ../nbs/14_kernels.ipynb #31189199
-@_jit
-def _components(K, M, parent, off, up, T, saddles, ns, low, nl, peaks, npk, least, uniq, nu, pairs):
+def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, born, dead):
     "The H0 pairs: saddles in decreasing order merge peaks, the younger dies; (pairs, saddles that close loops)"
-    n, best = 1, -1
-    pairs[0] = np.int64(1) << 31                       # the largest value never dies
-    for i in range(ns - 1, -1, -1):
-        p = T - (saddles[i] & 0xffffffff)
-        s, v, loops = M[p], K[p], 0
-        r = _peak(p + off[_REACH[s, 0]], M, up, parent)
-        for a in range(1, _ARCS[s]):
-            q = _peak(p + off[_REACH[s, a]], M, up, parent)
+    n, best = 0, -1
+    for i in range(ns):
+        p = saddles[_ix(i)] & 0x7fffffff
+        s, v, loops = np.int64(M[_ix(p)]), K[_ix(p)], 0
+        r = _peak(p + off[_ix(_REACH[_ix(s), _ix(0)])], M, up, parent)
+        for a in range(1, _ARCS[_ix(s)]):
+            q = _peak(p + off[_ix(_REACH[_ix(s), _ix(a)])], M, up, parent)
             if q == r:
                 loops += 1
                 continue
-            if K[q] > K[r]: q, r = r, q
-            parent[q] = r
-            if K[q] > v:
-                pairs[n] = _pack(uniq, nu, 0, K[q], v)
-                n += 1
-        low[nl] = p
+            if K[_ix(q)] > K[_ix(r)]: q, r = r, q
+            parent[_ix(q)] = r
+            born[_ix(n)], dead[_ix(n)] = K[_ix(q)], v
+            n += K[_ix(q)] > v
+        low[_ix(nl)] = p
         nl += loops > 0
-    for i in range(npk):                               # the smallest value joins all that is left
-        p = peaks[i]
-        if parent[p] >= 0 and parent[p] != p: continue
+    for i in range(npk):                               # the least value joins all that is left
+        p = peaks[_ix(i)]
+        if parent[_ix(p)] >= 0 and parent[_ix(p)] != p: continue
         if best >= 0:
-            pairs[n] = _pack(uniq, nu, 0, min(K[p], K[best]), least)
+            born[_ix(n)], dead[_ix(n)] = min(K[_ix(p)], K[_ix(best)]), least
             n += 1
-        if best < 0 or K[p] > K[best]: best = p
+        if best < 0 or K[_ix(p)] > K[_ix(best)]: best = p
     return n, nl
 
-# %% ../nbs/14_kernels.ipynb #3fad1253
+# %% ../nbs/14_kernels.ipynb #12bec815
 @_jit
-def _holes(K, M, parent, off, down, low, first, nl, n, uniq, nu, pairs):
+def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
     "The H1 pairs by duality: saddles in increasing order merge pits and the outside, the shallower pit dies"
     for i in range(nl):
-        p = low[i] if i < first else low[nl - 1 - (i - first)]
-        s, v = M[p], K[p]
-        r = _pit(p + off[_GAP[s, 0]], K, M, down, parent)
-        for a in range(1, _ARCS[s]):
-            q = _pit(p + off[_GAP[s, a]], K, M, down, parent)
+        p = low[_ix(i if i < first else nl - 1 - (i - first))]
+        s, v = np.int64(M[_ix(p)]), K[_ix(p)]
+        r = _pit(p + off[_ix(_GAP[_ix(s), _ix(0)])], K, M, down, parent)
+        for a in range(1, _ARCS[_ix(s)]):
+            q = _pit(p + off[_ix(_GAP[_ix(s), _ix(a)])], K, M, down, parent)
             if q == r: continue
-            if K[q] < K[r]: q, r = r, q                # the frame is below every value
-            parent[q] = r
-            if K[q] < v:
-                pairs[n] = _pack(uniq, nu, 1, v, K[q])
-                n += 1
+            if K[_ix(q)] < K[_ix(r)]: q, r = r, q      # the frame is below every value
+            parent[_ix(q)] = r
+            born[_ix(n)], dead[_ix(n)] = v, K[_ix(q)]
+            n += K[_ix(q)] < v
     return n
 
-# %% ../nbs/14_kernels.ipynb #550d141f
+# %% ../nbs/14_kernels.ipynb #b9f5647b
 @_jit
-def _distinct(ranked, uniq):
-    "Distinct values of a sorted row: their number"
-    n = 1
-    uniq[0] = ranked[0]
-    for k in range(1, ranked.shape[0]):
-        uniq[n] = ranked[k]
-        n += ranked[k] != ranked[k - 1]
-    return n
+def _distinct(ranked, i, uniq):
+    "Distinct keys of map `i` in increasing order: their number"
+    last, n = ranked.shape[1] - 1, 0
+    lo, hi, least = 0, last, ranked[i, 0]
+    while lo < hi:                                     # the plateau of the least value in one step
+        mid = (lo + hi + 1) >> 1
+        if ranked[_ix(i), _ix(mid)] == least: lo = mid
+        else: hi = mid - 1
+    for k in range(lo, last):
+        x = ranked[_ix(i), _ix(k)]
+        uniq[_ix(n)] = x
+        n += _one(ranked[_ix(i), _ix(k + 1)] != x)
+    uniq[_ix(n)] = ranked[i, last]
+    return np.int64(n + 1)
 
-# %% ../nbs/14_kernels.ipynb #33160219
+# %% ../nbs/14_kernels.ipynb #05d6204e
 @_jit
 def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
     "Persistence pairs (if `diagrams` has rows) or Betti curves (if not) of every map; the number of pairs"
     n, h, w = bits.shape
     S = w + 1
-    T, total = (h + 2)*S + 1, 0
+    T, total, flat = (h + 2)*S + 1, 0, bits.reshape(-1)
     L, off = T - 2*S - 2, _offsets(S)
     up, down = off[_UP], off[_DOWN]
-    K, M, parent = np.full(T, _LOW, np.int32), np.zeros(T, np.uint8), np.empty(T, np.int32)
-    saddles, low, peaks, pairs = np.empty(T, np.int64), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(T, np.int64)
-    uniq = np.empty(h*w + 1, np.int32)
+    K, M, F = np.full(T + 32, _LOW, np.int32), np.zeros(T, np.uint8), np.zeros((T + 15) >> 3 << 3, np.uint8)
+    parent, saddles, spare, count = np.empty(T, np.int32), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(256, np.int64)
+    low, peaks, born, dead = np.empty(T, np.int64), np.empty(T, np.int64), np.empty(T, np.int32), np.empty(T, np.int32)
+    uniq, whole = np.empty(h*w + 1, np.int32), len(diagrams) == 0
     for i in range(n):
-        least, most = _load_padded(bits[i], K, S)
-        nu, k, ns, first, npk = _distinct(ranked[i], uniq), 1, 0, 0, 0
-        pairs[0] = np.int64(1) << 31
+        least, most = ranked[i, 0], np.int64(ranked[i, h*w - 1])
+        nu, k, h0 = _distinct(ranked, i, uniq), 0, 0
         if nu > 1:
+            _load_padded(flat, i*h*w, K, h, w, S)
             _uppers(K, M, S, L)
-            for p in range(S + 1, S + 1 + L):
-                x, s = K[p], M[p]
-                saddles[ns] = (np.int64(x) << 32) | (T - p)
-                ns += (_ARCS[s] > 1) & (x > least)
-                low[first] = p
-                first += (_ARCS[s] > 1) & (x == least)
-                peaks[npk] = p
-                npk += (s == 0) & (x > least)
-            _sort(saddles, ns)
+            _kinds(M, F, S, L)
+            ns, first, npk = _gather(K, F, _ALL, S, L, least, most, saddles, low, peaks)
+            _sort(saddles, spare, count, ns, 31, _width(most - least))
             parent[:] = -1
-            k, nl = _components(K, M, parent, off, up, T, saddles, ns, low, first, peaks, npk, least, uniq, nu, pairs)
+            h0, nl = _components(K, M, parent, off, up, saddles, ns, low, first, peaks, npk, least, born, dead)
             parent[:] = -1
-            k = _holes(K, M, parent, off, down, low, first, nl, k, uniq, nu, pairs)
-        if len(diagrams):
-            _sort(pairs, k)
-            for j in range(k):
-                x = pairs[j]
-                diagrams[total + j, 1], diagrams[total + j, 2] = x >> 62, x >> 31 & 0x7fffffff
-                diagrams[total + j, 0], diagrams[total + j, 3] = i, x & 0x7fffffff
+            k = _holes(K, M, parent, off, down, low, first, nl, h0, born, dead)
+        wide = _width(nu)
+        spare[0], k = 1 << wide, k + 1                 # the largest value never dies
+        for j in range(1, k):
+            b, d = nu - _find(uniq, nu, born[_ix(j - 1)]), nu - _find(uniq, nu, dead[_ix(j - 1)])
+            spare[_ix(j)] = (1 if j > h0 else 0) << (2*wide) | b << wide | d
+        if not whole:
+            _sort(spare, saddles, count, k, 0, 2*wide + 1)
             counts[i] = k
-            total += k
-        else:
-            lengths[i] = nu
-            c0, c1 = curves0[i], curves1[i]
-            c0[:nu], c1[:nu] = 0, 0
-            for j in range(k):
-                x = pairs[j]
-                c = c1 if x >> 62 else c0
-                c[(x >> 31 & 0x7fffffff) - 1] += 1
-                if x & 0x7fffffff: c[(x & 0x7fffffff) - 1] -= 1
+        ones = (1 << wide) - 1
+        for j in range(k):
+            x = spare[_ix(j)]
+            dim, b, d = x >> (2*wide), x >> wide & ones, x & ones
+            if not whole:
+                row = _ix(total + j)
+                diagrams[row, 0], diagrams[row, 1], diagrams[row, 2], diagrams[row, 3] = i, dim, b, d
+                continue
+            if j == 0:
+                lengths[i] = nu
+                curves0[i, :nu] = 0
+                curves1[i, :nu] = 0
+            c = curves1 if dim else curves0
+            c[i, b - 1] += 1
+            if d: c[i, d - 1] -= 1
+        total += k
+        if whole:
             for j in range(1, nu):
-                c0[j] += c0[j - 1]
-                c1[j] += c1[j - 1]
+                curves0[i, j] += curves0[i, j - 1]
+                curves1[i, j] += curves1[i, j - 1]
     return total
 
-# %% ../nbs/14_kernels.ipynb #9a5bb37f
+# %% ../nbs/14_kernels.ipynb #b1faea23
 @_jit
 def _keys(bits, out):
     "Keys of every map, one row each"
     flat = bits.reshape(-1)
     for i in range(flat.shape[0]): out[i] = _key(flat[i])
 
-# %% ../nbs/14_kernels.ipynb #310ae543
+# %% ../nbs/14_kernels.ipynb #f1fd5404
 def _ranked(bits):
     "Sorted keys of every map, one row each"
     out = np.empty((len(bits), bits[0].size), np.int32)
@@ -680,7 +733,7 @@ def _ranked(bits):
     out.sort(axis=1)
     return out
 
-# %% ../nbs/14_kernels.ipynb #16541ee5
+# %% ../nbs/14_kernels.ipynb #64add3eb
 def cubical_births(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -694,7 +747,7 @@ def cubical_births(
     _in_chunks(work, n, 2**17//(h*w), n_jobs)
     return births
 
-# %% ../nbs/14_kernels.ipynb #48fca356
+# %% ../nbs/14_kernels.ipynb #4aff970e
 def _cubical_chunk(bits, curves):
     "Diagrams (pairs, counts) or curves (Betti-0, Betti-1, lengths) of a chunk"
     n, h, w = bits.shape
@@ -707,7 +760,7 @@ def _cubical_chunk(bits, curves):
     longest = lengths.max(initial=0)
     return c0[:, :longest].copy(), c1[:, :longest].copy(), lengths
 
-# %% ../nbs/14_kernels.ipynb #4de184ca
+# %% ../nbs/14_kernels.ipynb #705f25b9
 def cubical_diagrams(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -724,7 +777,7 @@ def cubical_diagrams(
     offsets = np.concatenate([[0], *(p[1] for p in parts)]).cumsum()
     return np.concatenate([p[0] for p in parts]), offsets
 
-# %% ../nbs/14_kernels.ipynb #7396edcc
+# %% ../nbs/14_kernels.ipynb #0fd9af84
 def cubical_betti(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -736,17 +789,17 @@ def cubical_betti(
     parts = _in_chunks(lambda a, b: _cubical_chunk(bits[a:b], True), n, 2**17//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), _stack([p[1] for p in parts], n), np.concatenate([p[2] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #1a83c5fa
+# %% ../nbs/14_kernels.ipynb #e29e3c35
 @_jit
 def _level_map(bits, ranked, out):
     "Level of every value of every map"
     uniq = np.empty(ranked.shape[1] + 1, np.int32)
     for i in range(bits.shape[0]):
-        nu = _distinct(ranked[i], uniq)
+        nu = _distinct(ranked, i, uniq)
         for y in range(bits.shape[1]):
             for x in range(bits.shape[2]): out[i, y, x] = nu - _find(uniq, nu, _key(bits[i, y, x]))
 
-# %% ../nbs/14_kernels.ipynb #491d78c6
+# %% ../nbs/14_kernels.ipynb #17b9b16f
 def levels(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
 ) -> np.ndarray:        # (n, h, w) int32, 1 = largest
@@ -756,7 +809,7 @@ def levels(
     if out.size: _ready(_level_map)(bits, _ranked(bits), out)
     return out
 
-# %% ../nbs/14_kernels.ipynb #e9adfdf0
+# %% ../nbs/14_kernels.ipynb #374c6e26
 def warm_up() -> None:
     "Compile every kernel, or load it from the cache"
     maps = np.arange(50.).reshape(2, 5, 5)

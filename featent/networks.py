@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['list_networks', 'weights_hash', 'network', 'preprocessing', 'prepared', 'random_twin', 'accuracy', 'train']
 
-# %% ../nbs/05_networks.ipynb #47842994
+# %% ../nbs/05_networks.ipynb #a9af63c2
 import copy, difflib, hashlib, math, os, pickle, time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from .images import Images, batches, corrupt_labels
 
-# %% ../nbs/05_networks.ipynb #6bdad8d2
+# %% ../nbs/05_networks.ipynb #77307724
 @contextmanager
 def _seeded(seed, device="cpu"):
     "Random numbers from `seed` inside; the generators outside are left as they were"
@@ -30,7 +30,7 @@ def _seeded(seed, device="cpu"):
         for d in cuda: torch.cuda.default_generators[d].manual_seed(seed)
         yield
 
-# %% ../nbs/05_networks.ipynb #8add7e50
+# %% ../nbs/05_networks.ipynb #f38e25d1
 def _conv(cin, cout, stride=1): return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
 
 def _head(width, num_classes): return [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(width, num_classes))]
@@ -43,7 +43,7 @@ def _small_vgg(num_classes, in_channels):
         if i in (2, 4): layers.append((f"pool{i}", nn.MaxPool2d(2)))
     return nn.Sequential(OrderedDict([("features", nn.Sequential(OrderedDict(layers))), *_head(128, num_classes)]))
 
-# %% ../nbs/05_networks.ipynb #7c9f8712
+# %% ../nbs/05_networks.ipynb #1b4568ba
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place"
     def __init__(self, cin, cout, stride):
@@ -57,7 +57,7 @@ class _Block(nn.Module):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return self.relu(y + self.shortcut(x))
 
-# %% ../nbs/05_networks.ipynb #13a274a1
+# %% ../nbs/05_networks.ipynb #e85d5f3b
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units"
     layers = [("conv1", _conv(in_channels, 32)), ("bn1", nn.BatchNorm2d(32)), ("relu1", nn.ReLU(inplace=True))]
@@ -66,12 +66,12 @@ def _small_resnet(num_classes, in_channels):
 
 _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
-# %% ../nbs/05_networks.ipynb #42ce7ee6
+# %% ../nbs/05_networks.ipynb #237edc88
 def list_networks() -> list:  # names, the two small networks first
     "Names that `network` knows"
     return [*_small, *sorted(torchvision.models.list_models(module=torchvision.models))]
 
-# %% ../nbs/05_networks.ipynb #51be50c3
+# %% ../nbs/05_networks.ipynb #efe2d5a7
 def _bare(key):
     "A name in a state_dict without the prefixes of DataParallel and torch.compile"
     key = key.replace("_orig_mod.", "")
@@ -89,20 +89,22 @@ def weights_hash(
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/05_networks.ipynb #ded056b9
+# %% ../nbs/05_networks.ipynb #5b8c29b3
 _resave = 'load it where you trust it and save the tensors alone: torch.save(net.state_dict(), "weights.pt")'
+
+_code_in_it = "GLOBAL ", "Can only create", "Can only build", "unrecognized function", "TorchScript"
 
 def _torch_file(path):
     "Contents of a torch file, tensors and plain containers only"
     try: return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError, TypeError) as e:
         text = str(e)
-        if any(s in text for s in ("Unsupported global", "Unsupported class", "Unsupported operand", "TorchScript", "GLOBAL", "REDUCE", "BUILD")):
+        if any(s in text for s in _code_in_it):
             raise ValueError(f"{path.name} holds pickled code or objects, and only tensors are loaded; {_resave}") from e
-        raise ValueError(f"{path.name} is damaged or is no PyTorch file ({type(e).__name__}: {text.splitlines()[0][:120] if text else 'no data'}): "
+        raise ValueError(f"{path.name} is damaged or is no PyTorch file ({type(e).__name__}: {text.split(chr(10))[0][:120]}): "
                          "copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #9b7c48e2
+# %% ../nbs/05_networks.ipynb #ec03616a
 def _safetensors_file(path):
     "Tensors of a safetensors file"
     try: from safetensors.torch import load_file
@@ -110,19 +112,21 @@ def _safetensors_file(path):
     try: return load_file(path, device="cpu")
     except Exception as e: raise ValueError(f"{path.name} is damaged or is no safetensors file ({e}): copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #d67149a9
+# %% ../nbs/05_networks.ipynb #e2235cc0
+_wrappers = "state_dict", "model_state_dict", "model"
+
 def _state_of(path):
     "The state_dict in a file, freed of wrappers and prefixes"
     path = Path(path).expanduser()
     if not path.is_file(): raise FileNotFoundError(f"there is no weights file {path}")
     state = _safetensors_file(path) if path.suffix == ".safetensors" else _torch_file(path)
-    for key in ("state_dict", "model_state_dict", "model"):
+    for key in _wrappers:
         if isinstance(state, dict) and isinstance(state.get(key), dict): state = state[key]
     if not isinstance(state, dict) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(f"{path.name} holds no state_dict (a dict of tensors, or one under 'state_dict', 'model' or 'model_state_dict'); {_resave}")
+        raise ValueError(f"{path.name} holds no state_dict (a dict of tensors, or one under {', '.join(_wrappers)}); {_resave}")
     return {_bare(k): v for k, v in state.items()}
 
-# %% ../nbs/05_networks.ipynb #2d6a0e85
+# %% ../nbs/05_networks.ipynb #cd263d79
 def _some(names, most=5):
     "A few of many names"
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
@@ -133,68 +137,85 @@ def _loaded(net, state, what):
     shape = {k: tuple(v.shape) for k, v in net.state_dict().items()}
     faults = {"missing from the file": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
               "unknown to the network": [k for k in state if k not in own],
-              "of another shape": [f"{k} {tuple(v.shape)} instead of {shape[own[k]]}" for k, v in state.items() if k in own and tuple(v.shape) != shape[own[k]]]}
+              "of another shape": [f"{k} {tuple(v.shape)} instead of {shape[own[k]]}" for k, v in state.items()
+                                   if k in own and tuple(v.shape) != shape[own[k]]]}
     if any(faults.values()):
         text = "; ".join(f"{len(v)} {k} ({_some(v)})" for k, v in faults.items() if v)
-        hint = "" if faults["missing from the file"] or not faults["of another shape"] else "; pass num_classes= if only the last layer differs"
+        only_shapes = not (faults["missing from the file"] or faults["unknown to the network"])
+        hint = "; if only the last layer differs, pass num_classes=" if only_shapes else ""
         raise ValueError(f"{what} does not fit {type(net).__name__} of {len(own)} entries: {text}{hint}")
-    if bad := [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]: raise ValueError(f"{what} holds NaN or infinite weights: {_some(bad)}")
+    if bad := [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise ValueError(f"{what} holds NaN or infinite weights: {_some(bad)}")
     net.load_state_dict({own[k]: v for k, v in state.items()}, strict=False)
     return net
 
-# %% ../nbs/05_networks.ipynb #ecb23997
+# %% ../nbs/05_networks.ipynb #82df5efb
+_suffixes = (".pt", ".pth", ".th", ".tar", ".bin", ".safetensors")
+
 def _published(name, weights):
     "The torchvision weights of that name, or None"
     if name in _small or not isinstance(weights, str): return None
-    return getattr(torchvision.models.get_model_weights(name), weights.split(".")[-1], None) if not Path(weights).suffix or weights.count(".") == 1 and "_Weights." in weights else None
+    known = torchvision.models.get_model_weights(name)
+    return known.__members__.get(weights.removeprefix(known.__name__ + "."))
 
 def _weights_choices(name):
     "The values of `weights` that a named network takes"
     published = [] if name in _small else ["DEFAULT", *(w.name for w in torchvision.models.get_model_weights(name))]
-    return ", ".join(["None (random)", *published, "a file (.pt .pth .th .bin .safetensors)"])
+    return ", ".join(["None (random)", *published, f"a file ({' '.join(_suffixes)})"])
 
-# %% ../nbs/05_networks.ipynb #a72a2488
+# %% ../nbs/05_networks.ipynb #3f7077ab
 def _downloaded(name, published, num_classes):
     "torchvision's network with published weights; the file is first read as tensors only"
     classes = len(published.meta["categories"])
-    if num_classes not in (None, classes): raise ValueError(f"the weights {published.name} have {classes} classes: leave num_classes out, or pass weights=None or a file")
+    if num_classes not in (None, classes):
+        raise ValueError(f"the weights {published.name} have {classes} classes: leave num_classes out, or pass weights=None or a file")
     try: published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as e:
         raise ConnectionError(f"the weights {published.name} of {name} could not be downloaded ({e}); connect to the network, "
                               f"or fetch {published.url} elsewhere and pass the file as weights=") from e
     return torchvision.models.get_model(name, weights=published)
 
-# %% ../nbs/05_networks.ipynb #4850e0bc
+# %% ../nbs/05_networks.ipynb #6efc0a5a
 def _built(name, num_classes, in_channels, seed):
     "A network by name with random weights"
     if name not in _small and in_channels != 3:
-        raise ValueError(f"{name} takes 3 channels, not {in_channels}: give the images channels=3 (transform=preprocess(..., channels=3)) or choose {' or '.join(_small)}")
+        raise ValueError(f"{name} takes 3 channels, not {in_channels}: give the images 3 channels (transform=preprocess(..., channels=3)) "
+                         f"or choose {' or '.join(_small)}")
+    if min(in_channels, 1 if num_classes is None else num_classes) < 1: raise ValueError("num_classes and in_channels must be at least 1")
     with _seeded(seed):
         if name in _small: return _small[name](num_classes or 10, in_channels)
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
 
-# %% ../nbs/05_networks.ipynb #434ed7ac
+# %% ../nbs/05_networks.ipynb #470fea6e
 def _unknown(name):
     "The error for a name that no network has"
     close = difflib.get_close_matches(str(name).lower(), list_networks(), n=4, cutoff=0.5)
-    return ValueError(f"unknown network {name!r}" + (f"; close are {', '.join(close)}" if close else "") + "; list_networks() gives all names")
+    hint = f"; close are {', '.join(close)}" if close else ""
+    return ValueError(f"unknown network {name!r}{hint}; list_networks() gives all names")
 
 def _own(net, weights):
-    "A module that was passed in, with its weights loaded if given"
-    return net if weights is None else _loaded(net, _state_of(weights), Path(weights).name)
+    "A module that was passed in, with its weights loaded if given; a record that it has already is kept"
+    blank = {"name": type(net).__name__, "by_name": False, "weights": None, "published": False, "seed": None}
+    r = {**getattr(net, "featent", {**blank, "num_classes": None, "in_channels": None})}
+    if weights is not None:
+        _loaded(net, _state_of(weights), Path(weights).name)
+        r = {**r, "weights": Path(weights).name, "published": False, "seed": None}
+    net.featent = {**r, "hash": weights_hash(net)}
+    return net
 
-# %% ../nbs/05_networks.ipynb #c0367de3
+# %% ../nbs/05_networks.ipynb #d3d9d03f
 def _named(name, weights, num_classes, in_channels, seed):
     "A network by name, with random, published or stored weights, in eval mode"
     published = _published(name, weights)
     is_file = weights is not None and published is None
-    if is_file and not Path(weights).expanduser().is_file() and not Path(weights).suffix: raise ValueError(f"unknown weights {str(weights)!r} for {name}: choose {_weights_choices(name)}")
+    if is_file and not Path(weights).expanduser().is_file() and Path(weights).suffix not in _suffixes:
+        raise ValueError(f"unknown weights {str(weights)!r} for {name}: choose {_weights_choices(name)}")
     state = _state_of(weights) if is_file else None
     net = _downloaded(name, published, num_classes) if published else _built(name, num_classes, in_channels, seed)
     return (_loaded(net, state, Path(weights).name) if is_file else net).eval(), published
 
-# %% ../nbs/05_networks.ipynb #0a369d92
+# %% ../nbs/05_networks.ipynb #e60a0e3c
 def network(
     name_or_module: str | nn.Module,         # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), or a module
     weights: str | Path | None = None,       # None: random; "DEFAULT" or another torchvision weights name; or a file of tensors
@@ -203,22 +224,19 @@ def network(
     seed: int = 0,                           # of random weights
 ) -> nn.Module:  # in eval mode (a module passed in is returned itself, its mode untouched), with the dict `featent`
     "A network by name, or a module, with random, published or stored weights"
-    net, published = name_or_module, None
-    if isinstance(net, nn.Module):
+    if isinstance(name_or_module, nn.Module):
         if num_classes is not None: raise ValueError("num_classes applies to networks by name: build the module with it")
-        net, name = _own(net, weights), type(net).__name__
-    else:
-        name = net
-        if name not in list_networks(): raise _unknown(name)
-        net, published = _named(name, weights, num_classes, in_channels, seed)
-    by_name = not isinstance(name_or_module, nn.Module)
-    net.featent = {"name": name, "by_name": by_name, "weights": published.name if published else None if weights is None else Path(weights).name,
-                   "published": published is not None, "seed": seed if by_name and weights is None else None,
-                   "num_classes": len(published.meta["categories"]) if published else num_classes or (1000 if name not in _small else 10) if by_name else None,
-                   "in_channels": in_channels if by_name else None, "hash": weights_hash(net)}
+        return _own(name_or_module, weights)
+    if name_or_module not in list_networks(): raise _unknown(name_or_module)
+    net, published = _named(name_or_module, weights, num_classes, in_channels, seed)
+    outputs = len(published.meta["categories"]) if published else num_classes or (10 if name_or_module in _small else 1000)
+    stored = published.name if published else None if weights is None else Path(weights).name
+    net.featent = {"name": name_or_module, "by_name": True, "weights": stored, "published": published is not None,
+                   "seed": int(seed) if weights is None else None, "num_classes": outputs, "in_channels": in_channels,
+                   "hash": weights_hash(net)}
     return net
 
-# %% ../nbs/05_networks.ipynb #55a8b09b
+# %% ../nbs/05_networks.ipynb #7fc7ed0c
 def preprocessing(
     net: nn.Module,  # made by `network`
 ) -> Callable | None:  # picture -> float tensor (C, H, W); None where the weights came without one
@@ -234,33 +252,42 @@ def prepared(
     own = preprocessing(net) if images.transform is None else None
     return images if own is None else images.with_transform(own)
 
-# %% ../nbs/05_networks.ipynb #62dbfa43
+# %% ../nbs/05_networks.ipynb #4a584840
 def _reset(net):
     "A copy of `net` with every `reset_parameters` called; an error names what this did not reach"
     try: twin = copy.deepcopy(net)
-    except Exception as e: raise ValueError(f"{type(net).__name__} cannot be copied ({e}): pass build= a function that makes it anew") from e
-    owners = {f"{n}.{k}".lstrip(".") for n, m in twin.named_modules() if hasattr(m, "reset_parameters") for k in [*m._parameters, *m._buffers]}
+    except Exception as e:
+        raise ValueError(f"{type(net).__name__} cannot be copied ({e}): pass build= a function that makes it anew") from e
+    resets = {n: m for n, m in twin.named_modules() if hasattr(m, "reset_parameters")}
+    owners = {f"{n}.{k}".lstrip(".") for n, m in resets.items() for k in [*m._parameters, *m._buffers]}
     with torch.no_grad():
         for t in twin.state_dict().values():
             if t.is_floating_point(): t.fill_(math.nan)
         for m in twin.modules():
             if reset := getattr(m, "reset_parameters", None) or getattr(m, "_reset_parameters", None): reset()
     missed = [k for k, t in twin.state_dict().items() if (t.isnan().any() if t.is_floating_point() else k not in owners)]
-    if missed: raise ValueError(f"no reset_parameters reaches {len(missed)} entries of {type(net).__name__} ({_some(missed)}): pass build= a function that makes it anew")
+    if missed:
+        raise ValueError(f"no reset_parameters reaches {len(missed)} entries of {type(net).__name__} ({_some(missed)}): "
+                         "pass build= a function that makes it anew")
     return twin
 
-# %% ../nbs/05_networks.ipynb #961f1f18
+# %% ../nbs/05_networks.ipynb #eb95ca5f
+def _shapes(net): return {(k, tuple(v.shape)) for k, v in net.state_dict().items()}
+
 def _like(twin, net):
     "`twin` with the dtype, device, mode and frozen parameters of `net`"
-    a, b = net.state_dict(), twin.state_dict()
-    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
-        raise ValueError(f"the new {type(twin).__name__} has other entries than the network ({_some(sorted(a.keys() ^ b.keys()) or ['other shapes'])}): pass build= a function that makes the same architecture")
+    if twin is net: raise ValueError("build returned the network itself: it must make a new one")
+    if other := sorted(_shapes(net) ^ _shapes(twin)):
+        raise ValueError(f"the new {type(twin).__name__} has other entries than the network ({_some([f'{k} {v}' for k, v in other])}): "
+                         "pass build= a function that makes the same architecture")
     for source, target in ((net.named_parameters(), dict(twin.named_parameters())), (net.named_buffers(), dict(twin.named_buffers()))):
         for k, v in source: target[k].data = target[k].data.to(v.device, v.dtype); target[k].requires_grad_(v.requires_grad)
-    for m, n in zip(net.modules(), twin.modules()): n.training = m.training
+    for m, n in zip(net.modules(), twin.modules(), strict=True): n.training = m.training
+    if hasattr(net, "transform_input"): twin.transform_input = net.transform_input
+    twin.zero_grad(set_to_none=True)
     return twin
 
-# %% ../nbs/05_networks.ipynb #243154ba
+# %% ../nbs/05_networks.ipynb #e2a4cba7
 def random_twin(
     net: nn.Module,                 # any network; it is not touched
     seed: int = 0,                  # of the twin's weights
@@ -268,15 +295,15 @@ def random_twin(
 ) -> nn.Module:  # new module of the same architecture, dtype, device and mode
     "The same architecture with fresh random weights"
     r = getattr(net, "featent", None) or {}
-    named = build is None and r.get("by_name")
-    if named: twin = _built(r["name"], r["num_classes"], r["in_channels"], seed)
-    else:
+    twin = _built(r["name"], r["num_classes"], r["in_channels"], seed) if r.get("by_name") and build is None else None
+    if twin is None or (build is None and _shapes(twin) != _shapes(net)):  # not by name, or altered since
         with _seeded(seed): twin = build() if build else _reset(net)
-    twin = _like(twin, net)
-    twin.featent = {**(r or {"name": type(net).__name__, "by_name": False}), "weights": None, "published": False, "seed": seed, "hash": weights_hash(twin)}
+    twin = _own(_like(twin, net), None)
+    record = {k: v for k, v in (r or twin.featent).items() if k != "trained"}
+    twin.featent = {**record, "weights": None, "published": False, "seed": int(seed), "hash": weights_hash(twin)}
     return twin
 
-# %% ../nbs/05_networks.ipynb #9e7edc0d
+# %% ../nbs/05_networks.ipynb #82cbfdae
 def _device(net):
     "Device of a network's first parameter"
     return next((p.device for p in net.parameters()), torch.device("cpu"))
@@ -290,37 +317,42 @@ def _evaluating(net):
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../nbs/05_networks.ipynb #7c476cb1
+# %% ../nbs/05_networks.ipynb #e9ec2bd5
 def _logits(net, x, logits_of=None):
     "Scores (b, K) of a batch; an error says which shape the network could not take"
-    try: y = net(x)
+    dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)
+    try: y = net(x.to(dtype))
     except torch.cuda.OutOfMemoryError: raise
     except (RuntimeError, ValueError) as e:
         raise ValueError(f"{type(net).__name__} cannot take a batch {tuple(x.shape)}: {str(e).splitlines()[0]}; "
                          "check size= of the images and channels= of preprocess") from e
     y = y if logits_of is None else logits_of(y)
     if not isinstance(y, torch.Tensor) or y.ndim != 2:
-        raise ValueError(f"the network gives {tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__}, not scores (images, classes): pass logits_of= a function that picks them")
+        what = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
+        raise ValueError(f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them")
     return y
 
-# %% ../nbs/05_networks.ipynb #5a639a01
+# %% ../nbs/05_networks.ipynb #78a06cf4
 def _outputs(labels, label_map):
     "Output index of every label"
     if label_map is None: return torch.as_tensor(labels)
     table = torch.as_tensor(label_map)
-    if len(labels) and int(max(labels)) >= len(table): raise ValueError(f"label_map has {len(table)} entries, but there is a label {int(max(labels))}")
+    if int(max(labels)) >= len(table): raise ValueError(f"label_map has {len(table)} entries, but there is a label {int(max(labels))}")
     return table[torch.as_tensor(labels)]
 
-def _enough(labels, n, classes=()):
+def _enough(labels, n):
     "Raises where a label has no output"
-    if len(labels) and int(max(labels)) >= n: raise ValueError(f"the network has {n} outputs, but there is a label {int(max(labels))}: choose classes=, another num_classes= or a label_map=")
+    if int(max(labels)) >= n:
+        raise ValueError(f"the network has {n} outputs, but there is a label {int(max(labels))}: "
+                         "choose classes=, another num_classes= or a label_map=")
 
-# %% ../nbs/05_networks.ipynb #377c05ca
+# %% ../nbs/05_networks.ipynb #cd8aa431
 def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=None):
     "Mean cross-entropy and the shares of images whose label is among the k highest scores"
     device = torch.device(device) if device is not None else _device(net)
     loss, hits = 0.0, dict.fromkeys(topk, 0)
     with _evaluating(net), torch.inference_mode():
+        bar = tqdm(total=len(images), desc="accuracy", unit="image", leave=False, disable=None)
         for _, x, y in batches(prepared(images, net), batch_size):
             z, y = _logits(net, x.to(device), logits_of).float(), _outputs(y, label_map).to(device)
             _enough(y, z.shape[1])
@@ -328,9 +360,11 @@ def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=N
             loss += nn.functional.cross_entropy(z, y, reduction="sum").item()
             best = z.topk(max(topk), 1).indices == y[:, None]
             for k in topk: hits[k] += int(best[:, :k].any(1).sum())
+            bar.update(len(y))
+        bar.close()
     return loss / len(images), {f"top{k}": hits[k] / len(images) for k in topk}
 
-# %% ../nbs/05_networks.ipynb #4497faea
+# %% ../nbs/05_networks.ipynb #8fb16fa2
 def accuracy(
     net: nn.Module,                       # any classifier; its mode and device are as before afterwards
     images: Images,                       # the images; without a transform they get the network's own
@@ -346,16 +380,17 @@ def accuracy(
     home = _device(net)
     if device is not None: net.to(device)
     try: return _evaluate(net, images, tuple(topk), batch_size, device, label_map, logits_of)[1]
-    finally: net.to(home)
+    finally:
+        if device is not None: net.to(home)
 
-# %% ../nbs/05_networks.ipynb #374c29b9
+# %% ../nbs/05_networks.ipynb #f6518efd
 def _scheduled(lr, steps, done, i): return _rate(lr, done + i, steps)
 
 def _rate(lr, step, steps):
     "Learning rate of a step: warm-up over a fifth of the steps, then half a cosine"
     return lr * min((step + 1) / (0.2 * steps), 0.5 + 0.5 * math.cos(math.pi * max(0.0, (step / steps - 0.2) / 0.8)))
 
-# %% ../nbs/05_networks.ipynb #916ac322
+# %% ../nbs/05_networks.ipynb #efdcdfc7
 def _saved(net, path):
     "Write the state_dict to `path`, whole or not at all"
     part = path.with_name(path.name + ".part")
@@ -368,17 +403,18 @@ def _checkpoint_folder(folder):
     "The folder, made if need be; one with checkpoints in it is refused"
     if folder is None: return None
     folder = Path(folder).expanduser(); folder.mkdir(parents=True, exist_ok=True)
-    if old := sorted(folder.glob("epoch_*.pt")): raise ValueError(f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them")
+    if old := sorted(folder.glob("epoch_*.pt")):
+        raise ValueError(f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them")
     return folder
 
-# %% ../nbs/05_networks.ipynb #0dcea9ea
+# %% ../nbs/05_networks.ipynb #d356d433
 def _in_memory(images, limit=2**30):
     "Function from positions to a batch of tensors, read once where all fit into `limit` bytes, else each time"
     if images[0][0].nbytes * len(images) > limit: return lambda at: torch.stack([images[int(i)][0] for i in at])
     x = torch.cat([x for _, x, _ in batches(images, 256)])
     return x.__getitem__
 
-# %% ../nbs/05_networks.ipynb #82f248ed
+# %% ../nbs/05_networks.ipynb #94e26d40
 def _epoch(net, batch_of, y, opt, rate, order, augment, device):
     "One pass over the images in the given order; mean loss and accuracy on the way"
     loss_sum = hits = 0
@@ -393,7 +429,7 @@ def _epoch(net, batch_of, y, opt, rate, order, augment, device):
     n = sum(map(len, order))
     return loss_sum / n, hits / n
 
-# %% ../nbs/05_networks.ipynb #cf7d7b17
+# %% ../nbs/05_networks.ipynb #66b948f6
 def _order(n, batch_size, generator):
     "Random batches of positions; a last one of a single image is left out, batch normalisation cannot take it"
     order = list(torch.randperm(n, generator=generator).split(batch_size))
@@ -408,7 +444,7 @@ def _trainable(net, images, test, epochs, batch_size):
     for s in (images, test):
         if s is not None: _enough(s.labels, n)
 
-# %% ../nbs/05_networks.ipynb #69e4cb85
+# %% ../nbs/05_networks.ipynb #319d42ea
 def train(
     net: nn.Module,                       # trained in place, in eval mode afterwards
     images: Images,                       # training images
@@ -424,17 +460,20 @@ def train(
     augment: Callable | None = None,      # batch (b, C, H, W) -> batch, on training images only
 ) -> pd.DataFrame:  # a row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds
     "Train a classifier by stochastic gradient descent"
-    _trainable(net, prepared(images, net), test and prepared(test, net), epochs, batch_size)
+    images, test = prepared(images, net), None if test is None else prepared(test, net)
+    _trainable(net, images, test, epochs, batch_size)
     folder, home = _checkpoint_folder(checkpoints), _device(net)
     device = torch.device(device) if device is not None else home
-    images, test = prepared(images, net), test and prepared(test, net)
     y = torch.from_numpy(corrupt_labels(images.labels, label_corruption, len(images.classes), seed))
     try: rows = _fitted(net.to(device), images, y, test, epochs, lr, batch_size, weight_decay, seed, folder, device, augment)
     finally: net.to(home).eval()
-    if hasattr(net, "featent"): net.featent = {**net.featent, "trained": {"epochs": epochs, "lr": lr, "seed": seed, "label_corruption": label_corruption}, "hash": weights_hash(net)}
+    if hasattr(net, "featent"):
+        how = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "weight_decay": weight_decay, "seed": seed,
+               "label_corruption": label_corruption}
+        net.featent = {**net.featent, "trained": {**how, "images": images.record["fingerprint"]}, "hash": weights_hash(net)}
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_networks.ipynb #4c53c8e3
+# %% ../nbs/05_networks.ipynb #6b9a67d2
 def _fitted(net, images, y, test, epochs, lr, batch_size, weight_decay, seed, folder, device, augment):
     "The loop over epochs; a dict per epoch"
     batch_of, order_seed, rows = _in_memory(images), torch.Generator().manual_seed(seed), []

@@ -1,26 +1,33 @@
 """Networks: stored weights reproduce their accuracies; loading, twins, training and every error."""
 import copy
 import json
+import os
 import sys
+import urllib.error
 
 import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from featent.images import images, preprocess
+from featent.images import batches, images, preprocess
 from featent.networks import (
     accuracy, list_networks, network, prepared, preprocessing, random_twin, train, weights_hash,
 )
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
+SQUEEZE = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
 
 
-def measured(net, data, **kwargs):
-    return {k: 100 * v for k, v in accuracy(net, data, batch_size=100, **kwargs).items()}
+# ---- accuracies that belong to the stored weights, to 0.1 percentage points
 
+@pytest.fixture(scope="module")
+def cifar10_test(cifar10_dir):
+    "The CIFAR-10 test images, read from their files once, as tensors in [0, 1]"
+    data = images(cifar10_dir, split="test")
+    return TensorDataset(torch.cat([x for _, x, _ in batches(data, 500)]), torch.from_numpy(data.labels))
 
-# ---- accuracies of shared/data/README.md, to 0.1 percentage points
 
 @pytest.mark.parametrize(("build", "file", "transform", "expected"), [
     (lambda a: a.CifarResNet(20), "resnet20_cifar10.th", imagenet, 91.7),
@@ -28,19 +35,365 @@ def measured(net, data, **kwargs):
     (lambda a: a.SmallVGG(batch_norm=False), "smallvgg_folded_cifar10.pth", imagenet, 88.1),
     (lambda a: a.CifarLeNet(), "lenet_cifar10.pt", preprocess(mean=0.5, std=0.5), 59.1),
 ])
-def test_cifar10_accuracy(cifar10_dir, weights, archs, build, file, transform, expected):
+def test_cifar10_accuracy(cifar10_test, weights, archs, build, file, transform, expected):
     net = network(build(archs), weights=weights / file).eval()
-    assert measured(net, images(cifar10_dir, split="test", transform=transform))["top1"] == pytest.approx(expected, abs=0.1)
+    assert 100 * accuracy(net, images(cifar10_test, transform=transform))["top1"] == pytest.approx(expected, abs=0.1)
 
 
 def test_fashion_accuracy(fashion_root, weights, archs):
     net = network(archs.GrayCNN(), weights=weights / "graycnn_fashionmnist.pth").eval()
-    assert measured(net, images("fashion_mnist", split="test", root=fashion_root))["top1"] == pytest.approx(90.3, abs=0.1)
+    assert 100 * accuracy(net, images("fashion_mnist", split="test", root=fashion_root))["top1"] == pytest.approx(90.3, abs=0.1)
 
 
 def test_imagenette_accuracy(imagenette_dir, weights, imagenet_index):
-    net = network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth")
+    net = network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth").to(memory_format=torch.channels_last)
     data = images(imagenette_dir, split="val", transform=imagenet)
-    found = measured(net, data, topk=(1, 5), label_map=[imagenet_index[c] for c in data.classes])
+    found = accuracy(net, data, topk=(1, 5), batch_size=8, label_map=[imagenet_index[c] for c in data.classes])
     assert len(data) == 3925
-    assert found == pytest.approx({"top1": 59.6, "top5": 82.1}, abs=0.1)
+    assert (100 * found["top1"], 100 * found["top5"]) == (pytest.approx(59.6, abs=0.1), pytest.approx(82.1, abs=0.1))
+
+
+# ---- networks by name
+
+@pytest.mark.parametrize("name", ["small_vgg", "small_resnet"])
+def test_small_networks(name):
+    before = torch.get_rng_state()
+    net = network(name, in_channels=1, num_classes=7, seed=3)
+    assert torch.equal(torch.get_rng_state(), before) and not net.training
+    assert net(torch.zeros(2, 1, 16, 16)).shape == net(torch.zeros(2, 1, 40, 33)).shape == (2, 7)
+    assert weights_hash(net) == weights_hash(network(name, in_channels=1, num_classes=7, seed=3)) == net.featent["hash"]
+    assert weights_hash(net) != weights_hash(network(name, in_channels=1, num_classes=7, seed=4))
+    assert json.loads(json.dumps(net.featent)) == net.featent and "featent" not in dict(net.named_modules())
+
+
+def test_torchvision_by_name():
+    assert set(list_networks()) >= {"small_vgg", "small_resnet", "vgg16", "resnet50", "squeezenet1_1"}
+    assert "fcn_resnet50" not in list_networks()
+    net = network("squeezenet1_1", num_classes=5)
+    assert net(torch.zeros(1, 3, 64, 64)).shape == (1, 5) and preprocessing(net) is None
+    assert network("resnet18").featent["num_classes"] == 1000
+
+
+def test_a_module_is_returned_itself():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3)).train()
+    assert network(net) is net and net.training and net.featent["name"] == "Sequential"
+    named = network("small_vgg")
+    record = named.featent
+    assert network(named) is named and named.featent == record
+    with pytest.raises(ValueError, match="num_classes applies to networks by name"):
+        network(net, num_classes=3)
+
+
+def test_name_errors():
+    with pytest.raises(ValueError, match="unknown network 'resnet19'; close are resnet.*list_networks\\(\\)"):
+        network("resnet19")
+    with pytest.raises(ValueError, match="unknown network 'zzzzz'; list_networks"):
+        network("zzzzz")
+    with pytest.raises(ValueError, match="squeezenet1_1 takes 3 channels, not 1: .*channels=3"):
+        network("squeezenet1_1", in_channels=1)
+    with pytest.raises(ValueError, match="must be at least 1"):
+        network("small_vgg", num_classes=0)
+
+
+# ---- published weights
+
+def test_published_weights_without_a_network(monkeypatch, tmp_path):
+    def refuse(*a, **k):
+        raise urllib.error.URLError("no route to host")
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ConnectionError, match=f"{SQUEEZE.name} of squeezenet1_1 could not be downloaded.*fetch {SQUEEZE.url} .*weights="):
+        network("squeezenet1_1", weights="DEFAULT")
+    with pytest.raises(ValueError, match="unknown weights 'IMAGENET' for squeezenet1_1: choose .*DEFAULT, IMAGENET1K_V1, a file"):
+        network("squeezenet1_1", weights="IMAGENET")
+    with pytest.raises(ValueError, match="have 1000 classes: leave num_classes out"):
+        network("squeezenet1_1", weights="DEFAULT", num_classes=10)
+    with pytest.raises(ValueError, match="unknown weights 'DEFAULT' for small_vgg: choose None \\(random\\), a file"):
+        network("small_vgg", weights="DEFAULT")
+
+
+@pytest.mark.parametrize("how", ["DEFAULT", "IMAGENET1K_V1", "SqueezeNet1_1_Weights.IMAGENET1K_V1"])
+def test_published_weights_from_the_cache(monkeypatch, tmp_path, weights, imagenette_dir, how):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints" / SQUEEZE.url.rsplit("/", 1)[-1]
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes((weights / "squeezenet1_1_imagenet.pth").read_bytes())
+    net = network("squeezenet1_1", weights=how)
+    assert weights_hash(net) == weights_hash(network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth"))
+    assert net.featent["weights"] == "IMAGENET1K_V1" and json.dumps(net.featent)
+    assert len(list(net.modules())) == len(list(network("squeezenet1_1").modules()))
+    data = images(imagenette_dir, split="val", per_class=1)
+    with_own = prepared(data, net)
+    assert torch.equal(with_own[0][0], SQUEEZE.transforms()(data.raw(0))) and with_own.record["transform"].startswith("ImageClassification")
+    assert prepared(data.with_transform(imagenet), net).transform == imagenet
+    assert network(net) is net and preprocessing(net) is not None
+    assert preprocessing(random_twin(net)) is None and random_twin(net).featent["weights"] is None
+
+
+# ---- weights from files
+
+@pytest.fixture
+def small():
+    return network("small_vgg", in_channels=1)
+
+
+def again(path, **kwargs):
+    return network("small_vgg", weights=path, in_channels=1, seed=9, **kwargs)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".th", ".bin", ".safetensors"])
+def test_every_kind_of_file(small, tmp_path, suffix):
+    path = tmp_path / f"w{suffix}"
+    if suffix == ".safetensors":
+        pytest.importorskip("safetensors.torch").save_file(small.state_dict(), path)
+    else:
+        torch.save(small.state_dict(), path)
+    net = again(path)
+    assert weights_hash(net) == weights_hash(small) == weights_hash(again(str(path)))
+    assert net.featent["weights"] == path.name and str(tmp_path) not in json.dumps(net.featent)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_wrappers_and_prefixes(small, tmp_path, wrapper, prefix):
+    torch.save({wrapper: {prefix + k: v for k, v in small.state_dict().items()}, "epoch": 3, "best": 0.9}, tmp_path / "w.pt")
+    assert weights_hash(again(tmp_path / "w.pt")) == weights_hash(small)
+
+
+def test_old_files_without_batch_counters(small, tmp_path):
+    torch.save({k: v for k, v in small.state_dict().items() if "num_batches" not in k}, tmp_path / "w.pt")
+    assert weights_hash(again(tmp_path / "w.pt")) == weights_hash(small)
+
+
+def test_missing_damaged_and_empty_files(small, tmp_path):
+    path = tmp_path / "w.pt"
+    with pytest.raises(FileNotFoundError, match="there is no weights file .*w.pt"):
+        again(path)
+    torch.save(small.state_dict(), path)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"hello", whole[:10], whole[::-1], bytes(5000), bytes([0x80, 2]) + whole[:200]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="w.pt is damaged or is no PyTorch file"):
+            again(path)
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(whole[:1000])
+    with pytest.raises(ValueError, match="w.safetensors is damaged or is no safetensors file"):
+        again(path)
+
+
+def test_code_is_refused_and_not_run(small, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+    for i, content in enumerate([Bomb(), {"state_dict": small.state_dict(), "args": Bomb()}, small]):
+        for zipped in (True, False):
+            path = tmp_path / f"w{i}.pt"
+            torch.save(content, path, _use_new_zipfile_serialization=zipped)
+            with pytest.raises(ValueError, match=r"w\d.pt holds pickled code .* only tensors are loaded; .*torch.save\(net.state_dict"):
+                again(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_scripted_file_is_refused(tmp_path):
+    path = tmp_path / "s.pt"
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)), path)
+    with pytest.raises(ValueError, match="only tensors are loaded"):
+        again(path)
+
+
+def test_foreign_files(small, tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save(network("small_resnet", in_channels=1).state_dict(), path)
+    with pytest.raises(ValueError, match=r"w.pt does not fit Sequential of 38 entries: 30 missing from the file "
+                                         r"\(features.conv1.weight, .*\.\.\.\); \d+ unknown to the network \(conv1.weight, "):
+        again(path)
+    for content in (torch.zeros(3), [small.state_dict()], {}, {"state_dict": {"a": 3}}, {"epoch": 3}):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match="w.pt holds no state_dict"):
+            again(path)
+    torch.save(network("small_vgg", in_channels=1, num_classes=4).state_dict(), path)
+    with pytest.raises(ValueError, match=r"2 of another shape \(fc.weight \(4, 128\) instead of \(10, 128\), .*pass num_classes="):
+        again(path)
+    assert again(path, num_classes=4).featent["num_classes"] == 4
+    torch.save({k: v * torch.nan for k, v in small.state_dict().items()}, path)
+    with pytest.raises(ValueError, match="w.pt holds NaN or infinite weights: features.conv1.weight"):
+        again(path)
+
+
+def test_a_file_that_does_not_fit_leaves_the_module_alone(small, tmp_path):
+    torch.save({**small.state_dict(), "fc.bias": torch.zeros(3)}, tmp_path / "w.pt")
+    other = network("small_vgg", in_channels=1, seed=5)
+    before = weights_hash(other)
+    with pytest.raises(ValueError, match="1 of another shape"):
+        network(other, weights=tmp_path / "w.pt")
+    assert weights_hash(other) == before
+
+
+def test_safetensors_absent(tmp_path, monkeypatch):
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(ImportError, match="pip install safetensors"):
+        again(tmp_path / "w.safetensors")
+
+
+# ---- hash
+
+def test_weights_hash_sees_every_part(small):
+    h = weights_hash(small)
+    assert len(h) == 16 and weights_hash(copy.deepcopy(small)) == h == weights_hash(nn.DataParallel(small))
+    assert weights_hash(copy.deepcopy(small).double()) != h != weights_hash(copy.deepcopy(small).half())
+    for name in ("features.bn6.running_var", "features.bn1.num_batches_tracked", "fc.bias"):
+        other = copy.deepcopy(small)
+        other.state_dict()[name].view(-1)[-1].add_(1)
+        assert weights_hash(other) != h
+    assert weights_hash(nn.Linear(2, 3, bias=False)) != weights_hash(nn.Linear(3, 2, bias=False))
+
+
+# ---- random twin
+
+def test_twin_by_name(small):
+    small.double().train()
+    small.features.conv1.weight.requires_grad_(False)
+    h, rng = weights_hash(small), torch.get_rng_state()
+    twin = random_twin(small, seed=4)
+    assert weights_hash(small) == h and torch.equal(torch.get_rng_state(), rng)
+    assert twin.training and twin.fc.weight.dtype == torch.float64 and not twin.features.conv1.weight.requires_grad
+    reference = network("small_vgg", in_channels=1, seed=4).double()
+    assert weights_hash(twin) == weights_hash(reference) == twin.featent["hash"] and twin.featent["seed"] == 4
+
+
+def test_twin_of_a_module(archs):
+    for net in (archs.CifarResNet(20), archs.SmallVGG(), nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.MultiheadAttention(4, 2))):
+        for v in net.state_dict().values():
+            v.fill_(7)
+        a, b, c = random_twin(net), random_twin(net), random_twin(net, seed=1)
+        assert weights_hash(a) == weights_hash(b) != weights_hash(c) and type(a) is type(net)
+        assert all((v == 7).all() for v in net.state_dict().values()) and not any((v == 7).all() for v in a.state_dict().values())
+        assert all(p.data_ptr() != q.data_ptr() for p, q in zip(a.parameters(), net.parameters()))
+
+
+def test_twin_of_an_altered_named_network(small):
+    small.fc = nn.Linear(128, 3)
+    assert random_twin(small).fc.weight.shape == (3, 128)
+
+
+def test_twin_that_cannot_be_reset():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            self.gain = nn.Parameter(torch.ones(2))
+            self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"no reset_parameters reaches 2 entries of Scaled \(gain, count\): pass build="):
+        random_twin(Scaled())
+    net = Scaled()
+    assert isinstance(random_twin(net, build=Scaled), Scaled)
+    with pytest.raises(ValueError, match="the new Linear has other entries than the network .*pass build="):
+        random_twin(net, build=lambda: nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="build returned the network itself"):
+        random_twin(net, build=lambda: net)
+    net.hook = torch.zeros(2, requires_grad=True) * 2
+    with pytest.raises(ValueError, match="Scaled cannot be copied .*pass build="):
+        random_twin(net)
+
+
+# ---- accuracy
+
+def test_accuracy_restores_modes_and_takes_maps(small):
+    data = images(per_class=4, split="test")
+    small.train()
+    small.features.bn1.eval()
+    result = accuracy(small, data, topk=(1, 3, 10), batch_size=7)
+    assert set(result) == {"top1", "top3", "top10"} and 0 <= result["top1"] <= result["top3"] <= result["top10"] == 1
+    assert small.training and not small.features.bn1.training and small.features.bn2.training
+
+    class Oracle(nn.Module):
+        def forward(self, x):
+            return {"out": nn.functional.one_hot(x[:, 0, 0, 0].long() * 2, 20).float()}
+    labelled = images([(torch.full((1, 2, 2), float(y)), y) for y in range(10)])
+    scores = {"logits_of": lambda out: out["out"]}
+    assert accuracy(Oracle(), labelled, **scores, label_map=range(0, 20, 2)) == {"top1": 1.0}
+    assert accuracy(Oracle(), labelled, **scores) == {"top1": 0.1}
+    with pytest.raises(ValueError, match="label_map has 4 entries, but there is a label 9"):
+        accuracy(Oracle(), labelled, **scores, label_map=range(4))
+    with pytest.raises(ValueError, match="the network gives dict, not scores .*logits_of="):
+        accuracy(Oracle(), labelled)
+
+
+def test_accuracy_errors(small):
+    data = images(per_class=2, split="test")
+    with pytest.raises(ValueError, match=r"Sequential cannot take a batch \(20, 1, 32, 32\): .*channels= of preprocess"):
+        accuracy(network("small_vgg"), data)
+    with pytest.raises(ValueError, match="the network has 3 outputs, but there is a label 9"):
+        accuracy(network("small_vgg", num_classes=3, in_channels=1), data)
+    with pytest.raises(ValueError, match="the network has only 10 outputs"):
+        accuracy(small, data, topk=(1, 11))
+    with pytest.raises(ValueError, match="must hold positive integers"):
+        accuracy(small, data, topk=(0,))
+
+
+# ---- training
+
+@pytest.fixture(scope="module")
+def digits():
+    return images(), images(split="test")
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("small_vgg", 2), ("small_resnet", 3)])
+def test_learns_the_digits(digits, name, epochs):
+    net = network(name, in_channels=1)
+    history = train(net, *digits, epochs=epochs)
+    assert list(history) == ["epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]
+    assert history.epoch.tolist() == list(range(1, epochs + 1)) and history.test_accuracy.iloc[-1] > 0.95
+    assert accuracy(net, digits[1])["top1"] == history.test_accuracy.iloc[-1]
+    assert not net.training and net.featent["hash"] == weights_hash(net) and json.dumps(net.featent)
+
+
+def test_training_is_deterministic_and_leaves_chance_alone():
+    data = images(per_class=9)
+    def run(**kwargs):
+        net = nn.Sequential(network("small_vgg", in_channels=1), nn.Dropout(0.1))
+        return weights_hash(net), train(net, data, epochs=1, **kwargs), weights_hash(net)
+    rng = torch.get_rng_state()
+    first, _, a = run()
+    assert torch.equal(torch.get_rng_state(), rng)
+    torch.rand(5)
+    assert run()[2] == a != first and run(seed=1)[2] != a
+    noise = {"augment": lambda x: x + torch.rand_like(x)}
+    assert run(**noise)[2] == run(**noise)[2] != a
+    corrupted = run(label_corruption=0.5)
+    assert corrupted[2] != a and corrupted[1].test_loss.isna().all()
+
+
+def test_checkpoints(tmp_path, monkeypatch):
+    data = images(per_class=9)
+    net = network("small_vgg", in_channels=1)
+    first = weights_hash(net)
+    train(net, data, epochs=2, checkpoints=tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["epoch_0000.pt", "epoch_0001.pt", "epoch_0002.pt"]
+    assert weights_hash(again(tmp_path / "run/epoch_0000.pt")) == first
+    assert weights_hash(again(tmp_path / "run/epoch_0002.pt")) == weights_hash(net)
+    with pytest.raises(ValueError, match="already holds 3 checkpoints .epoch_0000.pt, ....: choose an empty folder"):
+        train(net, data, checkpoints=tmp_path / "run")
+
+    def full(*a):
+        raise OSError("no space left")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        train(net, data, epochs=1, checkpoints=tmp_path / "full")
+    assert not list((tmp_path / "full").glob("*.pt"))
+
+
+def test_training_errors(small):
+    data = images(per_class=9)
+    with pytest.raises(ValueError, match="the network has 5 outputs, but there is a label 9"):
+        train(network("small_vgg", num_classes=5, in_channels=1), data)
+    with pytest.raises(ValueError, match="training diverged .the loss is .*pass a lower lr"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)), data, lr=1e30, epochs=3)
+    with pytest.raises(ValueError, match="cannot take a batch"):
+        train(network("small_vgg"), data)
+    with pytest.raises(ValueError, match="epochs and batch_size must be at least 1"):
+        train(small, data, epochs=0)
+    with pytest.raises(ValueError, match="share=2 must lie in"):
+        train(small, data, label_corruption=2)
