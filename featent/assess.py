@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['n_threads', 'Result', 'tabulate', 'assess', 'versions', 'estimate', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #2115e54b
+# %% ../nbs/25_assess.ipynb #7d110788
 import json
 import os
 import shutil
@@ -31,7 +31,7 @@ from .images import Images, describe_transform, images as as_images, preprocess
 from .networks import preprocessing, weights_hash
 from .nulls import shuffle_pixels
 
-# %% ../nbs/25_assess.ipynb #c66a2f71
+# %% ../nbs/25_assess.ipynb #dbfc94d0
 def n_threads(
     n_jobs: "int | None",  # as in scikit-learn: None is 1, -1 all cores, -2 all but one
 ) -> int:  # at least 1
@@ -41,7 +41,7 @@ def n_threads(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
-# %% ../nbs/25_assess.ipynb #8b5dc439
+# %% ../nbs/25_assess.ipynb #ad0dc21e
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -63,7 +63,7 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #9100b84d
+# %% ../nbs/25_assess.ipynb #0b6abba8
 def _with_transform(network, images):
     "The image set with its own transform, or the network's, or the plain one."
     if not isinstance(images, Images): images = as_images(images)
@@ -77,7 +77,7 @@ def _as_tuple(filtration):
     if unknown or not names: raise ValueError(f"filtration={filtration!r}: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
     return names
 
-# %% ../nbs/25_assess.ipynb #61a5892b
+# %% ../nbs/25_assess.ipynb #df89af25
 def _check(chosen, filtrations, convention, null, pad):
     "Refuse what could only fail later."
     if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose None or 'shuffle'")
@@ -97,7 +97,7 @@ def _prepare(network, images, layers, filtration, convention, null, pad, rule):
     _check(chosen, filtrations, convention, null, pad)
     return network, images, chosen, left_out, filtrations, rule
 
-# %% ../nbs/25_assess.ipynb #8a229bbf
+# %% ../nbs/25_assess.ipynb #00fed389
 def _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget):
     "Births (n_images, units) for each (layer, filtration, real or shuffled), and the share of the time spent waiting for topology."
     kinds = ("real", "shuffled") if null else ("real",)
@@ -119,15 +119,17 @@ def _pass(network, images, chosen, filtrations, convention, null, pad, seed, bat
             bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
     return found, waited[0] / (time.perf_counter() - start)
 
-# %% ../nbs/25_assess.ipynb #ce64d81f
+# %% ../nbs/25_assess.ipynb #e83d38b2
 def _host(maps):
     "A copy of the maps in main memory that no later in-place operation can reach."
     maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
     return (maps.cpu() if maps.is_cuda else maps.clone(memory_format=torch.contiguous_format)).numpy()
 
-def _progress(images): return tqdm(total=len(images), unit="image", desc="assess", disable=None)
+def _progress(images):
+    "A bar over images; quiet when not a terminal, or when TQDM_DISABLE is set."
+    return tqdm(total=len(images), unit="image", desc="assess", disable=True if os.environ.get("TQDM_DISABLE") else None)
 
-# %% ../nbs/25_assess.ipynb #ded4d983
+# %% ../nbs/25_assess.ipynb #d10f02e6
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -148,7 +150,7 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #5ee18aa5
+# %% ../nbs/25_assess.ipynb #1390195a
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
@@ -174,7 +176,7 @@ def tabulate(
         parts[-1].insert(0, "layer", layer)
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/25_assess.ipynb #237bdce1
+# %% ../nbs/25_assess.ipynb #32cb044c
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -202,7 +204,7 @@ def assess(
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #68089549
+# %% ../nbs/25_assess.ipynb #076ad8c0
 def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed):
     "Everything that changes the numbers."
     first = next(network.parameters(), torch.zeros(0))
@@ -220,7 +222,7 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #f8e26158
+# %% ../nbs/25_assess.ipynb #08993673
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
@@ -246,7 +248,7 @@ def estimate(
     return pd.Series({"images": len(images), "units": units, "maps": units * len(images), "births_MB": units * len(images) * copies * 4 / 1e6,
                       "maps_MB": (budget + largest) / 1e6 if budget < largest * len(chosen) else largest * len(chosen) / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #058cd434
+# %% ../nbs/25_assess.ipynb #678e05ce
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -275,7 +277,7 @@ def _write(result, folder):
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #1ce990a5
+# %% ../nbs/25_assess.ipynb #3da15d8c
 def load(
     folder: "str | Path",  # a folder that `save` wrote
 ) -> Result:  # the same result; its table is made again from the births

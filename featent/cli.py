@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['NEEDED', 'OPTIONAL', 'experiments', 'parameters', 'read_parameters', 'run', 'doctor', 'main']
 
-# %% ../nbs/90_cli.ipynb #751fe6de
+# %% ../nbs/90_cli.ipynb #158f076b
 import argparse
 import ast
+import contextlib
 import importlib.resources
 import os
 import platform
@@ -18,7 +19,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# %% ../nbs/90_cli.ipynb #1c5da03f
+# %% ../nbs/90_cli.ipynb #e989290f
 def experiments() -> dict:  # name: path of the notebook
     "The experiments that come with featent."
     folder = importlib.resources.files("featent.experiments")
@@ -30,7 +31,7 @@ def _experiment(name):
     if name not in found: raise ValueError(f"no experiment {name!r}; choose from {', '.join(found)}")
     return found[name]
 
-# %% ../nbs/90_cli.ipynb #05692f30
+# %% ../nbs/90_cli.ipynb #29db3a19
 def _title(path):
     "Title and description of a notebook, from its first cell."
     import nbformat
@@ -45,7 +46,7 @@ def parameters(
     found = papermill.inspect_notebook(str(_experiment(name)))
     return {k: {"type": p["inferred_type_name"], "default": ast.literal_eval(p["default"]), "help": p["help"]} for k, p in found.items()}
 
-# %% ../nbs/90_cli.ipynb #6fafc754
+# %% ../nbs/90_cli.ipynb #0b5c033b
 def _value(name, kind, text):
     "A parameter's text in the type that the notebook declares."
     try:
@@ -63,7 +64,7 @@ def read_parameters(
     if unknown: raise ValueError(f"experiment {name!r} has no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
     return {k: _value(k, known[k]["type"], text) for k, text in pairs}
 
-# %% ../nbs/90_cli.ipynb #3d5b2492
+# %% ../nbs/90_cli.ipynb #81a54f2e
 def run(
     name: str,  # an experiment
     given: "dict | None" = None,  # parameter: value
@@ -77,7 +78,7 @@ def run(
     work.chmod(0o755)
     page = work/f"{name}.ipynb"
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _quiet_kernel():
             warnings.simplefilter("ignore")
             papermill.execute_notebook(str(path), str(page), {**(given or {}), "out": str(work.resolve())}, kernel_name=_kernel(), cwd=os.getcwd(),
                                        progress_bar={"desc": name, "disable": None})
@@ -97,13 +98,21 @@ def _publish(work, out):
     if out.exists(): out.rmdir()
     work.rename(out)
 
-# %% ../nbs/90_cli.ipynb #74af9344
+# %% ../nbs/90_cli.ipynb #0e361890
 def _kernel():
     "A kernel of this Python: the installed `python3`."
     from jupyter_client.kernelspec import KernelSpecManager
     if "python3" not in KernelSpecManager().find_kernel_specs():
         raise FileNotFoundError("no Jupyter kernel named python3 in this environment: run `python -m pip install ipykernel`")
     return "python3"
+
+@contextlib.contextmanager
+def _quiet_kernel():
+    "No progress bars on the executed page: it has one of its own, over the cells."
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try: yield
+    finally: os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
 
 def _failure(error, page, out):
     "ValueError where the checking cell failed; else RuntimeError, and the page kept beside the folder."
@@ -115,7 +124,7 @@ def _failure(error, page, out):
     shutil.copy(page, kept)
     return RuntimeError(f"{error.ename}: {error.evalue} (the page up to the error is in {kept})")
 
-# %% ../nbs/90_cli.ipynb #1f9161ee
+# %% ../nbs/90_cli.ipynb #91686cdd
 def _assess(args):
     "featent assess"
     import featent as fe
@@ -135,7 +144,7 @@ def _assess(args):
     print(result.summary().round(3).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #ed5db1ee
+# %% ../nbs/90_cli.ipynb #128e6f7e
 NEEDED = "numpy torch torchvision gudhi numba pandas scikit-learn matplotlib papermill jupyterlab ipywidgets".split()
 OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files"}
 
@@ -154,7 +163,7 @@ def doctor() -> tuple:  # report lines, and the needed packages that are missing
         lines.append(f"  {'CUDA':14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none: networks run on the CPU'}")
     return lines, missing
 
-# %% ../nbs/90_cli.ipynb #f3628980
+# %% ../nbs/90_cli.ipynb #6a1afa95
 def _run(args):
     "featent run"
     if args.list or not args.experiment:
@@ -173,7 +182,7 @@ def _doctor(args):
     print("\n".join(lines))
     return 1 if missing else 0
 
-# %% ../nbs/90_cli.ipynb #339fe8fb
+# %% ../nbs/90_cli.ipynb #6e144332
 _EXAMPLES = """examples:
   featent run depth -o depth
   featent run depth -p network small_resnet -p epochs 8 -o resnet
@@ -200,7 +209,7 @@ def _parser():
     doctor.set_defaults(do=_doctor)
     return parser
 
-# %% ../nbs/90_cli.ipynb #674c6317
+# %% ../nbs/90_cli.ipynb #a8a20f6c
 def _assess_arguments(p):
     "Options of featent assess."
     add = p.add_argument
@@ -224,7 +233,7 @@ def _assess_arguments(p):
     add("-o", "--output", required=True, metavar="DIR", help="folder for the result")
     p.set_defaults(do=_assess)
 
-# %% ../nbs/90_cli.ipynb #362c9ef7
+# %% ../nbs/90_cli.ipynb #13e85415
 def main(
     argv: "list | None" = None,  # words of the command; default: those of the process
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong

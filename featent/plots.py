@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLES', 'AXES', 'plot_profile', 'null_summary', 'plot_units', 'plot_births', 'plot']
 
-# %% ../nbs/30_plots.ipynb #9eaed292
+# %% ../nbs/30_plots.ipynb #4f1ccd21
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -14,22 +14,23 @@ from matplotlib.figure import Figure
 from .assess import Result
 from .entropy import birth_distribution, summarise
 
-# %% ../nbs/30_plots.ipynb #83c21b4b
+# %% ../nbs/30_plots.ipynb #aeb4a111
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "v", "--"), ("#E69F00", "D", ":"), ("#56B4E9", "P", ":")]
 AXES = {"H": "feature entropy H (nats)", "eps": "selective rate ε", "score": "score (nats)", "H_valid": "H of valid units (nats)",
         "valid": "share of valid units", "effective": "share of effective units"}
 
 def _axes(n, width=4.2, height=3.0, rows=1):
-    "A figure that belongs to nobody's state, with its axes."
-    fig = Figure(figsize=(width * n, height * rows), layout="constrained")
-    return fig, fig.subplots(rows, n, squeeze=False)
+    "A figure and its axes, closed for pyplot so that it is shown once, where it is returned, and never piles up."
+    fig, axes = plt.subplots(rows, n, figsize=(width * n, height * rows), layout="constrained", squeeze=False)
+    plt.close(fig)
+    return fig, axes
 
 def _short(layers):
     "Layer names without what follows the module, where that stays unique."
     short = [str(name).split("+")[0] for name in layers]
     return short if len(set(short)) == len(short) else list(map(str, layers))
 
-# %% ../nbs/30_plots.ipynb #0a9b1fa2
+# %% ../nbs/30_plots.ipynb #b42cc1f8
 def plot_profile(
     summary: pd.DataFrame,  # rows of `summarise`: layer and the values; with columns `series` and `run` for several of them
     values: tuple = ("H", "eps"),  # columns to draw, one panel each
@@ -56,7 +57,7 @@ def _profile(ax, data, value, ceiling):
     ax.set_xticks(range(len(layers)), _short(layers), rotation=45, ha="right", fontsize=8)
     ax.set_ylabel(AXES.get(value, value)); ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../nbs/30_plots.ipynb #d7ed1446
+# %% ../nbs/30_plots.ipynb #a52ecc99
 def null_summary(
     summary: pd.DataFrame,  # rows of `summarise` with eps_null and H_null
 ) -> pd.DataFrame:  # the same rows for the shuffled maps: their eps and H
@@ -65,7 +66,7 @@ def null_summary(
     keep = [c for c in summary if c not in ("eps", "H", "score", "H_valid", "valid", "effective")]
     return summary[keep].rename(columns={"eps_null": "eps", "H_null": "H"})
 
-# %% ../nbs/30_plots.ipynb #bd8ba1af
+# %% ../nbs/30_plots.ipynb #15c2c239
 def plot_units(
     table: pd.DataFrame,  # rows of one layer and filtration: eps, H, n_images, status
 ) -> Figure:  # a scatter of H over eps
@@ -81,7 +82,7 @@ def plot_units(
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/30_plots.ipynb #32802f8f
+# %% ../nbs/30_plots.ipynb #e302ca9a
 def plot_births(
     result: Result,  # what `assess` returned
     layer: str,  # a layer's name, as in `result.layers`
@@ -103,7 +104,7 @@ def plot_births(
     axes[0][0].set_title(f"{layer}, unit {unit}, {filtration}", fontsize=9)
     return fig
 
-# %% ../nbs/30_plots.ipynb #c5d225c7
+# %% ../nbs/30_plots.ipynb #b4b8bb21
 def plot(
     result: Result,  # what `assess` returned
     values: tuple = ("H", "eps"),  # columns of `result.summary()` to draw
