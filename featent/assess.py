@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['n_threads', 'Result', 'tabulate', 'assess', 'versions', 'estimate', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #7d110788
+# %% ../nbs/25_assess.ipynb #60f25c81
 import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+import zipfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,11 +28,11 @@ from tqdm.auto import tqdm
 from .activations import select_layers, stream, unwrap
 from .entropy import check_rule, score_table, summarise
 from .filtrations import FILTRATIONS, births
-from .images import Images, describe_transform, images as as_images, preprocess
-from .networks import preprocessing, weights_hash
+from .images import Images, describe_transform, images as as_images
+from .networks import prepared, weights_hash
 from .nulls import shuffle_pixels
 
-# %% ../nbs/25_assess.ipynb #dbfc94d0
+# %% ../nbs/25_assess.ipynb #c80874a3
 def n_threads(
     n_jobs: "int | None",  # as in scikit-learn: None is 1, -1 all cores, -2 all but one
 ) -> int:  # at least 1
@@ -41,7 +42,7 @@ def n_threads(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
-# %% ../nbs/25_assess.ipynb #ad0dc21e
+# %% ../nbs/25_assess.ipynb #5a98e5d7
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -63,13 +64,7 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #0b6abba8
-def _with_transform(network, images):
-    "The image set with its own transform, or the network's, or the plain one."
-    if not isinstance(images, Images): images = as_images(images)
-    if images.transform is not None: return images
-    return images.with_transform(preprocessing(network) or preprocess())
-
+# %% ../nbs/25_assess.ipynb #fef8f053
 def _as_tuple(filtration):
     "The filtrations asked for, all known."
     names = (filtration,) if isinstance(filtration, str) else tuple(filtration)
@@ -77,7 +72,7 @@ def _as_tuple(filtration):
     if unknown or not names: raise ValueError(f"filtration={filtration!r}: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
     return names
 
-# %% ../nbs/25_assess.ipynb #df89af25
+# %% ../nbs/25_assess.ipynb #8df9afda
 def _check(chosen, filtrations, convention, null, pad):
     "Refuse what could only fail later."
     if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose None or 'shuffle'")
@@ -92,12 +87,12 @@ def _check(chosen, filtrations, convention, null, pad):
 def _prepare(network, images, layers, filtration, convention, null, pad, rule):
     "Images with a transform, the chosen layers, those left out, filtrations, and the complete rule."
     network, filtrations, rule = unwrap(network), _as_tuple(filtration), check_rule(rule)
-    images = _with_transform(network, images)
+    images = prepared(images if isinstance(images, Images) else as_images(images), network)
     chosen, left_out = select_layers(network, images, layers)
     _check(chosen, filtrations, convention, null, pad)
     return network, images, chosen, left_out, filtrations, rule
 
-# %% ../nbs/25_assess.ipynb #00fed389
+# %% ../nbs/25_assess.ipynb #480be619
 def _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget):
     "Births (n_images, units) for each (layer, filtration, real or shuffled), and the share of the time spent waiting for topology."
     kinds = ("real", "shuffled") if null else ("real",)
@@ -119,7 +114,7 @@ def _pass(network, images, chosen, filtrations, convention, null, pad, seed, bat
             bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
     return found, waited[0] / (time.perf_counter() - start)
 
-# %% ../nbs/25_assess.ipynb #e83d38b2
+# %% ../nbs/25_assess.ipynb #4b001031
 def _host(maps):
     "A copy of the maps in main memory that no later in-place operation can reach."
     maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
@@ -129,7 +124,7 @@ def _progress(images):
     "A bar over images; quiet when not a terminal, or when TQDM_DISABLE is set."
     return tqdm(total=len(images), unit="image", desc="assess", disable=True if os.environ.get("TQDM_DISABLE") else None)
 
-# %% ../nbs/25_assess.ipynb #d10f02e6
+# %% ../nbs/25_assess.ipynb #3f589742
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -150,7 +145,7 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #1390195a
+# %% ../nbs/25_assess.ipynb #8aab472e
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
@@ -176,7 +171,7 @@ def tabulate(
         parts[-1].insert(0, "layer", layer)
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/25_assess.ipynb #32cb044c
+# %% ../nbs/25_assess.ipynb #ab8bf697
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -194,25 +189,25 @@ def assess(
     "Feature entropy of every unit of the chosen layers, for every class of the images."
     network, images, chosen, left_out, filtrations, rule = _prepare(network, images, layers, filtration, convention, null, pad, rule)
     over, start = "births" if convention == "released" else "images", time.perf_counter()
-    record = _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed)
+    record = _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size)
     found, waiting = _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget)
     seconds = time.perf_counter() - start
-    run = {"batch_size": batch_size, "n_jobs": n_threads(n_jobs), "seconds": round(seconds, 3), "waiting_for_topology": round(waiting, 3)}
+    run = {"n_jobs": n_threads(n_jobs), "seconds": round(seconds, 3), "waiting_for_topology": round(waiting, 3)}
     public = chosen.drop(columns=["at", "last"])
     table = tabulate(found, images.labels, public, _classes(images), over, rule)
     return Result(table, found, np.array(images.labels), public, {**record, "run": run})
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #076ad8c0
-def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed):
+# %% ../nbs/25_assess.ipynb #77eebcb3
+def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size):
     "Everything that changes the numbers."
     first = next(network.parameters(), torch.zeros(0))
     known = getattr(network, "featent", None) or {"name": type(network).__name__}
     return {"network": {**known, "weights_hash": weights_hash(network), "dtype": str(first.dtype), "device": first.device.type},
             "images": images.record, "transform": describe_transform(images.transform), "classes": {str(c): n for c, n in _classes(images).items()},
             "layers": list(chosen.layer), "left_out": left_out, "filtrations": list(filtrations), "convention": convention, "over": over,
-            "null": null, "pad": pad, "rule": rule, "seed": seed, "versions": versions()}
+            "null": null, "pad": pad, "rule": rule, "seed": seed, "batch_size": batch_size, "versions": versions()}
 
 def versions() -> dict:  # package: version, or None where it is missing
     "Versions of what computes the numbers."
@@ -222,7 +217,7 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #08993673
+# %% ../nbs/25_assess.ipynb #a9a4ba52
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
@@ -248,7 +243,7 @@ def estimate(
     return pd.Series({"images": len(images), "units": units, "maps": units * len(images), "births_MB": units * len(images) * copies * 4 / 1e6,
                       "maps_MB": (budget + largest) / 1e6 if budget < largest * len(chosen) else largest * len(chosen) / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #678e05ce
+# %% ../nbs/25_assess.ipynb #8a47f810
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -277,7 +272,7 @@ def _write(result, folder):
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #3da15d8c
+# %% ../nbs/25_assess.ipynb #06076c64
 def load(
     folder: "str | Path",  # a folder that `save` wrote
 ) -> Result:  # the same result; its table is made again from the births
@@ -288,7 +283,7 @@ def load(
         content = json.loads((folder/"record.json").read_text(encoding="utf-8"))
         with np.load(folder/"births.npz", allow_pickle=False) as z:
             births, labels = {tuple(k): z[f"births_{i}"] for i, k in enumerate(content["keys"])}, z["labels"]
-    except (ValueError, KeyError, OSError, EOFError) as e:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise ValueError(f"the saved result in {folder} is damaged ({type(e).__name__}): assess again, or restore it from a copy") from e
     record, layers = content["record"], pd.DataFrame(content["layers"])
     classes = {int(c): n for c, n in record["classes"].items()}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['levels', 'clique_births', 'clique_betti1', 'cubical_births', 'cubical_diagrams', 'cubical_betti', 'warm_up']
 
-# %% ../nbs/14_kernels.ipynb #9cf31f02
+# %% ../nbs/14_kernels.ipynb #342d39bf
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -13,13 +13,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# %% ../nbs/14_kernels.ipynb #13eb06e4
+# %% ../nbs/14_kernels.ipynb #e7bd5909
 def _jit(f):
     "Compile `f` on first use without the interpreter lock, kept on disk wherever a folder can be written"
     try: return njit(cache=True, nogil=True)(f)
     except RuntimeError: return njit(nogil=True)(f)   # no folder for a cache: compile in every process
 
-# %% ../nbs/14_kernels.ipynb #68c0c7e3
+# %% ../nbs/14_kernels.ipynb #bd288761
 _told = []
 
 def _ready(kernel):
@@ -32,7 +32,7 @@ def _ready(kernel):
         print("featent: compiling kernels (once, about 15 s)", file=sys.stderr, flush=True)
     return kernel
 
-# %% ../nbs/14_kernels.ipynb #2b1aeb87
+# %% ../nbs/14_kernels.ipynb #f7617f13
 def _in_chunks(work, n, size, n_jobs):
     "`[work(a, b), ...]` over chunks of about `size` of `n` maps, in order, in `n_jobs` threads"
     size = max(1, int(size))
@@ -41,7 +41,7 @@ def _in_chunks(work, n, size, n_jobs):
     if n_jobs <= 1 or len(spans) < 2: return [work(a, b) for a, b in spans]
     with ThreadPoolExecutor(min(n_jobs, len(spans))) as ex: return list(ex.map(lambda s: work(*s), spans))
 
-# %% ../nbs/14_kernels.ipynb #ab6a8dcc
+# %% ../nbs/14_kernels.ipynb #fafda84c
 _LOW = np.int32(-2**31)   # below the key of every finite value
 _ix = np.uintp            # an unsigned position is used as it is, a signed one is first tested for a negative value
 
@@ -51,7 +51,7 @@ def _key(b):
     k = np.int32(b ^ np.int32(np.int32(b >> 31) & 0x7fffffff))
     return np.int32(k - np.int32(k >> 31))
 
-# %% ../nbs/14_kernels.ipynb #07d713e8
+# %% ../nbs/14_kernels.ipynb #7fd5ac12
 @_jit
 def _ranks_in(values, order, out):
     "Dense ranks from 1, increasing, of the rows of `values` sorted by `order`"
@@ -62,14 +62,14 @@ def _ranks_in(values, order, out):
             if k == 0 or values[i, p] != values[i, order[i, k - 1]]: r += 1
             out[i, p] = r
 
-# %% ../nbs/14_kernels.ipynb #6d0399c0
+# %% ../nbs/14_kernels.ipynb #2b511c2c
 def _fixed(maps):
     "The bits as int32, marked as read-only whatever the maps are: numba compiles for each of the two kinds of array"
     bits = maps.view(np.int32)
     bits.flags.writeable = False
     return bits
 
-# %% ../nbs/14_kernels.ipynb #d9b728b3
+# %% ../nbs/14_kernels.ipynb #4e57669f
 def _bits(maps):
     "Maps as int32 (n, h, w) whose `_key` has the order of the values"
     maps = np.ascontiguousarray(maps)
@@ -86,14 +86,14 @@ def _bits(maps):
     if maps.dtype != np.float32: raise TypeError(f"maps must be float32 or float64, these are {maps.dtype}")
     return _fixed(maps)
 
-# %% ../nbs/14_kernels.ipynb #4a117520
+# %% ../nbs/14_kernels.ipynb #19355a1c
 @_jit
 def _keys(bits, out):
     "Keys of every map, one row each"
     flat = bits.reshape(-1)
     for i in range(flat.shape[0]): out[i] = _key(flat[i])
 
-# %% ../nbs/14_kernels.ipynb #0b379a88
+# %% ../nbs/14_kernels.ipynb #c6d50cc0
 def _ranked(bits):
     "Sorted keys of every map, one row each"
     out = np.empty((len(bits), bits[0].size), np.int32)
@@ -101,11 +101,11 @@ def _ranked(bits):
     out.sort(axis=1)
     return out
 
-# %% ../nbs/14_kernels.ipynb #f7220631
+# %% ../nbs/14_kernels.ipynb #f2680e01
 @_jit
 def _one(yes): return np.int32(1) if yes else np.int32(0)
 
-# %% ../nbs/14_kernels.ipynb #bea3d6db
+# %% ../nbs/14_kernels.ipynb #c4656ddb
 @_jit
 def _distinct(ranked, i, uniq):
     "Distinct keys of map `i` in increasing order: their number"
@@ -122,7 +122,7 @@ def _distinct(ranked, i, uniq):
     uniq[_ix(n)] = ranked[i, last]
     return np.int64(n + 1)
 
-# %% ../nbs/14_kernels.ipynb #bf800036
+# %% ../nbs/14_kernels.ipynb #56ea13b8
 @_jit
 def _find(a, n, v):
     "Position of `v` in the first `n` of the increasing array `a`"
@@ -133,7 +133,7 @@ def _find(a, n, v):
         n -= half
     return lo
 
-# %% ../nbs/14_kernels.ipynb #e1141aa7
+# %% ../nbs/14_kernels.ipynb #c4b6e99e
 @_jit
 def _level_map(bits, ranked, out):
     "Level of every value of every map"
@@ -143,7 +143,7 @@ def _level_map(bits, ranked, out):
         for y in range(bits.shape[1]):
             for x in range(bits.shape[2]): out[i, y, x] = nu - _find(uniq, nu, _key(bits[i, y, x]))
 
-# %% ../nbs/14_kernels.ipynb #efda6acb
+# %% ../nbs/14_kernels.ipynb #95da343a
 def levels(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
 ) -> np.ndarray:        # (n, h, w) int32, 1 = largest
@@ -153,13 +153,13 @@ def levels(
     if out.size: _ready(_level_map)(bits, _ranked(bits), out)
     return out
 
-# %% ../nbs/14_kernels.ipynb #800b8fb0
+# %% ../nbs/14_kernels.ipynb #5e6eadc7
 @intrinsic
 def _ctz(typingctx, x):
     "Position of the lowest set bit of a uint64"
     return types.intp(types.uint64), lambda cx, bld, sig, args: bld.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
-# %% ../nbs/14_kernels.ipynb #52649e86
+# %% ../nbs/14_kernels.ipynb #d02801f4
 @_jit
 def _root(parent, p):
     "Representative of the tree of `p`, halving the path"
@@ -170,7 +170,7 @@ def _root(parent, p):
         p, q = r, parent[_ix(r)]
     return p
 
-# %% ../nbs/14_kernels.ipynb #1067766c
+# %% ../nbs/14_kernels.ipynb #bc84dcd4
 @_jit
 def _share(adj, u, v, W):
     "Do `u` and `v` have a common neighbour?"
@@ -178,14 +178,14 @@ def _share(adj, u, v, W):
     for k in range(W): both |= adj[_ix(u*W + k)] & adj[_ix(v*W + k)]
     return both != 0
 
-# %% ../nbs/14_kernels.ipynb #0cb819e4
+# %% ../nbs/14_kernels.ipynb #05fad3e8
 @_jit
 def _join(adj, u, v, W):
     "Enter the edge `uv`"
     adj[_ix(u*W + (v >> 6))] |= np.uint64(1) << np.uint64(v & 63)
     adj[_ix(v*W + (u >> 6))] |= np.uint64(1) << np.uint64(u & 63)
 
-# %% ../nbs/14_kernels.ipynb #d38dcacb
+# %% ../nbs/14_kernels.ipynb #c36886ba
 @_jit
 def _kill(z, d, used, nz, n_nz, m, nw):
     "Remove one class, the lowest of `d`, so that all others vanish on `d`; the number of edges still marked"
@@ -209,7 +209,7 @@ def _kill(z, d, used, nz, n_nz, m, nw):
         else: i += 1
     return n_nz
 
-# %% ../nbs/14_kernels.ipynb #2dfdc577
+# %% ../nbs/14_kernels.ipynb #2bf77f97
 _FULL = 2  # more than any change: an edge bears one class at most, and may kill any number
 
 @_jit
@@ -258,7 +258,7 @@ def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
         n_nz += 1
     return change, n_nz
 
-# %% ../nbs/14_kernels.ipynb #ccd2edf8
+# %% ../nbs/14_kernels.ipynb #340f3a31
 @_jit
 def _largest(K, at, m, S):
     "Largest of the `m` entries from position `at`; reads `S` of them, which is whole vectors"
@@ -268,7 +268,7 @@ def _largest(K, at, m, S):
         best = max(best, x if np.int32(j) < m else _LOW)
     return best
 
-# %% ../nbs/14_kernels.ipynb #ebc9a318
+# %% ../nbs/14_kernels.ipynb #09091fe7
 @_jit
 def _scan_row(K, at, m, S, v):
     "Among the `m` entries from `at`: how many equal `v`, where the last one is, and the largest below `v`"
@@ -282,7 +282,7 @@ def _scan_row(K, at, m, S, v):
         below = max(below, x if (x < v) & inside else _LOW)
     return np.int64(cnt), np.int64(pos), below
 
-# %% ../nbs/14_kernels.ipynb #349c2e0d
+# %% ../nbs/14_kernels.ipynb #6c09ba0f
 @_jit
 def _load_rows(flat, at, K, top, m, S):
     "Keys of the map at position `at` with the diagonal removed, and the largest of each row; the smallest key"
@@ -295,7 +295,7 @@ def _load_rows(flat, at, K, top, m, S):
     for u in range(m): top[_ix(u)] = _largest(K, u*m, m, S)
     return least
 
-# %% ../nbs/14_kernels.ipynb #74d08a9c
+# %% ../nbs/14_kernels.ipynb #1bbf2513
 @_jit
 def _clique(bits, max_level, whole, nw, births, curves, lengths):
     "First births (or, if `whole`, Betti-1 curves) under the clique filtration; the number of maps done with `nw` words"
@@ -392,7 +392,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths):
         else: births[i] = birth
     return n
 
-# %% ../nbs/14_kernels.ipynb #11ba3448
+# %% ../nbs/14_kernels.ipynb #c81a2466
 def _clique_chunk(bits, max_level, whole):
     "Births, or curves and lengths, of a chunk: more words of classes only for the maps that need them"
     n, m = bits.shape[:2]
@@ -407,7 +407,7 @@ def _clique_chunk(bits, max_level, whole):
         if done < len(some) and whole: curves[at] = -1
     return (curves[:, :lengths.max(initial=0)].copy(), lengths) if whole else births
 
-# %% ../nbs/14_kernels.ipynb #8be1ecd4
+# %% ../nbs/14_kernels.ipynb #aad777ac
 def clique_births(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     max_level: int = 0, # levels looked at, 0 = all
@@ -421,7 +421,7 @@ def clique_births(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], max_level, False), n, 2**19//(h*w), n_jobs)
     return np.concatenate(parts)
 
-# %% ../nbs/14_kernels.ipynb #67b8898f
+# %% ../nbs/14_kernels.ipynb #c7efa337
 def _stack(parts, n):
     "Curves of chunks, each padded with -1 to its own longest, as one array"
     out = np.full((n, max((p.shape[1] for p in parts), default=0)), -1, np.int32)
@@ -431,7 +431,7 @@ def _stack(parts, n):
         at += len(p)
     return out
 
-# %% ../nbs/14_kernels.ipynb #0ad81337
+# %% ../nbs/14_kernels.ipynb #abe0ac8e
 def clique_betti1(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -444,7 +444,7 @@ def clique_betti1(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], 0, True), n, 2**19//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), np.concatenate([p[1] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #a367c728
+# %% ../nbs/14_kernels.ipynb #061e7bdb
 def _tables():
     "For each of the 256 sets of upper neighbours (bit k = direction k of N, NE, E, SE, S, SW, W, NW): arcs and gaps"
     arcs, reach, gap, up, down = (np.zeros(s, np.int64) for s in (256, (256, 4), (256, 4), 256, 256))
@@ -468,13 +468,13 @@ _ARCS, _REACH, _GAP, _UP, _DOWN = _tables()
 _EDGES = np.uint8(0x55)   # the four directions N, E, S, W
 _ALL, _SADDLES = np.uint64(0x0505050505050505), np.uint64(0x0101010101010101)
 
-# %% ../nbs/14_kernels.ipynb #67aab811
+# %% ../nbs/14_kernels.ipynb #378dbf2f
 @_jit
 def _offsets(S):
     "Steps in a flat array with rows of `S` towards N, NE, E, SE, S, SW, W, NW"
     return np.array([-S, 1 - S, 1, S + 1, S, S - 1, -1, -S - 1])
 
-# %% ../nbs/14_kernels.ipynb #c7a775fa
+# %% ../nbs/14_kernels.ipynb #256f07b4
 @_jit
 def _load_padded(flat, at, K, h, w, S):
     "Keys of the map at position `at` in rows of `S` inside of a frame below every value"
@@ -485,7 +485,7 @@ def _load_padded(flat, at, K, h, w, S):
         K[_ix(b + w)] = _LOW
     for x in range((h + 1)*S, K.shape[0]): K[_ix(x)] = _LOW
 
-# %% ../nbs/14_kernels.ipynb #15be6c38
+# %% ../nbs/14_kernels.ipynb #ef8d5027
 @_jit
 def _uppers(K, M, S, L):
     "Upper neighbours of each pixel: those that enter before it (ties: in reading order)"
@@ -496,7 +496,7 @@ def _uppers(K, M, S, L):
         sw, nw = _one(K[_ix(i + S - 1)] > x), _one(K[_ix(i - S - 1)] >= x)
         M[_ix(i)] = np.uint8(n | ne << 1 | e << 2 | se << 3 | s << 4 | sw << 5 | w << 6 | nw << 7)
 
-# %% ../nbs/14_kernels.ipynb #834762f4
+# %% ../nbs/14_kernels.ipynb #5e1f6b45
 @_jit
 def _kinds(M, F, S, L):
     "What each pixel is, from its upper neighbours: 1 saddle, 4 peak, 0 regular or pit"
@@ -511,7 +511,7 @@ def _kinds(M, F, S, L):
         saddle = np.uint8(np.uint8(np.uint8(arcs >> 1) | np.uint8(arcs >> 2)) & 1)
         F[_ix(i)] = np.uint8(saddle | (np.uint8(4) if m == np.uint8(0) else np.uint8(0)))
 
-# %% ../nbs/14_kernels.ipynb #a5b126d8
+# %% ../nbs/14_kernels.ipynb #00d1de82
 @_jit
 def _sort(a, spare, count, n, shift, bits):
     "Sort the first `n` of an int64 array by `bits` bits from `shift` on; ties are in order already"
@@ -541,7 +541,7 @@ def _sort(a, spare, count, n, shift, bits):
             count[_ix(b)] = c + 1
         for i in range(n): a[_ix(i)] = spare[_ix(i)]
 
-# %% ../nbs/14_kernels.ipynb #5ca4fef7
+# %% ../nbs/14_kernels.ipynb #15a55dab
 @_jit
 def _width(x):
     "Number of bits of a non-negative integer"
@@ -549,7 +549,7 @@ def _width(x):
     while x > 0: x, n = x >> 1, n + 1
     return n
 
-# %% ../nbs/14_kernels.ipynb #c0fa9432
+# %% ../nbs/14_kernels.ipynb #2e9aa4f4
 @_jit
 def _peak(p, M, step, parent):
     "Root of the tree of pixel `p`, climbing from pixels not seen before"
@@ -568,7 +568,7 @@ def _peak(p, M, step, parent):
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #69a408fd
+# %% ../nbs/14_kernels.ipynb #adaef22a
 @_jit
 def _pit(p, K, M, step, parent):
     "Root of the tree of pixel `p`, descending from pixels not seen before; 0 is the outside"
@@ -588,7 +588,7 @@ def _pit(p, K, M, step, parent):
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #3b4e7461
+# %% ../nbs/14_kernels.ipynb #7ab95997
 @_jit
 def _level(ranked, i, v):
     "Level of key `v` among the sorted keys of map `i`: the number of distinct keys from `v` upwards"
@@ -602,7 +602,7 @@ def _level(ranked, i, v):
     for k in range(lo + 1, n): level += _one(ranked[_ix(i), _ix(k)] != ranked[_ix(i), _ix(k - 1)])
     return level
 
-# %% ../nbs/14_kernels.ipynb #9533b7b2
+# %% ../nbs/14_kernels.ipynb #f127d26d
 @_jit
 def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
     "The saddles (packed by decreasing value), those of the least value and the peaks: how many of each"
@@ -619,7 +619,7 @@ def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
             npk += np.int64(f >> 2) & (k > least)
     return ns, nl, npk
 
-# %% ../nbs/14_kernels.ipynb #f216fc53
+# %% ../nbs/14_kernels.ipynb #113a62dd
 @_jit
 def _cubical_births(bits, ranked, births):
     "First level with a hole in the superlevel set"
@@ -660,7 +660,7 @@ def _cubical_births(bits, ranked, births):
                     births[i] = _level(ranked, i, key)
                     break
 
-# %% ../nbs/14_kernels.ipynb #148485dc
+# %% ../nbs/14_kernels.ipynb #898fe0c3
 @_jit
 def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, born, dead):
     "The H0 pairs: saddles in decreasing order merge peaks, the younger dies; (pairs, saddles that close loops)"
@@ -689,7 +689,7 @@ def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, 
         if best < 0 or K[_ix(p)] > K[_ix(best)]: best = p
     return n, nl
 
-# %% ../nbs/14_kernels.ipynb #ed2310d0
+# %% ../nbs/14_kernels.ipynb #5f115ab9
 @_jit
 def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
     "The H1 pairs by duality: saddles in increasing order merge pits and the outside, the shallower pit dies"
@@ -706,31 +706,22 @@ def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
             n += K[_ix(q)] < v
     return n
 
-# %% ../nbs/14_kernels.ipynb #97e24087
+# %% ../nbs/14_kernels.ipynb #1aa8c017
 @_jit
-def _index(uniq, n, start, stop):
-    "First and last position of the increasing keys in each bucket: key `v` is in `(v - base) >> shift`, the smallest in none"
-    base = np.int64(uniq[1])
-    shift = max(0, _width(np.int64(uniq[_ix(n - 1)]) - base) - _width(n))
-    for k in range(1, n): stop[_ix((np.int64(uniq[_ix(k)]) - base) >> shift)] = k
-    for k in range(n - 1, 0, -1): start[_ix((np.int64(uniq[_ix(k)]) - base) >> shift)] = k
-    return base, shift
+def _find_four(a, n, t, u, v, w):
+    "Positions of four keys in the first `n` of the increasing array `a`"
+    i, j, k, m = 0, 0, 0, 0
+    t, u, v, w = np.int64(t), np.int64(u), np.int64(v), np.int64(w)
+    while n > 1:
+        half = n >> 1
+        i += half & ~((t - a[_ix(i + half)]) >> 63)
+        j += half & ~((u - a[_ix(j + half)]) >> 63)
+        k += half & ~((v - a[_ix(k + half)]) >> 63)
+        m += half & ~((w - a[_ix(m + half)]) >> 63)
+        n -= half
+    return i, j, k, m
 
-# %% ../nbs/14_kernels.ipynb #9418923f
-@_jit
-def _rank(uniq, n, start, stop, base, shift, v):
-    "Level of key `v`"
-    if v < base: return n
-    b = (np.int64(v) - base) >> shift
-    lo = np.int64(start[_ix(b)])
-    some = stop[_ix(b)] - lo + 1
-    while some > 1:
-        half = some >> 1
-        lo += half & ~((np.int64(v) - uniq[_ix(lo + half)]) >> 63)
-        some -= half
-    return n - lo
-
-# %% ../nbs/14_kernels.ipynb #2b4df4a7
+# %% ../nbs/14_kernels.ipynb #d74dacb9
 @_jit
 def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
     "Persistence pairs (if `diagrams` has rows) or Betti curves (if not) of every map; the number of pairs"
@@ -743,7 +734,6 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
     parent, saddles, spare, count = np.empty(T, np.int32), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(256, np.int64)
     low, peaks, born, dead = np.empty(T, np.int64), np.empty(T, np.int64), np.empty(T, np.int32), np.empty(T, np.int32)
     uniq, whole = np.empty(h*w + 1, np.int32), len(diagrams) == 0
-    start, stop, base, shift = np.empty(2*h*w + 2, np.int32), np.empty(2*h*w + 2, np.int32), 0, 0
     for i in range(n):
         least, most = ranked[i, 0], np.int64(ranked[i, h*w - 1])
         nu, k, h0 = _distinct(ranked, i, uniq), 0, 0
@@ -759,11 +749,11 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
             k = _holes(K, M, parent, off, down, low, first, nl, h0, born, dead)
         wide = _width(nu)
         spare[0], k = 1 << wide, k + 1                 # the largest value never dies
-        if k > 1: base, shift = _index(uniq, nu, start, stop)
-        for j in range(1, k):
-            b = _rank(uniq, nu, start, stop, base, shift, born[_ix(j - 1)])
-            d = _rank(uniq, nu, start, stop, base, shift, dead[_ix(j - 1)])
-            spare[_ix(j)] = (1 if j > h0 else 0) << (2*wide) | b << wide | d
+        born[_ix(k - 1)], dead[_ix(k - 1)] = least, least
+        for j in range(1, k, 2):
+            b, d, b2, d2 = _find_four(uniq, nu, born[_ix(j - 1)], dead[_ix(j - 1)], born[_ix(j)], dead[_ix(j)])
+            spare[_ix(j)] = (1 if j > h0 else 0) << (2*wide) | (nu - b) << wide | (nu - d)
+            spare[_ix(j + 1)] = (1 if j + 1 > h0 else 0) << (2*wide) | (nu - b2) << wide | (nu - d2)
         if not whole:
             _sort(spare, saddles, count, k, 0, 2*wide + 1)
             counts[i] = k
@@ -789,7 +779,7 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
                 curves1[i, j] += curves1[i, j - 1]
     return total
 
-# %% ../nbs/14_kernels.ipynb #d04c2e28
+# %% ../nbs/14_kernels.ipynb #91e43a40
 def cubical_births(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -803,7 +793,7 @@ def cubical_births(
     _in_chunks(work, n, 2**17//(h*w), n_jobs)
     return births
 
-# %% ../nbs/14_kernels.ipynb #a154d58f
+# %% ../nbs/14_kernels.ipynb #8bb15405
 def _cubical_chunk(bits, curves):
     "Diagrams (pairs, counts) or curves (Betti-0, Betti-1, lengths) of a chunk"
     n, h, w = bits.shape
@@ -816,7 +806,7 @@ def _cubical_chunk(bits, curves):
     longest = lengths.max(initial=0)
     return c0[:, :longest].copy(), c1[:, :longest].copy(), lengths
 
-# %% ../nbs/14_kernels.ipynb #3a2c4b2d
+# %% ../nbs/14_kernels.ipynb #377b47d2
 def cubical_diagrams(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -833,7 +823,7 @@ def cubical_diagrams(
     offsets = np.concatenate([[0], *(p[1] for p in parts)]).cumsum()
     return np.concatenate([p[0] for p in parts]), offsets
 
-# %% ../nbs/14_kernels.ipynb #b8e033f9
+# %% ../nbs/14_kernels.ipynb #180ab24e
 def cubical_betti(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -845,7 +835,7 @@ def cubical_betti(
     parts = _in_chunks(lambda a, b: _cubical_chunk(bits[a:b], True), n, 2**17//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), _stack([p[1] for p in parts], n), np.concatenate([p[2] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #f0ce970f
+# %% ../nbs/14_kernels.ipynb #3bf5bcaf
 def warm_up() -> None:
     "Compile every kernel, or load it from the cache"
     maps = np.arange(50.).reshape(2, 5, 5)

@@ -270,7 +270,7 @@ def test_twin_of_a_module(archs):
         a, b, c = random_twin(net), random_twin(net), random_twin(net, seed=1)
         assert weights_hash(a) == weights_hash(b) != weights_hash(c) and type(a) is type(net)
         assert all((v == 7).all() for v in net.state_dict().values()) and not any((v == 7).all() for v in a.state_dict().values())
-        assert all(p.data_ptr() != q.data_ptr() for p, q in zip(a.parameters(), net.parameters()))
+        assert all(p.data_ptr() != q.data_ptr() for p, q in zip(a.parameters(), net.parameters(), strict=True))
 
 
 def test_twin_of_an_altered_named_network(small):
