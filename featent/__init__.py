@@ -2,8 +2,8 @@
 from featent.images import Images, corrupt_labels, describe_transform, images, preprocess
 from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream
-from featent.nulls import shuffle_pixels
 from featent.filtrations import betti_curves, births, diagrams, levels
+from featent.nulls import shuffle_pixels
 from featent.entropy import birth_distribution, feature_entropy, score_table, selective_rate, status, summarise
 from featent.assess import Result, assess, estimate, load, save, tabulate, versions
 from featent.plots import null_summary, plot, plot_births, plot_profile, plot_units
@@ -11,8 +11,8 @@ from featent.plots import null_summary, plot, plot_births, plot_profile, plot_un
 __version__ = versions()["featent"] or "0+unknown"
 __all__ = ["Images", "corrupt_labels", "describe_transform", "images", "preprocess",
            "accuracy", "list_networks", "network", "preprocessing", "random_twin", "train", "weights_hash",
-           "list_layers", "read_maps", "select_layers", "stream", "shuffle_pixels",
-           "betti_curves", "births", "diagrams", "levels",
+           "list_layers", "read_maps", "select_layers", "stream",
+           "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "birth_distribution", "feature_entropy", "score_table", "selective_rate", "status", "summarise",
            "Result", "assess", "estimate", "load", "save", "tabulate", "versions",
            "null_summary", "plot", "plot_births", "plot_profile", "plot_units"]

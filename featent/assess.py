@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['n_threads', 'Result', 'tabulate', 'assess', 'versions', 'estimate', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #60f25c81
+# %% ../nbs/25_assess.ipynb #6e6fe910
 import json
 import os
 import shutil
@@ -23,16 +23,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from .activations import select_layers, stream, unwrap
 from .entropy import check_rule, score_table, summarise
 from .filtrations import FILTRATIONS, births
 from .images import Images, describe_transform, images as as_images
-from .networks import prepared, weights_hash
+from .networks import prepared, progress, weights_hash
 from .nulls import shuffle_pixels
 
-# %% ../nbs/25_assess.ipynb #c80874a3
+# %% ../nbs/25_assess.ipynb #ff0fbeb6
 def n_threads(
     n_jobs: "int | None",  # as in scikit-learn: None is 1, -1 all cores, -2 all but one
 ) -> int:  # at least 1
@@ -42,7 +41,7 @@ def n_threads(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
-# %% ../nbs/25_assess.ipynb #5a98e5d7
+# %% ../nbs/25_assess.ipynb #5b647b48
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -64,7 +63,7 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #fef8f053
+# %% ../nbs/25_assess.ipynb #5ad0f723
 def _as_tuple(filtration):
     "The filtrations asked for, all known."
     names = (filtration,) if isinstance(filtration, str) else tuple(filtration)
@@ -72,7 +71,7 @@ def _as_tuple(filtration):
     if unknown or not names: raise ValueError(f"filtration={filtration!r}: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
     return names
 
-# %% ../nbs/25_assess.ipynb #8df9afda
+# %% ../nbs/25_assess.ipynb #4ae1fabe
 def _check(chosen, filtrations, convention, null, pad):
     "Refuse what could only fail later."
     if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose None or 'shuffle'")
@@ -92,7 +91,7 @@ def _prepare(network, images, layers, filtration, convention, null, pad, rule):
     _check(chosen, filtrations, convention, null, pad)
     return network, images, chosen, left_out, filtrations, rule
 
-# %% ../nbs/25_assess.ipynb #480be619
+# %% ../nbs/25_assess.ipynb #5e681a9a
 def _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget):
     "Births (n_images, units) for each (layer, filtration, real or shuffled), and the share of the time spent waiting for topology."
     kinds = ("real", "shuffled") if null else ("real",)
@@ -105,7 +104,7 @@ def _pass(network, images, chosen, filtrations, convention, null, pad, seed, bat
             for f in filtrations:
                 found[name, f, k][index] = births(arrays, f, convention if f == "clique" else "text", pad)
 
-    with _workers(n_jobs, budget) as (submit, waited), _progress(images) as bar:
+    with _workers(n_jobs, budget) as (submit, waited), progress(total=len(images), desc="assess", unit="image") as bar:
         def reduce(name, maps, index):
             arrays = _host(maps)
             submit(arrays.nbytes, topology, name, arrays, index.numpy())
@@ -114,17 +113,13 @@ def _pass(network, images, chosen, filtrations, convention, null, pad, seed, bat
             bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
     return found, waited[0] / (time.perf_counter() - start)
 
-# %% ../nbs/25_assess.ipynb #4b001031
+# %% ../nbs/25_assess.ipynb #688a76bf
 def _host(maps):
     "A copy of the maps in main memory that no later in-place operation can reach."
     maps = maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
     return (maps.cpu() if maps.is_cuda else maps.clone(memory_format=torch.contiguous_format)).numpy()
 
-def _progress(images):
-    "A bar over images; quiet when not a terminal, or when TQDM_DISABLE is set."
-    return tqdm(total=len(images), unit="image", desc="assess", disable=True if os.environ.get("TQDM_DISABLE") else None)
-
-# %% ../nbs/25_assess.ipynb #3f589742
+# %% ../nbs/25_assess.ipynb #d0f464ef
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -145,7 +140,7 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #8aab472e
+# %% ../nbs/25_assess.ipynb #047a480b
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
@@ -171,7 +166,7 @@ def tabulate(
         parts[-1].insert(0, "layer", layer)
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/25_assess.ipynb #ab8bf697
+# %% ../nbs/25_assess.ipynb #9274e30f
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -199,7 +194,7 @@ def assess(
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #77eebcb3
+# %% ../nbs/25_assess.ipynb #c84da65d
 def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size):
     "Everything that changes the numbers."
     first = next(network.parameters(), torch.zeros(0))
@@ -217,7 +212,7 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #a9a4ba52
+# %% ../nbs/25_assess.ipynb #f1a770af
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
@@ -243,7 +238,7 @@ def estimate(
     return pd.Series({"images": len(images), "units": units, "maps": units * len(images), "births_MB": units * len(images) * copies * 4 / 1e6,
                       "maps_MB": (budget + largest) / 1e6 if budget < largest * len(chosen) else largest * len(chosen) / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #8a47f810
+# %% ../nbs/25_assess.ipynb #e74c2088
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -272,7 +267,7 @@ def _write(result, folder):
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #06076c64
+# %% ../nbs/25_assess.ipynb #2701d71d
 def load(
     folder: "str | Path",  # a folder that `save` wrote
 ) -> Result:  # the same result; its table is made again from the births

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['STYLES', 'AXES', 'plot_profile', 'null_summary', 'plot_units', 'plot_births', 'plot']
 
-# %% ../nbs/30_plots.ipynb #4f1ccd21
+# %% ../nbs/30_plots.ipynb #d6f7116f
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from .assess import Result
-from .entropy import birth_distribution, summarise
+from .entropy import birth_distribution
 
-# %% ../nbs/30_plots.ipynb #aeb4a111
+# %% ../nbs/30_plots.ipynb #ed4a36a4
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "v", "--"), ("#E69F00", "D", ":"), ("#56B4E9", "P", ":")]
 AXES = {"H": "feature entropy H (nats)", "eps": "selective rate ε", "score": "score (nats)", "H_valid": "H of valid units (nats)",
         "valid": "share of valid units", "effective": "share of effective units"}
@@ -30,7 +30,7 @@ def _short(layers):
     short = [str(name).split("+")[0] for name in layers]
     return short if len(set(short)) == len(short) else list(map(str, layers))
 
-# %% ../nbs/30_plots.ipynb #b42cc1f8
+# %% ../nbs/30_plots.ipynb #6c2e271d
 def plot_profile(
     summary: pd.DataFrame,  # rows of `summarise`: layer and the values; with columns `series` and `run` for several of them
     values: tuple = ("H", "eps"),  # columns to draw, one panel each
@@ -40,8 +40,9 @@ def plot_profile(
     missing = [v for v in ("layer", *values) if v not in summary]
     if missing: raise ValueError(f"no column {', '.join(missing)} in the summary; it has {', '.join(summary.columns)}")
     data = summary if "series" in summary else summary.assign(series="network")
-    fig, axes = _axes(len(values), width=max(4.2, .42 * summary.layer.nunique() + 1.5), height=3.4)
-    for ax, value in zip(axes[0], values): _profile(ax, data, value, ceiling)
+    width, many = .42 * summary.layer.nunique() + 1.5, summary.layer.nunique() > 14
+    fig, axes = _axes(1 if many else len(values), max(4.2, min(width, 12)), 3.4, rows=len(values) if many else 1)
+    for ax, value in zip(axes.ravel(), values): _profile(ax, data, value, ceiling)
     if data.series.nunique() > 1: fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return fig
 
@@ -57,7 +58,7 @@ def _profile(ax, data, value, ceiling):
     ax.set_xticks(range(len(layers)), _short(layers), rotation=45, ha="right", fontsize=8)
     ax.set_ylabel(AXES.get(value, value)); ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../nbs/30_plots.ipynb #a52ecc99
+# %% ../nbs/30_plots.ipynb #55c589b8
 def null_summary(
     summary: pd.DataFrame,  # rows of `summarise` with eps_null and H_null
 ) -> pd.DataFrame:  # the same rows for the shuffled maps: their eps and H
@@ -66,7 +67,7 @@ def null_summary(
     keep = [c for c in summary if c not in ("eps", "H", "score", "H_valid", "valid", "effective")]
     return summary[keep].rename(columns={"eps_null": "eps", "H_null": "H"})
 
-# %% ../nbs/30_plots.ipynb #15c2c239
+# %% ../nbs/30_plots.ipynb #a75926e4
 def plot_units(
     table: pd.DataFrame,  # rows of one layer and filtration: eps, H, n_images, status
 ) -> Figure:  # a scatter of H over eps
@@ -82,7 +83,7 @@ def plot_units(
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/30_plots.ipynb #e302ca9a
+# %% ../nbs/30_plots.ipynb #b5686ee7
 def plot_births(
     result: Result,  # what `assess` returned
     layer: str,  # a layer's name, as in `result.layers`
@@ -104,7 +105,7 @@ def plot_births(
     axes[0][0].set_title(f"{layer}, unit {unit}, {filtration}", fontsize=9)
     return fig
 
-# %% ../nbs/30_plots.ipynb #b4b8bb21
+# %% ../nbs/30_plots.ipynb #9395c6d0
 def plot(
     result: Result,  # what `assess` returned
     values: tuple = ("H", "eps"),  # columns of `result.summary()` to draw

@@ -1,0 +1,142 @@
+"The command line as a user types it: what it writes, what it says, how it exits."
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import featent as fe
+from featent import cli
+
+QUICK = [a for k, v in dict(per_class=5, epochs=1, random_networks=2, filtration="clique").items() for a in ("-p", k, str(v))]
+
+
+def told(capsys, *words):
+    "Exit code and what was said on stderr, one line."
+    code = cli.main([str(w) for w in words])
+    err = capsys.readouterr().err
+    assert err.count("\n") <= 1
+    return code, err
+
+
+def in_folder(folder, *words):
+    "The installed command in another folder."
+    return subprocess.run([sys.executable, "-c", "import sys; from featent.cli import main; sys.exit(main())", *map(str, words)], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "MPLBACKEND": "agg"})
+
+
+@pytest.fixture(scope="module")
+def depth(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    done = in_folder(folder, "run", "depth", *QUICK, "-o", "d")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_depth_writes_what_it_promises(depth):
+    assert sorted(os.listdir(depth)) == ["d"]
+    assert {"depth.ipynb", "depth_clique.png", "profiles.csv", "trends.csv", "training.csv", "parameters.json", "trained"} == set(os.listdir(depth/"d"))
+    profiles = pd.read_csv(depth/"d/profiles.csv")
+    assert profiles.groupby("series").run.nunique().to_dict() == {"trained": 1, "random": 2, "shuffled maps": 1}
+    assert profiles.layer.nunique() == 6 and profiles.H.between(0, np.log(5)).all()
+    assert json.loads((depth/"d/parameters.json").read_text())["per_class"] == 5
+    back = fe.load(depth/"d/trained")
+    assert len(back.labels) == 50 and back.record["null"] == "shuffle"
+
+
+def test_depth_page_is_clean(depth):
+    page = nbformat.read(depth/"d/depth.ipynb", 4)
+    outputs = [o for c in page.cells if c.cell_type == "code" for o in c.outputs]
+    assert not any(o.output_type == "error" for o in outputs)
+    assert not any("widget" in k for o in outputs for k in o.get("data", {}))
+    assert any("image/png" in o.get("data", {}) for o in outputs)
+
+
+def test_depth_is_deterministic(depth):
+    done = in_folder(depth, "run", "depth", *QUICK, "-o", "again")
+    assert done.returncode == 0, done.stderr
+    for name in ("profiles.csv", "trends.csv", "trained/table.csv", "parameters.json"):
+        assert (depth/"d"/name).read_bytes() == (depth/"again"/name).read_bytes(), name
+
+
+def test_list_help_and_parameters(capsys):
+    assert cli.main(["run", "--list"]) == 0 and "Does feature entropy fall with depth?" in capsys.readouterr().out
+    assert cli.main(["run", "depth", "--parameters"]) == 0
+    out = capsys.readouterr().out
+    assert all(p["help"] for p in cli.parameters("depth").values()) and "random_networks" in out
+    for words in (["--help"], ["run", "--help"], ["assess", "--help"]):
+        with pytest.raises(SystemExit) as e: cli.main(words)
+        assert e.value.code == 0 and "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words,message", [
+    (["run", "dept"], "no experiment 'dept'; choose from depth"),
+    (["run", "depth", "-p", "epoch", "3"], "no parameter epoch; choose from network, weights, data"),
+    (["run", "depth", "-p", "epochs", "many"], "parameter epochs='many' is not of type int"),
+    (["run", "depth", "-p", "network", "resnet19"], "resnet18"),
+    (["run", "depth", "-p", "data", "cifar"], "cifar10"),
+    (["run", "depth", "-p", "data", "cifar10", "-p", "root", "nowhere"], "download=True"),
+    (["run", "depth", "-p", "layers", "features.conv9"], "any of: features.conv1, features.conv2"),
+    (["run", "depth", "-p", "filtration", "rips"], "choose clique, cubical or both"),
+    (["run", "depth", "-p", "per_class", "1000"], "1000"),
+    (["run", "depth", "-p", "epochs", "0"], "epochs=0: must be at least 1"),
+    (["run", "depth", "-p", "weights", "missing.pth"], "missing.pth"),
+    (["assess", "--network", "resnet19", "-o", "r"], "resnet18"),
+    (["assess", "--network", "small_vgg", "--images", "cifar", "-o", "r"], "cifar10"),
+    (["assess", "--network", "small_vgg", "--layers", "conv9", "-o", "r"], "any of: features.conv1"),
+    (["assess", "--network", "small_vgg", "--weights", "missing.pth", "-o", "r"], "missing.pth"),
+    (["assess", "--network", "small_vgg", "--per-class", "9999", "-o", "r"], "9999"),
+])
+def test_wrong_words_exit_with_2_and_leave_nothing(capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, err = told(capsys, *words)
+    assert code == 2 and err.startswith("featent: error: ") and message in err, err
+    assert os.listdir(tmp_path) == []
+
+
+def test_argparse_errors_exit_with_2(capsys):
+    for words in (["assess", "--filtration", "rips", "--network", "x", "-o", "y"], ["nothing"], []):
+        with pytest.raises(SystemExit) as e: cli.main(words)
+        assert e.value.code == 2
+
+
+def test_a_folder_in_use_is_not_touched(capsys, tmp_path):
+    (tmp_path/"thesis.txt").write_text("x")
+    for words in (["run", "depth"], ["assess", "--network", "small_vgg"]):
+        code, err = told(capsys, *words, "-o", tmp_path)
+        assert code == 2 and "exists and is not empty: choose another folder with -o" in err
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_assess_from_a_checkpoint(capsys, tmp_path):
+    net = fe.network("small_vgg", in_channels=1, seed=5)
+    torch.save(net.state_dict(), tmp_path/"net.pth")
+    words = ["assess", "--network", "small_vgg", "--weights", tmp_path/"net.pth", "--per-class", 4, "--layers", "features.conv1,features.conv6", "--null", "shuffle",
+             "--filtration", "both", "-o", tmp_path/"scores"]
+    code, err = told(capsys, *words)
+    assert code == 0, err
+    result = fe.load(tmp_path/"scores")
+    assert result.record["network"]["weights_hash"] == fe.weights_hash(net)
+    assert list(result.layers.module) == ["features.conv1", "features.conv6"] and (tmp_path/"scores/profile.png").stat().st_size > 5000
+    assert str(tmp_path) not in (tmp_path/"scores/record.json").read_text()
+
+
+def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path, monkeypatch):
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# broken\n\n> breaks"), nbformat.v4.new_code_cell("n: int = 1  # a number", metadata={"tags": ["parameters"]}),
+                                             nbformat.v4.new_code_cell("raise ValueError('the disk is full')")], metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
+    nbformat.write(broken, tmp_path/"broken.ipynb")
+    monkeypatch.setattr(cli, "experiments", lambda: {"broken": tmp_path/"broken.ipynb"})
+    code, err = told(capsys, "run", "broken", "-o", tmp_path/"out")
+    assert code == 1 and "the disk is full" in err and "out-failed.ipynb" in err
+    assert sorted(os.listdir(tmp_path)) == ["broken.ipynb", "out-failed.ipynb"]
+
+
+def test_doctor(capsys, monkeypatch):
+    assert cli.main(["doctor"]) == 0 and "gudhi" in capsys.readouterr().out
+    monkeypatch.setattr(cli, "NEEDED", [*cli.NEEDED, "no-such-package"])
+    assert cli.main(["doctor"]) == 1 and "MISSING: python -m pip install no-such-package" in capsys.readouterr().out
