@@ -6,7 +6,7 @@
 __all__ = ['OURS', 'PEERS', 'MODES', 'GOALS', 'relu_maps', 'pipeline', 'peak_memory', 'machine', 'bench', 'speeds', 'plot_bench',
            'targets', 'save_bench', 'main']
 
-# %% ../nbs/80_bench.ipynb #96c8f2e4
+# %% ../nbs/80_bench.ipynb #28fc5685
 import importlib.util
 import json
 import os
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
@@ -28,7 +29,7 @@ from .images import Images, batches, images as as_images
 from .networks import network, prepared
 from .plots import STYLES, _axes
 
-# %% ../nbs/80_bench.ipynb #3a51835e
+# %% ../nbs/80_bench.ipynb #b2c250c2
 def _smooth(n, size, seed):
     "Smooth noise (n, size, size) float32 of standard deviation about 1"
     a = np.random.default_rng([seed, size]).standard_normal((n, size + 4, size + 4), dtype=np.float32)
@@ -45,7 +46,7 @@ def relu_maps(
     "Smooth random maps as a ReLU leaves them"
     return np.maximum(_smooth(n, size, seed), 0)
 
-# %% ../nbs/80_bench.ipynb #395c5ad0
+# %% ../nbs/80_bench.ipynb #55c1251b
 def _from_curves(curves):
     "First level at which a curve is above zero"
     alive = curves > 0
@@ -59,7 +60,7 @@ def _from_pairs(found):
     births[which] = loops[first, 2]
     return births
 
-# %% ../nbs/80_bench.ipynb #404255e3
+# %% ../nbs/80_bench.ipynb #2027a932
 OURS = {  # engine: its race, its work (maps, n_jobs), births of its result
     "featent births, 51 levels": ("clique, 51 levels", lambda m, j: kernels.clique_births(m, max_level=51, n_jobs=j), np.asarray),
     "featent births, clique": ("clique", lambda m, j: kernels.clique_births(m, n_jobs=j), np.asarray),
@@ -68,7 +69,7 @@ OURS = {  # engine: its race, its work (maps, n_jobs), births of its result
     "featent diagrams, cubical": ("cubical", lambda m, j: kernels.cubical_diagrams(m, n_jobs=j), _from_pairs),
     "featent Betti curves, cubical": ("cubical", lambda m, j: kernels.cubical_betti(m, n_jobs=j), lambda r: _from_curves(r[1]))}
 
-# %% ../nbs/80_bench.ipynb #74cf2d10
+# %% ../nbs/80_bench.ipynb #296a2c37
 def _negated(maps): return [-m for m in maps.astype(np.float64)]
 
 def _ranks(m):
@@ -84,7 +85,7 @@ def _full(maps):
         d += d.T
     return list(out)
 
-# %% ../nbs/80_bench.ipynb #51a49901
+# %% ../nbs/80_bench.ipynb #a2cad94b
 def _sparse(maps, both=False):
     "Sparse matrices of the ranks up to 51, each edge once or in both directions"
     from scipy.sparse import coo_matrix
@@ -95,7 +96,7 @@ def _sparse(maps, both=False):
         out.append(coo_matrix((v, (i, j)), shape=m.shape))
     return out
 
-# %% ../nbs/80_bench.ipynb #2aeac30f
+# %% ../nbs/80_bench.ipynb #8494d152
 def _gudhi_rips(matrices, kind):
     from gudhi.sklearn import RipsPersistence
     return RipsPersistence(1, input_type=kind, homology_coeff_field=2, n_jobs=1).fit_transform(matrices)
@@ -112,7 +113,7 @@ def _gudhi_complex(maps):
         return c.persistence_intervals_in_dimension(1)
     return [loops(m) for m in maps]
 
-# %% ../nbs/80_bench.ipynb #f54b67e2
+# %% ../nbs/80_bench.ipynb #43b69ad9
 def _ripser(matrices):
     from ripser import ripser
     return [ripser(d, distance_matrix=True, maxdim=1)["dgms"][1] for d in matrices]
@@ -124,7 +125,7 @@ def _cripser(maps):
         return p[p[:, 0] == 1, 1:3]
     return [loops(m) for m in maps]
 
-# %% ../nbs/80_bench.ipynb #350a1dfc
+# %% ../nbs/80_bench.ipynb #c2fc0b9e
 PEERS = {  # peer: its race, the module it needs, its input from maps, its work (list of inputs) -> H1 intervals (k, 2) of each
     "gudhi RipsPersistence, 51 levels": ("clique, 51 levels", "gudhi", _sparse, lambda x: _gudhi_rips(x, "distance coo_matrix")),
     "ripser, 51 levels": ("clique, 51 levels", "ripser", lambda m: _sparse(m, both=True), _ripser),
@@ -140,7 +141,7 @@ def _chosen(peers):
     if unknown: raise ValueError(f"unknown peers {', '.join(unknown)}: choose from {', '.join(PEERS)}")
     return {p: PEERS[p] for p in (PEERS if peers is None else peers)}
 
-# %% ../nbs/80_bench.ipynb #f30d1546
+# %% ../nbs/80_bench.ipynb #245dafa0
 def _first(race, intervals, maps):
     "Births as levels from H1 intervals"
     value = [x[:, 0].min() if len(x) else None for x in intervals]
@@ -154,7 +155,7 @@ def _gudhi_births(race, maps):
     else: found = _gudhi_rips(_sparse(maps), "distance coo_matrix")
     return _first(race, found, maps)
 
-# %% ../nbs/80_bench.ipynb #cc69708e
+# %% ../nbs/80_bench.ipynb #6853cd8c
 def _engines(cores, peers):
     "Rows (engine, race, cores, module, input from maps, work, births from result and maps)"
     ours = [(e, race, c, None, lambda m: m, lambda x, w=work, c=c: w(x, c), lambda r, m, read=read: read(r))
@@ -176,7 +177,7 @@ def _checked(engine, maps, expected):
     except Exception as e: return f"failed: {type(e).__name__}: {e}", np.nan
     return (f"wrong births: {wrong} of {len(maps)} maps" if wrong else "ok"), seconds
 
-# %% ../nbs/80_bench.ipynb #a1654d03
+# %% ../nbs/80_bench.ipynb #27f08c52
 def _take_turns(calls, seconds):
     "Best time and number of turns of each (call, clock), one after the other"
     times = [[] for _ in calls]
@@ -188,7 +189,7 @@ def _take_turns(calls, seconds):
             times[i].append(clock() - start)
     return [(min(t), len(t)) for t in times]
 
-# %% ../nbs/80_bench.ipynb #29ff1c4a
+# %% ../nbs/80_bench.ipynb #d05002d4
 def _bench_size(size, seconds, cores, peers, seed):
     "Rows of the engines table for one size"
     maps = relu_maps(min(20000, 2**22 // size**2), size, seed)
@@ -207,7 +208,7 @@ def _bench_size(size, seconds, cores, peers, seed):
         row.update(turns=turns, maps_per_s=row["maps"] / max(best, 1e-9) if turns else np.nan)
     return rows
 
-# %% ../nbs/80_bench.ipynb #23439c21
+# %% ../nbs/80_bench.ipynb #4487e103
 def _with_ratios(table):
     "The engines table with the column `ratio`: maps per second over those of the race's yardstick"
     one = table[(table.cores == 1) & ~table.engine.isin(OURS) & ((table.race != "cubical") | (table.engine == "gudhi CubicalPersistence"))]
@@ -215,7 +216,7 @@ def _with_ratios(table):
     yardstick = best.reindex(pd.MultiIndex.from_frame(table[["race", "size"]])).to_numpy()
     return table.assign(ratio=np.where(table.cores == 1, table.maps_per_s / yardstick, np.nan))
 
-# %% ../nbs/80_bench.ipynb #67ef0b74
+# %% ../nbs/80_bench.ipynb #b43f7284
 MODES = {"clique": {}, "clique, released": {"convention": "released"}, "cubical": {"filtration": "cubical"}}
 
 def _seconds(f):
@@ -233,7 +234,7 @@ def _setup(net, images, batch_size):
     args = _prepare(net, images, "conv", "clique", "text", None, False, None)
     _record(*args[:5], "text", "images", None, False, args[5], 0, batch_size)
 
-# %% ../nbs/80_bench.ipynb #e5666a38
+# %% ../nbs/80_bench.ipynb #6955b20c
 def pipeline(
     networks: tuple = ("vgg16", "resnet18"),  # names, as for `network`; random weights
     images: int = 8,      # number of random images
@@ -246,8 +247,8 @@ def pipeline(
     rows = []
     for name in networks:
         net = network(name, seed=seed)
-        pictures = prepared(as_images([(x, 0) for x in _smooth(3 * images, size, seed).reshape(images, 3, size, size)]), net)
-        rows += _against_forward(net, pictures, batch_size, turns)
+        noise = torch.from_numpy(_smooth(3 * images, size, seed)).reshape(images, 3, size, size)
+        rows += _against_forward(net, prepared(as_images([(x, 0) for x in noise]), net), batch_size, turns)
     return pd.DataFrame(rows)
 
 def _against_forward(net, pictures: Images, batch_size, turns):
@@ -261,7 +262,7 @@ def _against_forward(net, pictures: Images, batch_size, turns):
     return [{**common, "mode": m, "forward_s": times.forward.median(), "setup_s": times.setup.median(), "assess_s": times[m].median(),
              "ratio": ((times[m] - times.setup) / times.forward).median(), "ratio_whole": (times[m] / times.forward).median()} for m in MODES]
 
-# %% ../nbs/80_bench.ipynb #6de85df8
+# %% ../nbs/80_bench.ipynb #7c5aee63
 def _peak():
     "Largest resident size of this process so far, in MB; None where the system does not tell"
     try: return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) / 1024
@@ -279,7 +280,7 @@ from featent.networks import network
 assess(network("small_vgg", in_channels=1), images("digits", per_class=int(sys.argv[1])), filtration=("clique", "cubical"))
 print(_peak())"""
 
-# %% ../nbs/80_bench.ipynb #a7c67d9f
+# %% ../nbs/80_bench.ipynb #f2e404f4
 def peak_memory(
     per_class: tuple = (10, 100),  # images of each of the ten digits
     turns: int = 3,                # processes for each
@@ -291,7 +292,7 @@ def peak_memory(
     found = {10 * n: [one(n) for _ in range(turns)] for n in per_class}
     return {n: None if "None" in v else round(float(np.median(np.array(v, float))), 1) for n, v in found.items()}
 
-# %% ../nbs/80_bench.ipynb #ed0f27e1
+# %% ../nbs/80_bench.ipynb #6816fb18
 def _processor():
     "Model name of the processor"
     try: lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -305,7 +306,7 @@ def machine() -> dict:  # processor, cores, memory_GB, system, load, versions
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
             "versions": {**versions(), "ripser": _version("ripser"), "cripser": _version("cripser")}}
 
-# %% ../nbs/80_bench.ipynb #06abce10
+# %% ../nbs/80_bench.ipynb #131469bb
 def bench(
     sizes: tuple = (7, 14, 28, 56, 112, 224),    # height and width of the maps, at least 4
     seconds: float = 1.0,                        # for each engine at each size; at least three turns are taken
@@ -325,7 +326,7 @@ def bench(
     about["peak_MB"] = peak_memory() if len(networks) else {}
     return _with_ratios(engines), pipeline(networks, images, seed=seed), about
 
-# %% ../nbs/80_bench.ipynb #6285017b
+# %% ../nbs/80_bench.ipynb #5f2978ae
 def _short(v): return "" if np.isnan(v) else f"{v / 1e6:.2f}M" if v >= 1e6 else f"{v / 1e3:.0f}k" if v >= 1e4 else f"{v / 1e3:.1f}k" if v >= 1e3 else f"{v:.3g}"
 
 def speeds(
@@ -338,7 +339,7 @@ def speeds(
     text = np.where(rows.status != "ok", rows.status, rows[values].map(_short if values == "maps_per_s" else lambda r: "" if np.isnan(r) else f"{r:.3g}"))
     return rows.assign(text=text).pivot(index=["race", "engine"], columns="size", values="text").reindex(rows[["race", "engine"]].drop_duplicates().sort_values("race", kind="stable"))
 
-# %% ../nbs/80_bench.ipynb #67d4b530
+# %% ../nbs/80_bench.ipynb #b0700981
 def plot_bench(
     table: pd.DataFrame,  # the engines table of `bench`
 ) -> Figure:  # one panel for each race, one core each, both axes logarithmic
@@ -357,7 +358,7 @@ def plot_bench(
     for ax in axes[0]: ax.set_ylim(low / 2, high * 2)
     return fig
 
-# %% ../nbs/80_bench.ipynb #2fc529be
+# %% ../nbs/80_bench.ipynb #9755b19e
 GOALS = (  # text, table, rows, column, bound (above 2 a bound is from below, in a pipeline from above)
     ("clique births, 14 x 14, maps/s/core", "engines", ("featent births, 51 levels", 14), "maps_per_s", 1e6),
     ("clique births, 224 x 224, maps/s/core", "engines", ("featent births, 51 levels", 224), "maps_per_s", 15e3),
@@ -374,7 +375,7 @@ def _lookup(table, keys, key, column):
     rows = table[(table[keys[0]] == key[0]) & (table[keys[1]] == key[1])] if len(table) else table
     return float(rows[column].iloc[0]) if len(rows) else np.nan
 
-# %% ../nbs/80_bench.ipynb #922a4195
+# %% ../nbs/80_bench.ipynb #aacc2766
 def targets(
     engines: pd.DataFrame,   # the three results of `bench`
     pipeline: pd.DataFrame,  # may be empty
@@ -391,7 +392,7 @@ def targets(
     return pd.DataFrame([{"goal": t, "target": ("at least " if least else "at most ") + say(b), "measured": "" if np.isnan(v) else say(v),
                           "met": "not measured" if np.isnan(v) else "yes" if (v >= b if least else v <= b) else "no"} for t, b, v, least in rows])
 
-# %% ../nbs/80_bench.ipynb #85a57718
+# %% ../nbs/80_bench.ipynb #8594282a
 def save_bench(
     folder: "str | Path",    # made if it does not exist
     engines: pd.DataFrame,   # the three results of `bench`
@@ -408,7 +409,7 @@ def save_bench(
     plot_bench(engines).savefig(folder/"bench.png", dpi=150)
     return folder
 
-# %% ../nbs/80_bench.ipynb #050ebaa2
+# %% ../nbs/80_bench.ipynb #682ce45c
 def main(
     out: "str | Path | None" = None,  # folder for the files; None: none are written
     quick: bool = False,              # small maps only, without networks: some seconds instead of some minutes

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['levels', 'clique_births', 'clique_betti1', 'cubical_births', 'cubical_diagrams', 'cubical_betti', 'warm_up']
 
-# %% ../nbs/14_kernels.ipynb #71fe4297
+# %% ../nbs/14_kernels.ipynb #852248ac
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -13,13 +13,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# %% ../nbs/14_kernels.ipynb #57b36155
+# %% ../nbs/14_kernels.ipynb #4754813a
 def _jit(f):
     "Compile `f` on first use without the interpreter lock, kept on disk wherever a folder can be written"
     try: return njit(cache=True, nogil=True)(f)
     except RuntimeError: return njit(nogil=True)(f)   # no folder for a cache: compile in every process
 
-# %% ../nbs/14_kernels.ipynb #610fd43d
+# %% ../nbs/14_kernels.ipynb #3eafd27d
 _told = []
 
 def _ready(kernel):
@@ -32,7 +32,7 @@ def _ready(kernel):
         print("featent: compiling kernels (once, about 20 s)", file=sys.stderr, flush=True)
     return kernel
 
-# %% ../nbs/14_kernels.ipynb #e6032b9a
+# %% ../nbs/14_kernels.ipynb #8a3c8d8f
 def _in_chunks(work, n, size, n_jobs):
     "`[work(a, b), ...]` over chunks of about `size` of `n` maps, in order, in `n_jobs` threads"
     size = max(1, int(size))
@@ -41,7 +41,7 @@ def _in_chunks(work, n, size, n_jobs):
     if n_jobs <= 1 or len(spans) < 2: return [work(a, b) for a, b in spans]
     with ThreadPoolExecutor(min(n_jobs, len(spans))) as ex: return list(ex.map(lambda s: work(*s), spans))
 
-# %% ../nbs/14_kernels.ipynb #1f792423
+# %% ../nbs/14_kernels.ipynb #901fbcb3
 _LOW = np.int32(-2**31)   # below the key of every finite value
 _ix = np.uintp            # an unsigned position is used as it is, a signed one is first tested for a negative value
 
@@ -51,7 +51,7 @@ def _key(b):
     k = np.int32(b ^ np.int32(np.int32(b >> 31) & 0x7fffffff))
     return np.int32(k - np.int32(k >> 31))
 
-# %% ../nbs/14_kernels.ipynb #60df9dd6
+# %% ../nbs/14_kernels.ipynb #98a76fbd
 @_jit
 def _ranks_in(values, order, out):
     "Dense ranks from 1, increasing, of the rows of `values` sorted by `order`"
@@ -62,14 +62,14 @@ def _ranks_in(values, order, out):
             if k == 0 or values[i, p] != values[i, order[i, k - 1]]: r += 1
             out[i, p] = r
 
-# %% ../nbs/14_kernels.ipynb #768b0bd8
+# %% ../nbs/14_kernels.ipynb #4a7f5c42
 def _fixed(maps):
     "The bits as int32, marked as read-only whatever the maps are: numba compiles for each of the two kinds of array"
     bits = maps.view(np.int32)
     bits.flags.writeable = False
     return bits
 
-# %% ../nbs/14_kernels.ipynb #8745164c
+# %% ../nbs/14_kernels.ipynb #794ff8e6
 def _bits(maps):
     "Maps as int32 (n, h, w) whose `_key` has the order of the values"
     maps = np.ascontiguousarray(maps)
@@ -86,14 +86,14 @@ def _bits(maps):
     if maps.dtype != np.float32: raise TypeError(f"maps must be float32 or float64, these are {maps.dtype}")
     return _fixed(maps)
 
-# %% ../nbs/14_kernels.ipynb #20bbb678
+# %% ../nbs/14_kernels.ipynb #352b300b
 @_jit
 def _keys(bits, out):
     "Keys of every map, one row each"
     flat = bits.reshape(-1)
     for i in range(flat.shape[0]): out[i] = _key(flat[i])
 
-# %% ../nbs/14_kernels.ipynb #43a57faa
+# %% ../nbs/14_kernels.ipynb #e420ca0a
 def _ranked(bits):
     "Sorted keys of every map, one row each"
     out = np.empty((len(bits), bits[0].size), np.int32)
@@ -101,11 +101,11 @@ def _ranked(bits):
     out.sort(axis=1)
     return out
 
-# %% ../nbs/14_kernels.ipynb #85e5b538
+# %% ../nbs/14_kernels.ipynb #2c265d80
 @_jit
 def _one(yes): return np.int32(1) if yes else np.int32(0)
 
-# %% ../nbs/14_kernels.ipynb #950848c5
+# %% ../nbs/14_kernels.ipynb #1f0c856a
 @_jit
 def _distinct(ranked, i, uniq):
     "Distinct keys of map `i` in increasing order: their number"
@@ -122,7 +122,7 @@ def _distinct(ranked, i, uniq):
     uniq[_ix(n)] = ranked[i, last]
     return np.int64(n + 1)
 
-# %% ../nbs/14_kernels.ipynb #5516467b
+# %% ../nbs/14_kernels.ipynb #55f4af3a
 @_jit
 def _find(a, n, v):
     "Position of `v` in the first `n` of the increasing array `a`"
@@ -133,7 +133,7 @@ def _find(a, n, v):
         n -= half
     return lo
 
-# %% ../nbs/14_kernels.ipynb #1c0942cb
+# %% ../nbs/14_kernels.ipynb #bed51fa3
 @_jit
 def _level_map(bits, ranked, out):
     "Level of every value of every map"
@@ -143,7 +143,7 @@ def _level_map(bits, ranked, out):
         for y in range(bits.shape[1]):
             for x in range(bits.shape[2]): out[i, y, x] = nu - _find(uniq, nu, _key(bits[i, y, x]))
 
-# %% ../nbs/14_kernels.ipynb #90c174fd
+# %% ../nbs/14_kernels.ipynb #0e573929
 def levels(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
 ) -> np.ndarray:        # (n, h, w) int32, 1 = largest
@@ -153,13 +153,13 @@ def levels(
     if out.size: _ready(_level_map)(bits, _ranked(bits), out)
     return out
 
-# %% ../nbs/14_kernels.ipynb #6fb8bab4
+# %% ../nbs/14_kernels.ipynb #347521e2
 @intrinsic
 def _ctz(typingctx, x):
     "Position of the lowest set bit of a uint64"
     return types.intp(types.uint64), lambda cx, bld, sig, args: bld.cttz(args[0], ir.Constant(ir.IntType(1), 0))
 
-# %% ../nbs/14_kernels.ipynb #d4e21fd8
+# %% ../nbs/14_kernels.ipynb #93595724
 @_jit
 def _root(parent, p):
     "Representative of the tree of `p`, halving the path"
@@ -170,7 +170,7 @@ def _root(parent, p):
         p, q = r, parent[_ix(r)]
     return p
 
-# %% ../nbs/14_kernels.ipynb #48fb501b
+# %% ../nbs/14_kernels.ipynb #5d820b56
 @_jit
 def _share(adj, u, v, W):
     "Do `u` and `v` have a common neighbour?"
@@ -178,14 +178,14 @@ def _share(adj, u, v, W):
     for k in range(W): both |= adj[_ix(u*W + k)] & adj[_ix(v*W + k)]
     return both != 0
 
-# %% ../nbs/14_kernels.ipynb #bd667f07
+# %% ../nbs/14_kernels.ipynb #d72a6741
 @_jit
 def _join(adj, u, v, W):
     "Enter the edge `uv`"
     adj[_ix(u*W + (v >> 6))] |= np.uint64(1) << np.uint64(v & 63)
     adj[_ix(v*W + (u >> 6))] |= np.uint64(1) << np.uint64(u & 63)
 
-# %% ../nbs/14_kernels.ipynb #c49c1895
+# %% ../nbs/14_kernels.ipynb #0d6fa116
 @_jit
 def _kill(z, d, used, nz, n_nz, m, nw):
     "Remove one class, the lowest of `d`, so that all others vanish on `d`; the number of edges still marked"
@@ -209,7 +209,7 @@ def _kill(z, d, used, nz, n_nz, m, nw):
         else: i += 1
     return n_nz
 
-# %% ../nbs/14_kernels.ipynb #da37d1a5
+# %% ../nbs/14_kernels.ipynb #64121b8c
 _FULL = 2  # more than any change: an edge bears one class at most, and may kill any number
 
 @_jit
@@ -258,7 +258,7 @@ def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
         n_nz += 1
     return change, n_nz
 
-# %% ../nbs/14_kernels.ipynb #85c01a76
+# %% ../nbs/14_kernels.ipynb #7702ce45
 @_jit
 def _largest(K, at, m, S):
     "Largest of the `m` entries from position `at`; reads `S` of them, which is whole vectors"
@@ -268,7 +268,7 @@ def _largest(K, at, m, S):
         best = max(best, x if np.int32(j) < m else _LOW)
     return best
 
-# %% ../nbs/14_kernels.ipynb #cf3910e7
+# %% ../nbs/14_kernels.ipynb #0cb2d07c
 @_jit
 def _scan_row(K, at, m, S, v):
     "Among the `m` entries from `at`: how many equal `v`, where the last one is, and the largest below `v`"
@@ -282,7 +282,7 @@ def _scan_row(K, at, m, S, v):
         below = max(below, x if (x < v) & inside else _LOW)
     return np.int64(cnt), np.int64(pos), below
 
-# %% ../nbs/14_kernels.ipynb #c01cb894
+# %% ../nbs/14_kernels.ipynb #9bb7899a
 @_jit
 def _load_rows(flat, at, K, top, m, S):
     "Keys of the map at position `at` with the diagonal removed, and the largest of each row; the smallest key"
@@ -295,7 +295,7 @@ def _load_rows(flat, at, K, top, m, S):
     for u in range(m): top[_ix(u)] = _largest(K, u*m, m, S)
     return least
 
-# %% ../nbs/14_kernels.ipynb #07784f59
+# %% ../nbs/14_kernels.ipynb #0b5b6ecb
 @_jit
 def _clique(bits, max_level, whole, nw, births, curves, lengths):
     "First births (or, if `whole`, Betti-1 curves) under the clique filtration; the number of maps done with `nw` words"
@@ -392,7 +392,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths):
         else: births[i] = birth
     return n
 
-# %% ../nbs/14_kernels.ipynb #088010fe
+# %% ../nbs/14_kernels.ipynb #bc15a3a5
 def _clique_chunk(bits, max_level, whole):
     "Births, or curves and lengths, of a chunk: more words of classes only for the maps that need them"
     n, m = bits.shape[:2]
@@ -407,7 +407,7 @@ def _clique_chunk(bits, max_level, whole):
         if done < len(some) and whole: curves[at] = -1
     return (curves[:, :lengths.max(initial=0)].copy(), lengths) if whole else births
 
-# %% ../nbs/14_kernels.ipynb #82f5086d
+# %% ../nbs/14_kernels.ipynb #5669b418
 def clique_births(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     max_level: int = 0, # levels looked at, 0 = all
@@ -421,7 +421,7 @@ def clique_births(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], max_level, False), n, 2**19//(h*w), n_jobs)
     return np.concatenate(parts)
 
-# %% ../nbs/14_kernels.ipynb #4068a502
+# %% ../nbs/14_kernels.ipynb #ba5c43b5
 def _stack(parts, n):
     "Curves of chunks, each padded with -1 to its own longest, as one array"
     out = np.full((n, max((p.shape[1] for p in parts), default=0)), -1, np.int32)
@@ -431,7 +431,7 @@ def _stack(parts, n):
         at += len(p)
     return out
 
-# %% ../nbs/14_kernels.ipynb #213123ac
+# %% ../nbs/14_kernels.ipynb #7d45075b
 def clique_betti1(
     maps: np.ndarray,   # (n, m, m) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -444,7 +444,7 @@ def clique_betti1(
     parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], 0, True), n, 2**19//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), np.concatenate([p[1] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #980b2763
+# %% ../nbs/14_kernels.ipynb #104fc820
 def _tables():
     "For each of the 256 sets of upper neighbours (bit k = direction k of N, NE, E, SE, S, SW, W, NW): arcs and gaps"
     arcs, reach, gap, up, down = (np.zeros(s, np.int64) for s in (256, (256, 4), (256, 4), 256, 256))
@@ -468,13 +468,13 @@ _ARCS, _REACH, _GAP, _UP, _DOWN = _tables()
 _EDGES = np.uint8(0x55)   # the four directions N, E, S, W
 _ALL, _SADDLES = np.uint64(0x0505050505050505), np.uint64(0x0101010101010101)
 
-# %% ../nbs/14_kernels.ipynb #b13d76c1
+# %% ../nbs/14_kernels.ipynb #9c300c82
 @_jit
 def _offsets(S):
     "Steps in a flat array with rows of `S` towards N, NE, E, SE, S, SW, W, NW"
     return np.array([-S, 1 - S, 1, S + 1, S, S - 1, -1, -S - 1])
 
-# %% ../nbs/14_kernels.ipynb #f1df0268
+# %% ../nbs/14_kernels.ipynb #f51e50a7
 @_jit
 def _load_padded(flat, at, K, h, w, S):
     "Keys of the map at position `at` in rows of `S` inside of a frame below every value"
@@ -485,7 +485,7 @@ def _load_padded(flat, at, K, h, w, S):
         K[_ix(b + w)] = _LOW
     for x in range((h + 1)*S, K.shape[0]): K[_ix(x)] = _LOW
 
-# %% ../nbs/14_kernels.ipynb #b48237ff
+# %% ../nbs/14_kernels.ipynb #dceb70a7
 @_jit
 def _uppers(K, M, S, L):
     "Upper neighbours of each pixel: those that enter before it (ties: in reading order)"
@@ -496,7 +496,7 @@ def _uppers(K, M, S, L):
         sw, nw = _one(K[_ix(i + S - 1)] > x), _one(K[_ix(i - S - 1)] >= x)
         M[_ix(i)] = np.uint8(n | ne << 1 | e << 2 | se << 3 | s << 4 | sw << 5 | w << 6 | nw << 7)
 
-# %% ../nbs/14_kernels.ipynb #74b227da
+# %% ../nbs/14_kernels.ipynb #989b1b0c
 @_jit
 def _kinds(M, F, S, L):
     "What each pixel is, from its upper neighbours: 1 saddle, 4 peak, 0 regular or pit"
@@ -511,7 +511,7 @@ def _kinds(M, F, S, L):
         saddle = np.uint8(np.uint8(np.uint8(arcs >> 1) | np.uint8(arcs >> 2)) & 1)
         F[_ix(i)] = np.uint8(saddle | (np.uint8(4) if m == np.uint8(0) else np.uint8(0)))
 
-# %% ../nbs/14_kernels.ipynb #80539b33
+# %% ../nbs/14_kernels.ipynb #34a4a6f8
 @_jit
 def _sort(a, spare, count, n, shift, bits):
     "Sort the first `n` of an int64 array by `bits` bits from `shift` on; ties are in order already"
@@ -541,7 +541,7 @@ def _sort(a, spare, count, n, shift, bits):
             count[_ix(b)] = c + 1
         for i in range(n): a[_ix(i)] = spare[_ix(i)]
 
-# %% ../nbs/14_kernels.ipynb #a9021240
+# %% ../nbs/14_kernels.ipynb #8fbbbe18
 @_jit
 def _width(x):
     "Number of bits of a non-negative integer"
@@ -549,7 +549,7 @@ def _width(x):
     while x > 0: x, n = x >> 1, n + 1
     return n
 
-# %% ../nbs/14_kernels.ipynb #ca4f6a08
+# %% ../nbs/14_kernels.ipynb #39a64786
 @_jit
 def _peak(p, M, step, parent):
     "Root of the tree of pixel `p`, climbing from pixels not seen before"
@@ -568,7 +568,7 @@ def _peak(p, M, step, parent):
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #068310a2
+# %% ../nbs/14_kernels.ipynb #472cb84f
 @_jit
 def _pit(p, K, M, step, parent):
     "Root of the tree of pixel `p`, descending from pixels not seen before; 0 is the outside"
@@ -588,7 +588,7 @@ def _pit(p, K, M, step, parent):
         p = q
     return r
 
-# %% ../nbs/14_kernels.ipynb #2c6d8876
+# %% ../nbs/14_kernels.ipynb #0e723a60
 @_jit
 def _level(ranked, i, v):
     "Level of key `v` among the sorted keys of map `i`: the number of distinct keys from `v` upwards"
@@ -602,7 +602,7 @@ def _level(ranked, i, v):
     for k in range(lo + 1, n): level += _one(ranked[_ix(i), _ix(k)] != ranked[_ix(i), _ix(k - 1)])
     return level
 
-# %% ../nbs/14_kernels.ipynb #163f7503
+# %% ../nbs/14_kernels.ipynb #d3b511d0
 @_jit
 def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
     "The saddles (packed by decreasing value), those of the least value and the peaks: how many of each"
@@ -619,7 +619,7 @@ def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
             npk += np.int64(f >> 2) & (k > least)
     return ns, nl, npk
 
-# %% ../nbs/14_kernels.ipynb #47a2920d
+# %% ../nbs/14_kernels.ipynb #c253bd7e
 @_jit
 def _cubical_births(bits, ranked, births):
     "First level with a hole in the superlevel set"
@@ -660,7 +660,7 @@ def _cubical_births(bits, ranked, births):
                     births[i] = _level(ranked, i, key)
                     break
 
-# %% ../nbs/14_kernels.ipynb #d2c84e40
+# %% ../nbs/14_kernels.ipynb #c05accce
 @_jit
 def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, born, dead):
     "The H0 pairs: saddles in decreasing order merge peaks, the younger dies; (pairs, saddles that close loops)"
@@ -689,7 +689,7 @@ def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, 
         if best < 0 or K[_ix(p)] > K[_ix(best)]: best = p
     return n, nl
 
-# %% ../nbs/14_kernels.ipynb #8ca5d67a
+# %% ../nbs/14_kernels.ipynb #4652304c
 @_jit
 def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
     "The H1 pairs by duality: saddles in increasing order merge pits and the outside, the shallower pit dies"
@@ -706,7 +706,7 @@ def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
             n += K[_ix(q)] < v
     return n
 
-# %% ../nbs/14_kernels.ipynb #7d4b1e50
+# %% ../nbs/14_kernels.ipynb #fff34923
 @_jit
 def _find_four(a, n, t, u, v, w):
     "Positions of four keys in the first `n` of the increasing array `a`"
@@ -721,7 +721,7 @@ def _find_four(a, n, t, u, v, w):
         n -= half
     return i, j, k, m
 
-# %% ../nbs/14_kernels.ipynb #78636632
+# %% ../nbs/14_kernels.ipynb #d5c4d4af
 @_jit
 def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
     "Persistence pairs (if `diagrams` has rows) or Betti curves (if not) of every map; the number of pairs"
@@ -779,7 +779,7 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
                 curves1[i, j] += curves1[i, j - 1]
     return total
 
-# %% ../nbs/14_kernels.ipynb #fe40e979
+# %% ../nbs/14_kernels.ipynb #4992d312
 def cubical_births(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -793,7 +793,7 @@ def cubical_births(
     _in_chunks(work, n, 2**17//(h*w), n_jobs)
     return births
 
-# %% ../nbs/14_kernels.ipynb #67be9443
+# %% ../nbs/14_kernels.ipynb #e3d2e71c
 def _cubical_chunk(bits, curves):
     "Diagrams (pairs, counts) or curves (Betti-0, Betti-1, lengths) of a chunk"
     n, h, w = bits.shape
@@ -806,7 +806,7 @@ def _cubical_chunk(bits, curves):
     longest = lengths.max(initial=0)
     return c0[:, :longest].copy(), c1[:, :longest].copy(), lengths
 
-# %% ../nbs/14_kernels.ipynb #12bcbd08
+# %% ../nbs/14_kernels.ipynb #9ad30697
 def cubical_diagrams(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -823,7 +823,7 @@ def cubical_diagrams(
     offsets = np.concatenate([[0], *(p[1] for p in parts)]).cumsum()
     return np.concatenate([p[0] for p in parts]), offsets
 
-# %% ../nbs/14_kernels.ipynb #8173f024
+# %% ../nbs/14_kernels.ipynb #338f4848
 def cubical_betti(
     maps: np.ndarray,   # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,    # threads
@@ -835,7 +835,7 @@ def cubical_betti(
     parts = _in_chunks(lambda a, b: _cubical_chunk(bits[a:b], True), n, 2**17//(h*w), n_jobs)
     return _stack([p[0] for p in parts], n), _stack([p[1] for p in parts], n), np.concatenate([p[2] for p in parts])
 
-# %% ../nbs/14_kernels.ipynb #feb06c7e
+# %% ../nbs/14_kernels.ipynb #21f1cfb0
 def warm_up() -> None:
     "Compile every kernel, or load it from the cache"
     maps = np.arange(50.).reshape(2, 5, 5)

@@ -136,6 +136,11 @@ def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path,
     assert sorted(os.listdir(tmp_path)) == ["broken.ipynb", "out-failed.ipynb"]
 
 
+def test_bench(capsys, tmp_path):
+    assert cli.main(["bench", "--quick", "-o", str(tmp_path/"b")]) == 0
+    assert sorted(os.listdir(tmp_path/"b")) == ["bench.csv", "bench.json", "bench.png", "pipeline.csv"] and "clique births" in capsys.readouterr().out
+
+
 def test_doctor(capsys, monkeypatch):
     assert cli.main(["doctor"]) == 0 and "gudhi" in capsys.readouterr().out
     monkeypatch.setattr(cli, "NEEDED", [*cli.NEEDED, "no-such-package"])

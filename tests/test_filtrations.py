@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from featent import filtrations
 from featent.filtrations import as_maps, betti_curves, births, diagrams, levels
 
 
@@ -93,6 +94,25 @@ def test_every_dtype_and_shape(dtype):
     assert births(maps[0, 0]).shape == () and levels(maps).shape == maps.shape
 
 
+@pytest.mark.parametrize("convention", ["text", "released"])
+@pytest.mark.parametrize("side,k", [(4, 3), (9, 8), (14, 256), (30, 60), (30, 2)])
+def test_births_from_top_edges_are_exact(convention, side, k):
+    "The path that maps on a GPU take, on CPU tensors; few edges send many maps whole."
+    for kind, maps in random_maps(200, side, side, k).items():
+        maps = torch.from_numpy(maps.astype(np.float32))
+        expected = births(maps, convention=convention)
+        np.testing.assert_array_equal(filtrations._torch_births(maps, convention, 1, k), expected, kind)
+        for dtype in (torch.float64, torch.bfloat16): np.testing.assert_array_equal(births(maps.to(dtype), engine="torch"), births(maps.to(dtype)), kind)
+    with pytest.raises(ValueError, match="the first at index"): births(torch.full((2, 5, 5), float("nan")), engine="torch")
+    with pytest.raises(ValueError, match="choose 'text' or 'released'"): births(maps, convention="paper", engine="torch")
+
+
+@pytest.mark.parametrize("device", ["cpu"] + ["cuda"] * torch.cuda.is_available())
+def test_births_where_the_maps_are(device):
+    maps = torch.randn(500, 28, 28, generator=torch.Generator().manual_seed(0)).clamp(min=0)
+    for f in ("clique", "cubical"): np.testing.assert_array_equal(births(maps.to(device), f), births(maps.numpy(), f))
+
+
 def test_padding_keeps_the_map():
     "New vertices get their edges only when the graph is complete, so a square map inside a padded one keeps its birth."
     maps = np.random.default_rng(0).normal(size=(200, 8, 8))
@@ -106,7 +126,7 @@ def test_errors_say_what_is_wrong():
     good = np.zeros((3, 5, 5))
     with pytest.raises(ValueError, match="choose 'clique' or 'cubical'"): births(good, "rips")
     with pytest.raises(ValueError, match="choose 'text' or 'released'"): births(good, convention="paper")
-    with pytest.raises(ValueError, match="choose 'numba' or 'gudhi'"): births(good, engine="ripser")
+    with pytest.raises(ValueError, match="choose 'numba', 'torch' or 'gudhi'"): births(good, engine="ripser")
     with pytest.raises(ValueError, match="clique filtration only"): births(good, "cubical", convention="released")
     with pytest.raises(ValueError, match="fails on maps smaller than 4 x 4"): births(good[:, :3, :3], convention="released")
     with pytest.raises(ValueError, match=r"shape \(\.\.\., height, width\), both at least 1; got \(3, 0, 5\)"): births(good[:, :0])
