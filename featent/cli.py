@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEEDED', 'OPTIONAL', 'experiments', 'parameters', 'read_parameters', 'run', 'doctor', 'main']
 
-# %% ../nbs/90_cli.ipynb #f7ef19cf
+# %% ../nbs/90_cli.ipynb #3d6be20f
 import argparse
 import ast
 import contextlib
@@ -19,7 +19,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# %% ../nbs/90_cli.ipynb #93dfa822
+# %% ../nbs/90_cli.ipynb #4d512fba
 def experiments() -> dict:  # name: path of the notebook
     "The experiments that come with featent."
     folder = importlib.resources.files("featent.experiments")
@@ -31,7 +31,7 @@ def _experiment(name):
     if name not in found: raise ValueError(f"no experiment {name!r}; choose from {', '.join(found)}")
     return found[name]
 
-# %% ../nbs/90_cli.ipynb #d1d5107e
+# %% ../nbs/90_cli.ipynb #4b05dc4a
 def _title(path):
     "Title and description of a notebook, from its first cell."
     import nbformat
@@ -46,7 +46,7 @@ def parameters(
     found = papermill.inspect_notebook(str(_experiment(name)))
     return {k: {"type": p["inferred_type_name"], "default": ast.literal_eval(p["default"]), "help": p["help"]} for k, p in found.items()}
 
-# %% ../nbs/90_cli.ipynb #6ea7a649
+# %% ../nbs/90_cli.ipynb #4004399d
 def _value(name, kind, text):
     "A parameter's text in the type that the notebook declares."
     try:
@@ -64,7 +64,7 @@ def read_parameters(
     if unknown: raise ValueError(f"experiment {name!r} has no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
     return {k: _value(k, known[k]["type"], text) for k, text in pairs}
 
-# %% ../nbs/90_cli.ipynb #3852e1a2
+# %% ../nbs/90_cli.ipynb #c829a59f
 def run(
     name: str,  # an experiment
     given: "dict | None" = None,  # parameter: value
@@ -78,7 +78,7 @@ def run(
     work.chmod(0o755)
     page = work/f"{name}.ipynb"
     try:
-        with warnings.catch_warnings(), _quiet_kernel():
+        with warnings.catch_warnings(), _environment(**_KERNEL):
             warnings.simplefilter("ignore")
             papermill.execute_notebook(str(path), str(page), {**(given or {}), "out": str(work.resolve())}, kernel_name=_kernel(), cwd=os.getcwd(),
                                        progress_bar={"desc": name, "disable": None})
@@ -98,7 +98,7 @@ def _publish(work, out):
     if out.exists(): out.rmdir()
     work.rename(out)
 
-# %% ../nbs/90_cli.ipynb #41fe8f65
+# %% ../nbs/90_cli.ipynb #7296623b
 def _kernel():
     "A kernel of this Python: the installed `python3`."
     from jupyter_client.kernelspec import KernelSpecManager
@@ -106,13 +106,16 @@ def _kernel():
         raise FileNotFoundError("no Jupyter kernel named python3 in this environment: run `python -m pip install ipykernel`")
     return "python3"
 
+_KERNEL = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures on the page, and no bars: papermill has one
+
 @contextlib.contextmanager
-def _quiet_kernel():
-    "No progress bars on the executed page: it has one of its own, over the cells."
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
+def _environment(**values):
+    "Environment variables for the kernel, which inherits them; put back afterwards."
+    before = {k: os.environ.get(k) for k in values}
+    os.environ.update(values)
     try: yield
-    finally: os.environ.pop("TQDM_DISABLE") if before is None else os.environ.update(TQDM_DISABLE=before)
+    finally:
+        for k, v in before.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
 
 def _failure(error, page, out):
     "ValueError where the checking cell failed; else RuntimeError, and the page kept beside the folder."
@@ -124,7 +127,7 @@ def _failure(error, page, out):
     shutil.copy(page, kept)
     return RuntimeError(f"{error.ename}: {error.evalue} (the page up to the error is in {kept})")
 
-# %% ../nbs/90_cli.ipynb #c5bcfec2
+# %% ../nbs/90_cli.ipynb #11215fb7
 def _assess(args):
     "featent assess"
     import featent as fe
@@ -144,7 +147,7 @@ def _assess(args):
     print(result.summary().round(3).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #5675370c
+# %% ../nbs/90_cli.ipynb #e16b371c
 def _bench(args):
     "featent bench"
     from featent import bench
@@ -156,7 +159,7 @@ def _bench(args):
     print(bench.targets(engines, pipeline, about).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #fa90adfe
+# %% ../nbs/90_cli.ipynb #00095e53
 NEEDED = "numpy torch torchvision gudhi numba pandas scikit-learn matplotlib papermill jupyterlab ipywidgets".split()
 OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files"}
 
@@ -175,7 +178,7 @@ def doctor() -> tuple:  # report lines, and the needed packages that are missing
         lines.append(f"  {'CUDA':14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none: networks run on the CPU'}")
     return lines, missing
 
-# %% ../nbs/90_cli.ipynb #c4993286
+# %% ../nbs/90_cli.ipynb #3158d40a
 def _run(args):
     "featent run"
     if args.list or not args.experiment:
@@ -194,7 +197,7 @@ def _doctor(args):
     print("\n".join(lines))
     return 1 if missing else 0
 
-# %% ../nbs/90_cli.ipynb #500b57da
+# %% ../nbs/90_cli.ipynb #fbcffa44
 _EXAMPLES = """examples:
   featent run depth -o depth
   featent run depth -p network small_resnet -p epochs 8 -o resnet
@@ -226,7 +229,7 @@ def _parser():
     doctor.set_defaults(do=_doctor)
     return parser
 
-# %% ../nbs/90_cli.ipynb #1ad02c3f
+# %% ../nbs/90_cli.ipynb #7e4118e9
 def _assess_arguments(p):
     "Options of featent assess."
     add = p.add_argument
@@ -250,7 +253,7 @@ def _assess_arguments(p):
     add("-o", "--output", required=True, metavar="DIR", help="folder for the result")
     p.set_defaults(do=_assess)
 
-# %% ../nbs/90_cli.ipynb #6462a717
+# %% ../nbs/90_cli.ipynb #d8e489db
 def main(
     argv: "list | None" = None,  # words of the command; default: those of the process
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong
