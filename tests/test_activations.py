@@ -160,6 +160,30 @@ def test_another_path_or_size_is_refused():
     with pytest.raises(ValueError, match="all images must have one size"): read_maps(net, torch.zeros(1, 3, 9, 9), chosen)
 
 
+class Overwriting(nn.Module):
+    "Writes into the maps that it has made: at once, through a view, or only when the image is bright."
+    def __init__(self, how): super().__init__(); self.how, self.conv = how, nn.Conv2d(3, 4, 3)
+    def forward(self, x):
+        y = F.relu(self.conv(x))
+        z = y + 0
+        if self.how == "whole": y.mul_(-1)
+        elif self.how == "view": y[:, :2].zero_()
+        elif x.mean() > .5: y.add_(1)
+        return z
+
+
+@pytest.mark.parametrize("how", ["whole", "view", "sometimes"])
+def test_maps_that_the_network_overwrites_later(how):
+    torch.manual_seed(0)
+    net, x = Overwriting(how), x_of(2, 3, 8, 8).clamp(max=.5)
+    got = conv_maps(net, x)["conv"]
+    assert torch.equal(got, F.relu(net.conv(x)).detach())
+    chosen, _ = select_layers(net, x, "conv")
+    assert list(chosen.overwritten) == [how != "sometimes"]
+    if how == "sometimes":
+        with pytest.raises(ValueError, match=r"overwrote the maps of conv\+relu"): read_maps(net, x + 2, chosen)
+
+
 @pytest.mark.parametrize("weight", [[10., -10.], [10., 10.]], ids=["nan", "inf"])
 def test_nan_and_inf_name_the_layer_and_the_image(weight):
     data = [(torch.rand(1, 16, 16), 0) for _ in range(6)]
