@@ -154,6 +154,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'featent.filtrations.diagrams': ('filtrations.html#diagrams', 'featent/filtrations.py'),
                                      'featent.filtrations.finite_births': ('filtrations.html#finite_births', 'featent/filtrations.py'),
                                      'featent.filtrations.levels': ('filtrations.html#levels', 'featent/filtrations.py'),
+                                     'featent.filtrations.ordinal': ('filtrations.html#ordinal', 'featent/filtrations.py'),
                                      'featent.filtrations.top_edges': ('filtrations.html#top_edges', 'featent/filtrations.py')},
             'featent.images': { 'featent.images.Images': ('images.html#images', 'featent/images.py'),
                                 'featent.images.Images.__getitem__': ('images.html#images.__getitem__', 'featent/images.py'),

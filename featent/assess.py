@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['n_threads', 'Result', 'tabulate', 'assess', 'versions', 'estimate', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #cb0353cd
+# %% ../nbs/25_assess.ipynb #b71226e9
 import json
 import os
 import shutil
@@ -26,12 +26,12 @@ import torch
 
 from .activations import INTERNAL, select_layers, stream, unwrap
 from .entropy import check_rule, score_table, summarise
-from .filtrations import FILTRATIONS, births, finite_births
+from .filtrations import FILTRATIONS, births, finite_births, ordinal
 from .images import Images, describe_transform, images as as_images
 from .networks import prepared, progress, weights_hash
 from .nulls import shuffle_pixels
 
-# %% ../nbs/25_assess.ipynb #ab1ac1ca
+# %% ../nbs/25_assess.ipynb #247dc236
 def n_threads(
     n_jobs: "int | None",  # as in scikit-learn: None is 1, -1 all cores, -2 all but one
 ) -> int:  # at least 1
@@ -41,7 +41,7 @@ def n_threads(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
 
-# %% ../nbs/25_assess.ipynb #ff8ba928
+# %% ../nbs/25_assess.ipynb #bc28bb2c
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -63,7 +63,7 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #8c741ef9
+# %% ../nbs/25_assess.ipynb #0f75fd4b
 def _as_tuple(filtration):
     "The filtrations asked for, all known."
     names = (filtration,) if isinstance(filtration, str) else tuple(filtration)
@@ -71,7 +71,7 @@ def _as_tuple(filtration):
     if unknown or not names: raise ValueError(f"filtration={filtration!r}: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
     return names
 
-# %% ../nbs/25_assess.ipynb #cee461ee
+# %% ../nbs/25_assess.ipynb #17fba6a0
 def _check(chosen, filtrations, convention, null, pad):
     "Refuse what could only fail later."
     if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose None or 'shuffle'")
@@ -91,7 +91,7 @@ def _prepare(network, images, layers, filtration, convention, null, pad, rule):
     _check(chosen, filtrations, convention, null, pad)
     return network, images, chosen, left_out, filtrations, rule
 
-# %% ../nbs/25_assess.ipynb #372cdd69
+# %% ../nbs/25_assess.ipynb #de57cd7a
 def _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget):
     "Births (n_images, units) for each (layer, filtration, real or shuffled), and the share of the time spent waiting for topology."
     kinds = ("real", "shuffled") if null else ("real",)
@@ -106,26 +106,28 @@ def _pass(network, images, chosen, filtrations, convention, null, pad, seed, bat
 
     with _workers(n_jobs, budget) as (submit, waited), progress(total=len(images), desc="assess", unit="image") as bar:
         def reduce(name, maps, index):
-            arrays = _kept(maps, on_device and maps.device.type != "cpu")
+            away = maps.device.type != "cpu"
+            arrays = _kept(maps, on_device and away, away)
             submit(arrays.nbytes, topology, name, arrays, index.numpy())
         for index, _, _ in stream(network, images, chosen, reduce, batch_size):
             bar.update(len(index))
             bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
     return found, waited[0] / (time.perf_counter() - start)
 
-# %% ../nbs/25_assess.ipynb #2958826f
+# %% ../nbs/25_assess.ipynb #f3f0e5a9
 def _births(maps, filtration, convention, pad):
     "Births (n, units) of maps (n, units, h, w) that `stream` has found finite, wherever they are."
     if isinstance(maps, torch.Tensor): return births(maps, filtration, convention, pad)
     return finite_births(maps.reshape(-1, *maps.shape[2:]), filtration, convention, pad).reshape(maps.shape[:2])
 
-def _kept(maps, on_device):
-    "Maps for the workers: on their device, or in main memory, where they travel as they are and are widened."
+def _kept(maps, on_device, travels):
+    "Maps for the workers: on their device, or in main memory, where float32 travels as 16-bit ranks and half precision as it is."
     if on_device: return maps
+    if travels and maps.dtype in (torch.float32, torch.float64): maps = ordinal(maps)
     host = maps.cpu()
-    return (host.float() if host.dtype in (torch.float16, torch.bfloat16) else host.contiguous()).numpy()
+    return (host if host.dtype in (torch.float32, torch.float64) else host.float()).contiguous().numpy()
 
-# %% ../nbs/25_assess.ipynb #46092c66
+# %% ../nbs/25_assess.ipynb #301d1b9b
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -146,7 +148,7 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #cce87703
+# %% ../nbs/25_assess.ipynb #132ce2fd
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
@@ -172,7 +174,7 @@ def tabulate(
         parts[-1].insert(0, "layer", layer)
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/25_assess.ipynb #0267618e
+# %% ../nbs/25_assess.ipynb #95fad542
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -200,7 +202,7 @@ def assess(
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #a645e49e
+# %% ../nbs/25_assess.ipynb #79378bed
 def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size):
     "Everything that changes the numbers."
     first = next(network.parameters(), torch.zeros(0))
@@ -218,7 +220,7 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #89d63fbf
+# %% ../nbs/25_assess.ipynb #35e94022
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
@@ -244,7 +246,7 @@ def estimate(
     return pd.Series({"images": len(images), "units": units, "maps": units * len(images), "births_MB": units * len(images) * copies * 4 / 1e6,
                       "maps_MB": (budget + largest) / 1e6 if budget < largest * len(chosen) else largest * len(chosen) / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #c955d9d1
+# %% ../nbs/25_assess.ipynb #78a7d8e9
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -273,7 +275,7 @@ def _write(result, folder):
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #509c0f92
+# %% ../nbs/25_assess.ipynb #bfc9ef81
 def load(
     folder: "str | Path",  # a folder that `save` wrote
 ) -> Result:  # the same result; its table is made again from the births

@@ -1,5 +1,6 @@
 "One verb: the right maps, the same births however the work is cut, early errors, and a result that survives the disk."
 import json
+import sys
 import threading
 import zipfile
 
@@ -11,6 +12,8 @@ from torch import nn
 
 import featent as fe
 from featent.assess import n_threads
+
+assess_module = sys.modules["featent.assess"]  # `fe.assess` is the function
 
 COLUMNS = "layer unit class n_images n_births eps H H/eps score status height width filtration".split()
 
@@ -57,6 +60,17 @@ def test_another_batch_size_moves_only_rounding(net, digits, result):
     again = fe.assess(net, digits, filtration=("clique", "cubical"), null="shuffle", batch_size=1)
     moved = np.concatenate([(again.births[k] != result.births[k]).ravel() for k in result.births])
     assert moved.mean() < .01
+
+
+def test_maps_from_another_device_give_the_same_result(net, digits, result, monkeypatch):
+    "The path of a network on a GPU, with everything but the device."
+    kept = assess_module._kept
+    monkeypatch.setattr(assess_module, "_kept", lambda maps, on_device, travels: kept(maps, False, True))
+    again = fe.assess(net, digits, filtration=("clique", "cubical"), null="shuffle")
+    for k in result.births: np.testing.assert_array_equal(again.births[k], result.births[k])
+    monkeypatch.setattr(assess_module, "_kept", lambda maps, on_device, travels: kept(maps, True, True))
+    again = fe.assess(net, digits)
+    for k in again.births: np.testing.assert_array_equal(again.births[k], result.births[k])
 
 
 def test_other_seeds_shuffle_otherwise(net, digits, result):

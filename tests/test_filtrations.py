@@ -107,6 +107,18 @@ def test_births_from_top_edges_are_exact(convention, side, k):
     with pytest.raises(ValueError, match="choose 'text' or 'released'"): births(maps, convention="paper", engine="torch")
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (6, 9), (14, 14)])
+def test_ranks_that_travel_keep_every_birth(shape):
+    "What maps on a GPU are sent as, on CPU tensors."
+    for kind, maps in random_maps(100, *shape, 1).items():
+        maps = torch.from_numpy(maps.astype(np.float32))
+        sent = filtrations.ordinal(maps)
+        assert sent.dtype == torch.int16
+        np.testing.assert_array_equal(levels(sent), levels(maps), kind)
+        for f in ("cubical", "clique")[:1 + (shape[0] == shape[1])]: np.testing.assert_array_equal(births(sent, f), births(maps, f), kind)
+    assert filtrations.ordinal(torch.rand(1, 200, 200)).dtype == torch.int32
+
+
 @pytest.mark.parametrize("device", ["cpu"] + ["cuda"] * torch.cuda.is_available())
 def test_births_where_the_maps_are(device):
     maps = torch.randn(500, 28, 28, generator=torch.Generator().manual_seed(0)).clamp(min=0)
