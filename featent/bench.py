@@ -6,7 +6,7 @@
 __all__ = ['OURS', 'PEERS', 'MODES', 'GOALS', 'relu_maps', 'pipeline', 'peak_memory', 'machine', 'bench', 'speeds', 'plot_bench',
            'targets', 'save_bench', 'main']
 
-# %% ../nbs/80_bench.ipynb #e2e4f9f5
+# %% ../nbs/80_bench.ipynb #8993ee9e
 import importlib.util
 import json
 import os
@@ -29,7 +29,7 @@ from .images import Images, batches, images as as_images
 from .networks import evaluating, network, prepared, progress, weights_hash
 from .plots import STYLES, _axes
 
-# %% ../nbs/80_bench.ipynb #5800606d
+# %% ../nbs/80_bench.ipynb #4eb74e78
 def _smooth(n, size, seed):
     "Smooth noise (n, size, size) float32 of standard deviation about 1"
     a = np.random.default_rng([seed, size]).standard_normal((n, size + 4, size + 4), dtype=np.float32)
@@ -46,7 +46,7 @@ def relu_maps(
     "Smooth random maps as a ReLU leaves them"
     return np.maximum(_smooth(n, size, seed), 0)
 
-# %% ../nbs/80_bench.ipynb #7e24b7b4
+# %% ../nbs/80_bench.ipynb #3f186c26
 def _from_curves(curves):
     "First level at which a curve is above zero"
     alive = curves > 0
@@ -60,7 +60,7 @@ def _from_pairs(found):
     births[which] = loops[first, 2]
     return births
 
-# %% ../nbs/80_bench.ipynb #1a45eae3
+# %% ../nbs/80_bench.ipynb #a5d5e0c3
 OURS = {  # engine: its race, its work (maps, n_jobs), births of its result
     "featent births, 51 levels": ("clique, 51 levels", lambda m, j: kernels.clique_births(m, max_level=51, n_jobs=j), np.asarray),
     "featent births, clique": ("clique", lambda m, j: kernels.clique_births(m, n_jobs=j), np.asarray),
@@ -69,7 +69,7 @@ OURS = {  # engine: its race, its work (maps, n_jobs), births of its result
     "featent diagrams, cubical": ("cubical", lambda m, j: kernels.cubical_diagrams(m, n_jobs=j), _from_pairs),
     "featent Betti curves, cubical": ("cubical", lambda m, j: kernels.cubical_betti(m, n_jobs=j), lambda r: _from_curves(r[1]))}
 
-# %% ../nbs/80_bench.ipynb #ab95ccd4
+# %% ../nbs/80_bench.ipynb #53b00777
 def _negated(maps): return [-m for m in maps.astype(np.float64)]
 
 def _ranks(m):
@@ -85,7 +85,7 @@ def _full(maps):
         d += d.T
     return list(out)
 
-# %% ../nbs/80_bench.ipynb #d84cac8e
+# %% ../nbs/80_bench.ipynb #01c62bc3
 def _sparse(maps, both=False):
     "Sparse matrices of the ranks up to 51, each edge once or in both directions"
     from scipy.sparse import coo_matrix
@@ -96,7 +96,7 @@ def _sparse(maps, both=False):
         out.append(coo_matrix((v, (i, j)), shape=m.shape))
     return out
 
-# %% ../nbs/80_bench.ipynb #ee0ed804
+# %% ../nbs/80_bench.ipynb #eacffa14
 def _gudhi_rips(matrices, kind):
     from gudhi.sklearn import RipsPersistence
     return RipsPersistence(1, input_type=kind, homology_coeff_field=2, n_jobs=1).fit_transform(matrices)
@@ -113,7 +113,7 @@ def _gudhi_complex(maps):
         return c.persistence_intervals_in_dimension(1)
     return [loops(m) for m in maps]
 
-# %% ../nbs/80_bench.ipynb #53d7de61
+# %% ../nbs/80_bench.ipynb #d9d2772a
 def _ripser(matrices):
     from ripser import ripser
     return [ripser(d, distance_matrix=True, maxdim=1)["dgms"][1] for d in matrices]
@@ -125,7 +125,7 @@ def _cripser(maps):
         return p[p[:, 0] == 1, 1:3]
     return [loops(m) for m in maps]
 
-# %% ../nbs/80_bench.ipynb #e92da37a
+# %% ../nbs/80_bench.ipynb #f7808116
 PEERS = {  # peer: its race, the module it needs, its input from maps, its work (list of inputs) -> H1 intervals (k, 2) of each
     "gudhi RipsPersistence, 51 levels": ("clique, 51 levels", "gudhi", _sparse, lambda x: _gudhi_rips(x, "distance coo_matrix")),
     "ripser, 51 levels": ("clique, 51 levels", "ripser", lambda m: _sparse(m, both=True), _ripser),
@@ -141,7 +141,7 @@ def _chosen(peers):
     if unknown: raise ValueError(f"unknown peers {', '.join(unknown)}: choose from {', '.join(PEERS)}")
     return {p: PEERS[p] for p in (PEERS if peers is None else peers)}
 
-# %% ../nbs/80_bench.ipynb #59ece984
+# %% ../nbs/80_bench.ipynb #577ab30f
 def _first(race, intervals, maps):
     "Births as levels from H1 intervals; -1 for a birth at a value that the map does not have"
     value = [x[:, 0].min() if len(x) else None for x in intervals]
@@ -155,7 +155,7 @@ def _gudhi_births(race, maps):
     else: found = _gudhi_rips(_sparse(maps), "distance coo_matrix")
     return _first(race, found, maps)
 
-# %% ../nbs/80_bench.ipynb #6eeb3f8b
+# %% ../nbs/80_bench.ipynb #355a9bb6
 def _engines(cores, peers):
     "Rows (engine, race, cores, module, input from maps, work, births from result and maps)"
     ours = [(e, race, c, None, lambda m: m, lambda x, w=work, c=c: w(x, c), lambda r, m, read=read: read(r))
@@ -177,7 +177,7 @@ def _checked(engine, maps, expected):
     except Exception as e: return f"failed: {type(e).__name__}: {e}", np.nan
     return (f"wrong births: {wrong} of {len(maps)} maps" if wrong else "ok"), seconds
 
-# %% ../nbs/80_bench.ipynb #4e2ca758
+# %% ../nbs/80_bench.ipynb #21e31475
 def _take_turns(calls, seconds):
     "Best time and number of turns of each (call, clock), one after the other"
     times = [[] for _ in calls]
@@ -189,7 +189,7 @@ def _take_turns(calls, seconds):
             times[i].append(clock() - start)
     return [(min(t), len(t)) for t in times]
 
-# %% ../nbs/80_bench.ipynb #c1afaa98
+# %% ../nbs/80_bench.ipynb #c129c635
 def _bench_size(size, seconds, cores, peers, seed):
     "Rows of the engines table for one size"
     maps = relu_maps(min(20000, 2**22 // size**2), size, seed)
@@ -208,7 +208,7 @@ def _bench_size(size, seconds, cores, peers, seed):
         row.update(turns=turns, maps_per_s=row["maps"] / max(best, 1e-9) if turns else np.nan)
     return rows
 
-# %% ../nbs/80_bench.ipynb #fb58008e
+# %% ../nbs/80_bench.ipynb #d2b438fe
 def _with_ratios(table):
     "The engines table with the column `ratio`: maps per second over those of the race's yardstick"
     one = table[(table.cores == 1) & ~table.engine.isin(OURS) & ((table.race != "cubical") | (table.engine == "gudhi CubicalPersistence"))]
@@ -216,7 +216,7 @@ def _with_ratios(table):
     yardstick = best.reindex(pd.MultiIndex.from_frame(table[["race", "size"]])).to_numpy()
     return table.assign(ratio=np.where(table.cores == 1, table.maps_per_s / yardstick, np.nan))
 
-# %% ../nbs/80_bench.ipynb #8673c6d5
+# %% ../nbs/80_bench.ipynb #36627ca7
 MODES = {"clique": {}, "clique, released": {"convention": "released"}, "cubical": {"filtration": "cubical"}}
 
 def _seconds(f):
@@ -234,7 +234,7 @@ def _setup(net, images):
     select_layers(net, images, "conv")
     weights_hash(net)
 
-# %% ../nbs/80_bench.ipynb #3f90a880
+# %% ../nbs/80_bench.ipynb #b5b14704
 def pipeline(
     networks: tuple = ("vgg16", "resnet18"),  # names, as for `network`; random weights
     images: int = 8,      # number of random images
@@ -262,7 +262,7 @@ def _against_forward(net, pictures: Images, batch_size, turns):
     return [{**common, "mode": m, "forward_s": times.forward.median(), "setup_s": times.setup.median(), "assess_s": times[m].median(),
              "ratio": ((times[m] - times.setup) / times.forward).median(), "ratio_whole": (times[m] / times.forward).median()} for m in MODES]
 
-# %% ../nbs/80_bench.ipynb #25ef5d79
+# %% ../nbs/80_bench.ipynb #26aabe46
 def _peak():
     "Largest resident size of this process so far, in MB; None where the system does not tell"
     try: return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) / 1024
@@ -280,7 +280,7 @@ from featent.networks import network
 assess(network("small_vgg", in_channels=1), images("digits", per_class=int(sys.argv[1])), filtration=("clique", "cubical"))
 print(_peak())"""
 
-# %% ../nbs/80_bench.ipynb #60f715c1
+# %% ../nbs/80_bench.ipynb #2cce706b
 def peak_memory(
     per_class: tuple = (10, 100),  # images of each of the ten digits
     turns: int = 3,                # processes for each
@@ -292,7 +292,7 @@ def peak_memory(
     found = {10 * n: [one(n) for _ in range(turns)] for n in per_class}
     return {n: None if "None" in v else round(float(np.median(np.array(v, float))), 1) for n, v in found.items()}
 
-# %% ../nbs/80_bench.ipynb #7066fb41
+# %% ../nbs/80_bench.ipynb #088eb85b
 def _processor():
     "Model name of the processor"
     try: lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -310,7 +310,7 @@ def machine() -> dict:  # processor, cores, memory_GB, system, load, versions
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
             "versions": {**versions(), "ripser": _version("ripser"), "cripser": _version("cripser")}}
 
-# %% ../nbs/80_bench.ipynb #f41d7f29
+# %% ../nbs/80_bench.ipynb #08f2e48a
 def bench(
     sizes: tuple = (7, 14, 28, 56, 112, 224),    # height and width of the maps, at least 4
     seconds: float = 1.0,                        # for each engine at each size; at least three turns are taken
@@ -330,7 +330,7 @@ def bench(
     about["peak_MB"] = peak_memory() if len(networks) else {}
     return _with_ratios(engines), pipeline(networks, images, seed=seed), about
 
-# %% ../nbs/80_bench.ipynb #cc8bd510
+# %% ../nbs/80_bench.ipynb #da764707
 def _short(v): return "" if np.isnan(v) else f"{v / 1e6:.2f}M" if v >= 1e6 else f"{v / 1e3:.0f}k" if v >= 1e4 else f"{v / 1e3:.1f}k" if v >= 1e3 else f"{v:.3g}"
 
 def speeds(
@@ -345,7 +345,7 @@ def speeds(
     order = pd.MultiIndex.from_frame(rows[["race", "engine"]].drop_duplicates().sort_values("race", kind="stable"))
     return rows.assign(text=text).pivot(index=["race", "engine"], columns="size", values="text").reindex(order)
 
-# %% ../nbs/80_bench.ipynb #95550b7c
+# %% ../nbs/80_bench.ipynb #aae4db78
 def plot_bench(
     table: pd.DataFrame,  # the engines table of `bench`
 ) -> Figure:  # one panel for each race, one core each, both axes logarithmic
@@ -364,7 +364,7 @@ def plot_bench(
     for ax in axes[0]: ax.set_ylim(low / 2, high * 2)
     return fig
 
-# %% ../nbs/80_bench.ipynb #9c249114
+# %% ../nbs/80_bench.ipynb #24dee0eb
 GOALS = (  # text, table, rows, column, bound (from below for engines, from above for the pipeline)
     ("clique births, 14 x 14, maps/s/core", "engines", ("featent births, 51 levels", 14), "maps_per_s", 1e6),
     ("clique births, 224 x 224, maps/s/core", "engines", ("featent births, 51 levels", 224), "maps_per_s", 15e3),
@@ -381,7 +381,7 @@ def _lookup(table, keys, key, column):
     rows = table[(table[keys[0]] == key[0]) & (table[keys[1]] == key[1])] if len(table) else table
     return float(rows[column].iloc[0]) if len(rows) else np.nan
 
-# %% ../nbs/80_bench.ipynb #41dd57e8
+# %% ../nbs/80_bench.ipynb #6285d554
 def targets(
     engines: pd.DataFrame,   # the three results of `bench`
     pipeline: pd.DataFrame,  # may be empty
@@ -398,7 +398,7 @@ def targets(
     return pd.DataFrame([{"goal": t, "target": ("at least " if least else "at most ") + say(b), "measured": "" if np.isnan(v) else say(v),
                           "met": "not measured" if np.isnan(v) else "yes" if (v >= b if least else v <= b) else "no"} for t, b, v, least in rows])
 
-# %% ../nbs/80_bench.ipynb #5e9f789f
+# %% ../nbs/80_bench.ipynb #1e574ef8
 def save_bench(
     folder: "str | Path",    # made if it does not exist
     engines: pd.DataFrame,   # the three results of `bench`
@@ -415,7 +415,7 @@ def save_bench(
     plot_bench(engines).savefig(folder/"bench.png", dpi=150)
     return folder
 
-# %% ../nbs/80_bench.ipynb #08470810
+# %% ../nbs/80_bench.ipynb #4fd29667
 def main(
     out: "str | Path | None" = None,  # folder for the files; None: none are written
     quick: bool = False,              # small maps only, without networks: some seconds instead of some minutes
