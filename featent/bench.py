@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from . import kernels
 from .activations import select_layers
-from .assess import assess, n_threads, versions
+from .assess import assess, versions
 from .images import Images, batches, images as as_images
 from .networks import evaluating, network, prepared, progress, weights_hash
 from .plots import STYLES, _axes
@@ -306,7 +306,7 @@ def _version(package):
 def machine() -> dict:  # processor, cores, memory_GB, system, load, versions
     "Describe the machine, without its name"
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    return {"processor": _processor(), "cores": n_threads(-1), "memory_GB": memory and round(memory), "system": f"{platform.system()} {platform.machine()}",
+    return {"processor": _processor(), "cores": kernels.n_threads(-1), "memory_GB": memory and round(memory), "system": f"{platform.system()} {platform.machine()}",
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
             "versions": {**versions(), "ripser": _version("ripser"), "cripser": _version("cripser")}}
 
@@ -323,7 +323,7 @@ def bench(
     "Measure every engine and peer, the whole pipeline, and memory"
     if not len(sizes) or min(sizes) < 4: raise ValueError(f"sizes={sizes!r}: choose at least one, each at least 4")
     if seconds <= 0: raise ValueError(f"seconds={seconds!r} must be positive")
-    about, chosen, cores = machine(), _chosen(peers), list(dict.fromkeys(n_threads(j) for j in n_jobs))
+    about, chosen, cores = machine(), _chosen(peers), list(dict.fromkeys(kernels.n_threads(j) for j in n_jobs))
     kernels.warm_up()
     bar = progress(sizes, desc="bench")
     engines = pd.DataFrame([row for s in bar for row in _bench_size(int(s), seconds, cores, chosen, seed)])

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent.assess import n_threads
 
 assess_module = sys.modules["featent.assess"]  # `fe.assess` is the function
 
@@ -172,10 +171,6 @@ def test_damaged_results_are_refused(result, tmp_path):
 def test_estimate_grows_with_images_only_in_births(net):
     few, many = (fe.estimate(net, fe.images("digits", per_class=n)) for n in (4, 40))
     assert many.births_MB == pytest.approx(10 * few.births_MB) and many.maps == 10 * few.maps and many.seconds > 0
-
-
-def test_n_jobs_follows_scikit_learn():
-    assert n_threads(None) == 1 and n_threads(3) == 3 and n_threads(-1) >= 1 and n_threads(-999) == 1
 
 
 def test_plots(result):

@@ -211,6 +211,14 @@ def test_types_and_threads(kind):
         low = torch.from_numpy(np.maximum(maps, -6e4)).to(t)
         assert same(outputs(low.to(torch.float32).numpy()), outputs(low.to(torch.float64).numpy()))
 
+def test_threads_follow_scikit_learn():
+    n = featent.kernels.n_threads
+    assert n(None) == 1 and n(3) == 3 and n(-1) >= 1 and n(-999) == 1
+    maps = np.random.default_rng(0).random((300, 9, 9), np.float32)
+    for f in (clique_births, cubical_births): np.testing.assert_array_equal(f(maps, n_jobs=-1), f(maps))
+    with pytest.raises(ValueError, match="n_jobs=0 has no meaning"): cubical_births(maps, n_jobs=0)
+
+
 def test_float64_near_ties():
     maps = np.random.default_rng(7).integers(0, 6, (60, 8, 8))*1e-17 + 1/3 + np.random.default_rng(8).integers(0, 3, (60, 8, 8))*1e-16
     check_cubical(maps)
