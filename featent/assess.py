@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Result', 'tabulate', 'assess', 'versions', 'estimate', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #b71226e9
+# %% ../nbs/25_assess.ipynb #155a76c4
 import json
 import shutil
 import sys
@@ -13,25 +13,29 @@ import tempfile
 import time
 import zipfile
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from .activations import INTERNAL, select_layers, stream, unwrap
-from .entropy import check_rule, score_table, summarise
+from .activations import INTERNAL, read_finite, select_layers, unwrap
+from .entropy import check_rule, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
-from .images import Images, describe_transform, images as as_images
+from .images import Images, batches, describe_transform, images as as_images
+from .indicators import SUMMARIES, kernel_l1, map_summaries
 from .kernels import n_threads
-from .networks import prepared, progress, weights_hash
+from .networks import prepared, progress, random_twin, weights_hash
 from .nulls import shuffle_pixels
 
-# %% ../nbs/25_assess.ipynb #bc28bb2c
+# %% ../nbs/25_assess.ipynb #b21e0b04
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -53,58 +57,113 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #0f75fd4b
-def _as_tuple(filtration):
-    "The filtrations asked for, all known."
-    names = (filtration,) if isinstance(filtration, str) else tuple(filtration)
-    unknown = [f for f in names if f not in FILTRATIONS]
-    if unknown or not names: raise ValueError(f"filtration={filtration!r}: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
-    return names
+# %% ../nbs/25_assess.ipynb #4fb05ea5
+class _Plan(NamedTuple):
+    "Everything that changes a birth."
+    networks: dict  # kind ("real", "random0", ...): network
+    images: Images
+    chosen: pd.DataFrame  # the layers
+    left_out: list  # names of layers without a map
+    filtrations: tuple
+    convention: str
+    shuffle: bool
+    summaries: tuple
+    pad: bool
+    seed: int
+    batch_size: int
 
-# %% ../nbs/25_assess.ipynb #17fba6a0
-def _check(chosen, filtrations, convention, null, pad):
+    def conventions(self): return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
+    def kinds(self): return [*self.networks][:1] + ["shuffled"] * self.shuffle + [*self.networks][1:]
+
+# %% ../nbs/25_assess.ipynb #88bbf2e8
+def _some(words, known, name):
+    "A word, several, or None as a tuple of known words."
+    chosen = () if words is None else (words,) if isinstance(words, str) else tuple(words)
+    if unknown := [w for w in chosen if w not in known]: raise ValueError(f"{name}={unknown[0]!r}: choose from {', '.join(map(repr, known))}, or several of them")
+    return chosen
+
+def _twins(network, twins, seed):
+    "Random networks of the same architecture: given ones, or so many new ones."
+    if not isinstance(twins, int): return {f"random{i}": unwrap(t) for i, t in enumerate(twins)}
+    if twins < 1: raise ValueError(f"twins={twins}: at least one random network is needed for null='random'")
+    return {f"random{i}": random_twin(network, seed + 1 + i) for i in range(twins)}
+
+# %% ../nbs/25_assess.ipynb #7a7ce848
+def _check(plan):
     "Refuse what could only fail later."
-    if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose None or 'shuffle'")
-    if convention not in ("text", "released"): raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
-    if "clique" not in filtrations and convention == "released":
-        raise ValueError("convention='released' is about the clique filtration: choose filtration='clique'")
-    oblong = chosen[chosen.height != chosen.width]
-    if "clique" in filtrations and len(oblong) and not pad:
+    chosen, clique = plan.chosen, "clique" in plan.filtrations
+    if not plan.filtrations: raise ValueError(f"no filtration: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
+    if plan.convention not in ("text", "released"): raise ValueError(f"convention={plan.convention!r}: choose 'text' or 'released'")
+    if plan.convention == "released" and not clique: raise ValueError("convention='released' is about the clique filtration: choose filtration='clique'")
+    oblong, small = chosen[chosen.height != chosen.width], chosen[chosen[["height", "width"]].max(axis=1) < 4]
+    if clique and len(oblong) and not plan.pad:
         raise ValueError(f"the clique filtration needs square maps, but {oblong.layer.iloc[0]!r} has {oblong.height.iloc[0]} x {oblong.width.iloc[0]} "
                          f"({len(oblong)} such layers): pass pad=True, filtration='cubical', or square images")
+    if plan.convention == "released" and len(small):
+        raise ValueError(f"the released code fails on maps smaller than 4 x 4, as {', '.join(map(repr, small.layer))} has: leave such layers out, or use convention='text'")
+    if plan.batch_size < 1: raise ValueError(f"batch_size={plan.batch_size} must be at least 1")
 
-def _prepare(network, images, layers, filtration, convention, null, pad, rule):
-    "Images with a transform, the chosen layers, those left out, filtrations, and the complete rule."
-    network, filtrations, rule = unwrap(network), _as_tuple(filtration), check_rule(rule)
+def _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size):
+    "A checked plan."
+    network, null = unwrap(network), _some(null, ("shuffle", "random"), "null")
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
     chosen, left_out = select_layers(network, images, layers)
-    _check(chosen, filtrations, convention, null, pad)
-    return network, images, chosen, left_out, filtrations, rule
+    networks = {"real": network, **(_twins(network, twins, seed) if "random" in null else {})}
+    plan = _Plan(networks, images, chosen, left_out, _some(filtration, FILTRATIONS, "filtration"), convention, "shuffle" in null,
+                 _some(summaries, (*SUMMARIES, "persistence"), "summaries"), pad, seed, batch_size)
+    _check(plan)
+    return plan
 
-# %% ../nbs/25_assess.ipynb #de57cd7a
-def _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget):
-    "Births (n_images, units) for each (layer, filtration, real or shuffled), and the share of the time spent waiting for topology."
-    kinds = ("real", "shuffled") if null else ("real",)
-    found = {(row.layer, f, k): np.zeros((len(images), row.units), np.int32) for row in chosen.itertuples() for f in filtrations for k in kinds}
-    number, start = {name: i for i, name in enumerate(chosen.layer)}, time.perf_counter()
-    on_device = filtrations == ("clique",) and not null  # whole maps are needed on the host for anything else
+# %% ../nbs/25_assess.ipynb #b8395ff1
+def _arrays(plan, n):
+    "Empty births {(layer, filtration, kind): int32 (n, units)} and summaries {(layer, name, kind): float32 (n, units)}."
+    layers, kinds = list(plan.chosen.itertuples()), plan.kinds()
+    births = {(r.layer, f, k): np.zeros((n, r.units), np.int32) for r in layers for f in plan.filtrations for k in kinds}
+    return births, {(r.layer, s, k): np.zeros((n, r.units), np.float32) for r in layers for s in plan.summaries for k in plan.networks}
 
-    def topology(name, maps, index):
-        for k in kinds:
-            arrays = maps if k == "real" else shuffle_pixels(maps, index, seed, number[name])
-            for f in filtrations: found[name, f, k][index] = _births(arrays, f, convention if f == "clique" else "text", pad)
+# %% ../nbs/25_assess.ipynb #4f69422a
+def _topology(plan, found, kind, name, number, maps, index, at, on_device):
+    "Put the births and summaries of one batch of one layer's maps where they belong."
+    births, summaries = found
+    if not on_device and plan.summaries: _put(summaries, name, kind, at, map_summaries(maps, plan.summaries))
+    for f, convention in plan.conventions().items(): births[name, f, kind][at] = _births(maps, f, convention, plan.pad)
+    if kind == "real" and plan.shuffle:
+        shuffled = shuffle_pixels(maps, index, plan.seed, number)
+        for f, convention in plan.conventions().items(): births[name, f, "shuffled"][at] = _births(shuffled, f, convention, plan.pad)
 
-    with _workers(n_jobs, budget) as (submit, waited), progress(total=len(images), desc="assess", unit="image") as bar:
-        def reduce(name, maps, index):
-            away = maps.device.type != "cpu"
-            arrays = _kept(maps, on_device and away, away)
-            submit(arrays.nbytes, topology, name, arrays, index.numpy())
-        for index, _, _ in stream(network, images, chosen, reduce, batch_size):
+def _put(summaries, name, kind, at, values):
+    for s, v in values.items(): summaries[name, s, kind][at] = v
+
+# %% ../nbs/25_assess.ipynb #e98d70a4
+def _pass(plan, first, last, n_jobs, budget, bar):
+    "Births and summaries of the images first to last, and the seconds spent waiting for topology."
+    found, start = _arrays(plan, last - first), time.perf_counter()
+    number = {name: i for i, name in enumerate(plan.chosen.layer)}
+    stays = plan.filtrations == ("clique",) and not plan.shuffle  # whole maps are needed on the host for anything else
+
+    with _workers(n_jobs, budget) as (submit, waited):
+        def reduce(kind, name, maps, index):
+            away, at, index = maps.device.type != "cpu", slice(int(index[0]) - first, int(index[-1]) + 1 - first), index.numpy()
+            if away and plan.summaries: _put(found[1], name, kind, at, map_summaries(maps, plan.summaries))
+            arrays = _kept(maps, stays and away, away)
+            submit(arrays.nbytes, _topology, plan, found, kind, name, number[name], arrays, index, at, away)
+
+        for index, x, _ in batches(plan.images, plan.batch_size, first, last):
+            for kind, network in plan.networks.items():
+                with _naming(kind): read_finite(network, x, plan.chosen, partial(reduce, kind), index, plan.images.names)
             bar.update(len(index))
             bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
-    return found, waited[0] / (time.perf_counter() - start)
+    return *found, waited[0]
 
-# %% ../nbs/25_assess.ipynb #f3f0e5a9
+@contextmanager
+def _naming(kind):
+    "Say which network an error is about."
+    try: yield
+    except ValueError as e:
+        if kind == "real": raise
+        raise ValueError(f"random network {kind.removeprefix('random')}: {e}") from e
+
+# %% ../nbs/25_assess.ipynb #a6a9a1be
 def _births(maps, filtration, convention, pad):
     "Births (n, units) of maps (n, units, h, w) that `stream` has found finite, wherever they are."
     if isinstance(maps, torch.Tensor): return births(maps, filtration, convention, pad)
@@ -117,17 +176,30 @@ def _kept(maps, on_device, travels):
     host = maps.cpu()
     return (host if host.dtype in (torch.float32, torch.float64) else host.float()).contiguous().numpy()
 
-# %% ../nbs/25_assess.ipynb #301d1b9b
+# %% ../nbs/25_assess.ipynb #2a9d4f6e
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
     table: pd.DataFrame  # one row for each layer, filtration, unit and class
-    births: dict  # (layer, filtration, "real" or "shuffled"): int32 (n_images, units), 0 = no birth
+    births: Mapping  # (layer, filtration, kind): int32 (n_images, units), 0 = no birth; kinds: "real", "shuffled", "random0", ...
+    summaries: Mapping  # (layer, name, kind): float32 (n_images, units); names: "l1", "mean", "max", "zeros", ...
+    kernel_l1: dict  # (layer, kind): float64 (units,)
     labels: np.ndarray  # int64 (n_images,)
     layers: pd.DataFrame  # the assessed layers: layer, module, kind, units, height, width, activated
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
-    def summary(self, by=("filtration", "layer")): return summarise(self.table, by)
+    @property
+    def classes(self): return {int(c): name for c, name in self.record["classes"].items()}
+    @property
+    def kinds(self): return list(dict.fromkeys(k for _, _, k in self.births))
+
+    def summary(self, by=("filtration", "layer"), kind="real"):
+        return summarise(self.table if kind == "real" else self.scores(kind), by)
+
+    def scores(self, kind="real"):
+        "The table of a kind of maps: real, shuffled, or those of a random network."
+        if kind not in self.kinds: raise ValueError(f"kind={kind!r}: this result has {', '.join(map(repr, self.kinds))}; assess with null=('shuffle', 'random')")
+        return tabulate(self.births, self.labels, self.layers, self.classes, self.record["over"], self.record["rule"], kind)
 
     def __repr__(self):
         units, n = self.layers.units.sum(), len(self.labels)
@@ -138,69 +210,95 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #132ce2fd
+# %% ../nbs/25_assess.ipynb #efab46bb
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in cells)
 
 def tabulate(
-    births: dict,  # (layer, filtration, "real" or "shuffled"): (n_images, units) levels
+    births: Mapping,  # (layer, filtration, kind): (n_images, units) levels
     labels: np.ndarray,  # (n_images,)
     layers: pd.DataFrame,  # layer, height, width
     classes: dict,  # label: class name
     over: str = "images",  # as for `feature_entropy`
     rule: "dict | None" = None,  # as for `status`
+    kind: str = "real",  # the maps to score: "real", "shuffled", "random0", ...
 ) -> pd.DataFrame:  # the tidy table of a result
     "Score births: one row for each layer, filtration, unit and class."
-    size = layers.set_index("layer")[["height", "width"]]
-    parts = []
-    for (layer, f, kind), b in births.items():
-        if kind == "shuffled": continue
-        t = score_table(b, labels, classes, over, rule)
-        if (layer, f, "shuffled") in births:
-            t[["eps_null", "H_null"]] = score_table(births[layer, f, "shuffled"], labels, classes, over, rule)[["eps", "H"]]
-        parts.append(t.assign(height=size.height[layer], width=size.width[layer], filtration=f))
+    size, parts = layers.set_index("layer")[["height", "width"]], []
+    for layer, f in dict.fromkeys((layer, f) for layer, f, k in births if k == kind):
+        t = score_table(births[layer, f, kind], labels, classes, over, rule)
+        nulls = _null_columns(births, layer, f, labels, classes, over) if kind == "real" else {}
+        parts.append(t.assign(**nulls, height=size.height[layer], width=size.width[layer], filtration=f))
         parts[-1].insert(0, "layer", layer)
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/25_assess.ipynb #95fad542
+def _null_columns(births, layer, f, labels, classes, over):
+    "`eps_null` and `H_null` of each unit's shuffled maps; `eps_random` and `H_random`, class means over all units of the random networks."
+    scores = lambda k: np.stack([g(births[layer, f, k][labels == c]) for c in classes for g in (selective_rate, partial(feature_entropy, over=over))])
+    columns, random = {}, [k for a, b, k in births if (a, b) == (layer, f) and k.startswith("random")]
+    if (layer, f, "shuffled") in births: columns.update(eps_null=(s := scores("shuffled"))[::2].ravel(), H_null=s[1::2].ravel())
+    if random:
+        s = np.mean([scores(k) for k in random], axis=(0, 2)).repeat(births[layer, f, random[0]].shape[1])
+        columns.update(eps_random=s.reshape(len(classes), 2, -1)[:, 0].ravel(), H_random=s.reshape(len(classes), 2, -1)[:, 1].ravel())
+    return columns
+
+# %% ../nbs/25_assess.ipynb #bf8861e4
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
     layers: "str | list" = "conv",  # names, glob patterns, kinds, as for `select_layers`
     filtration: "str | tuple" = "clique",  # "clique", "cubical", or both
     convention: str = "text",  # "text", or "released" for the rules of the authors' code
-    null: "str | None" = None,  # "shuffle": assess each map's shuffled pixels too, in the same pass
+    null: "str | tuple | None" = None,  # "shuffle": each map's shuffled pixels too; "random": random networks too; or both, in the same pass
+    twins: "int | list" = 3,  # for null="random": how many random networks, or the networks themselves
+    summaries: "tuple | None" = SUMMARIES,  # what to keep of each map for the other indicators, as for `map_summaries`; None for nothing
     pad: bool = False,  # pad maps that are not square, for the clique filtration
     rule: "dict | None" = None,  # `min_eps` and `max_share`, as for `status`
-    seed: int = 0,  # seed of the shuffles
+    seed: int = 0,  # seed of the shuffles and of the random networks
     batch_size: int = 32,  # images in one forward pass
     n_jobs: int = -1,  # threads that compute births; -1 for all cores
     budget: int = 256 * 2**20,  # bytes of maps that may wait for those threads
 ) -> Result:  # table, births, layers and record
     "Feature entropy of every unit of the chosen layers, for every class of the images."
-    network, images, chosen, left_out, filtrations, rule = _prepare(network, images, layers, filtration, convention, null, pad, rule)
-    over, start = "births" if convention == "released" else "images", time.perf_counter()
-    record = _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size)
-    found, waiting = _pass(network, images, chosen, filtrations, convention, null, pad, seed, batch_size, n_jobs, budget)
+    rule, start = check_rule(rule), time.perf_counter()
+    plan = _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
+    record = _record(plan, rule)
+    with progress(total=len(plan.images), desc="assess", unit="image") as bar:
+        births, kept, waited = _pass(plan, 0, len(plan.images), n_jobs, budget, bar)
     seconds = time.perf_counter() - start
-    run = {"n_jobs": n_threads(n_jobs), "seconds": round(seconds, 3), "waiting_for_topology": round(waiting, 3)}
-    public = chosen.drop(columns=INTERNAL)
-    table = tabulate(found, images.labels, public, _classes(images), over, rule)
-    return Result(table, found, np.array(images.labels), public, {**record, "run": run})
+    run = {"n_jobs": n_threads(n_jobs), "seconds": round(seconds, 3), "waiting_for_topology": round(waited / seconds, 3)}
+    return _result(births, kept, _kernels(plan), plan.images.labels, plan.chosen.drop(columns=INTERNAL), {**record, "run": run})
+
+def _result(births, summaries, kernels, labels, layers, record):
+    "A result from its parts, with its table."
+    classes = {int(c): name for c, name in record["classes"].items()}
+    table = tabulate(births, labels, layers, classes, record["over"], record["rule"])
+    return Result(table, births, summaries, kernels, np.array(labels), layers, record)
+
+def _kernels(plan):
+    "L1 norm of every unit's kernel, for each network."
+    return {(layer, kind): v for kind, net in plan.networks.items() for layer, v in kernel_l1(net, plan.chosen).items()}
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #79378bed
-def _record(network, images, chosen, left_out, filtrations, convention, over, null, pad, rule, seed, batch_size):
+# %% ../nbs/25_assess.ipynb #72fd9739
+def _record(plan, rule):
     "Everything that changes the numbers."
+    images, network = plan.images, plan.networks["real"]
+    null = ["shuffle"] * plan.shuffle + ["random"] * (len(plan.networks) > 1)
+    return {"network": _identity(network), "twins": [_identity(t) for t in list(plan.networks.values())[1:]],
+            "images": images.record, "transform": describe_transform(images.transform), "classes": {str(c): n for c, n in _classes(images).items()},
+            "layers": list(plan.chosen.layer), "left_out": plan.left_out, "filtrations": list(plan.filtrations), "convention": plan.convention,
+            "over": "births" if plan.convention == "released" else "images", "null": null, "summaries": list(plan.summaries), "pad": plan.pad,
+            "rule": rule, "seed": plan.seed, "batch_size": plan.batch_size, "versions": versions()}
+
+def _identity(network):
+    "Name, weights, precision and device of a network."
     first = next(network.parameters(), torch.zeros(0))
     known = getattr(network, "featent", None) or {"name": type(network).__name__}
-    return {"network": {**known, "weights_hash": weights_hash(network), "dtype": str(first.dtype), "device": first.device.type},
-            "images": images.record, "transform": describe_transform(images.transform), "classes": {str(c): n for c, n in _classes(images).items()},
-            "layers": list(chosen.layer), "left_out": left_out, "filtrations": list(filtrations), "convention": convention, "over": over,
-            "null": null, "pad": pad, "rule": rule, "seed": seed, "batch_size": batch_size, "versions": versions()}
+    return {**known, "weights_hash": weights_hash(network), "dtype": str(first.dtype), "device": first.device.type}
 
 def versions() -> dict:  # package: version, or None where it is missing
     "Versions of what computes the numbers."
@@ -210,33 +308,36 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #35e94022
+# %% ../nbs/25_assess.ipynb #e98c1d37
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
     layers: "str | list" = "conv",  # as for `assess`
     filtration: "str | tuple" = "clique",  # as for `assess`
-    null: "str | None" = None,  # as for `assess`
+    null: "str | tuple | None" = None,  # as for `assess`
+    twins: "int | list" = 3,  # as for `assess`
+    summaries: "tuple | None" = SUMMARIES,  # as for `assess`
     batch_size: int = 32,  # as for `assess`
     n_jobs: int = -1,  # as for `assess`
     budget: int = 256 * 2**20,  # as for `assess`
     sample: int = 8,  # images to time, after one to warm up
     pad: bool = False,  # as for `assess`
-) -> pd.Series:  # images, units, maps, megabytes of births and of maps alive at most, seconds
+) -> pd.Series:  # images, units, maps, births, megabytes of births and summaries and of maps alive at most, seconds
     "What an assessment will take, from a few images."
-    network, images, chosen, _, filtrations, _ = _prepare(network, images, layers, filtration, "text", null, pad, None)
-    few = as_images([images[i] for i in range(min(sample, len(images)))])
-    timed = lambda part: _pass(network, part, chosen, filtrations, "text", null, pad, 0, batch_size, n_jobs, budget)
-    timed(as_images([few[0]]))
+    plan = _prepare(network, images, layers, filtration, "text", null, twins, pad, summaries, 0, batch_size)
+    sample, n, units = min(sample, len(plan.images)), len(plan.images), int(plan.chosen.units.sum())
+    bar = progress(total=sample + 1, desc="estimate", leave=False)
+    _pass(plan, 0, 1, n_jobs, budget, bar)
     start = time.perf_counter()
-    timed(few)
-    seconds = (time.perf_counter() - start) / len(few) * len(images)
-    copies, units = len(filtrations) * (2 if null else 1), int(chosen.units.sum())
-    largest = int((chosen.units * chosen.height * chosen.width).max()) * 4 * min(batch_size, len(images))
-    return pd.Series({"images": len(images), "units": units, "maps": units * len(images), "births_MB": units * len(images) * copies * 4 / 1e6,
-                      "maps_MB": (budget + largest) / 1e6 if budget < largest * len(chosen) else largest * len(chosen) / 1e6, "seconds": seconds})
+    _pass(plan, 0, sample, n_jobs, budget, bar)
+    seconds = (time.perf_counter() - start) / sample * n
+    births, kept = n * units * len(plan.filtrations) * len(plan.kinds()), n * units * len(plan.summaries) * len(plan.networks)
+    largest = int((plan.chosen.units * plan.chosen.height * plan.chosen.width).max()) * 4 * min(batch_size, n)
+    alive = min(budget + largest, largest * len(plan.chosen))
+    return pd.Series({"images": n, "units": units, "maps": units * n, "births": births, "births_MB": births * 4 / 1e6, "summaries_MB": kept * 4 / 1e6,
+                      "maps_MB": alive / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #78a7d8e9
+# %% ../nbs/25_assess.ipynb #24ebe36e
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -257,15 +358,16 @@ def save(
 
 def _write(result, folder):
     "The files of a saved result."
-    keys = list(result.births)
-    np.savez_compressed(folder/"births.npz", labels=result.labels, **{f"births_{i}": result.births[k] for i, k in enumerate(keys)})
+    groups = {"births": result.births, "summaries": result.summaries, "kernels": result.kernel_l1}
+    keys = {group: list(arrays) for group, arrays in groups.items()}
+    np.savez_compressed(folder/"births.npz", labels=result.labels, **{f"{g}_{i}": groups[g][k] for g in groups for i, k in enumerate(keys[g])})
     result.table.to_csv(folder/"table.csv", index=False)
     if _version("pyarrow"): result.table.to_parquet(folder/"table.parquet", index=False)
     result.summary().to_csv(folder/"layers.csv", index=False)
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #bfc9ef81
+# %% ../nbs/25_assess.ipynb #f3b0a3d2
 def load(
     folder: "str | Path",  # a folder that `save` wrote
 ) -> Result:  # the same result; its table is made again from the births
@@ -275,11 +377,10 @@ def load(
     try:
         content = json.loads((folder/"record.json").read_text(encoding="utf-8"))
         with np.load(folder/"births.npz", allow_pickle=False) as z:
-            births, labels = {tuple(k): z[f"births_{i}"] for i, k in enumerate(content["keys"])}, z["labels"]
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
+            births, summaries, kernels = ({tuple(k): z[f"{g}_{i}"] for i, k in enumerate(content["keys"][g])} for g in ("births", "summaries", "kernels"))
+            labels = z["labels"]
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as e:
         raise ValueError(f"the saved result in {folder} is damaged ({type(e).__name__}): assess again, or restore it from a copy") from e
-    record, layers = content["record"], pd.DataFrame(content["layers"])
-    classes = {int(c): n for c, n in record["classes"].items()}
-    return Result(tabulate(births, labels, layers, classes, record["over"], record["rule"]), births, labels, layers, record)
+    return _result(births, summaries, kernels, labels, pd.DataFrame(content["layers"]), content["record"])
 
 Result.save = save

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Preprocess', 'preprocess', 'describe_transform', 'Images', 'images', 'batches', 'corrupt_labels']
 
-# %% ../nbs/00_images.ipynb #1a3380b7
+# %% ../nbs/00_images.ipynb #6ecbc183
 import functools, hashlib, inspect, json, math, re, warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,14 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 from torchvision.transforms import functional as TF
 
-# %% ../nbs/00_images.ipynb #a0a679fa
+# %% ../nbs/00_images.ipynb #7ba6eb8e
 def _pil(image):
     "A PIL image of any mode as mode L (gray) or RGB"
     if image.mode == "F": raise ValueError("the image holds floating point numbers of unknown range: pass it as an array in [0, 1]")
     if image.mode.startswith("I"): image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     return image.convert("L") if image.mode in ("1", "L", "LA") else image.convert("RGB")
 
-# %% ../nbs/00_images.ipynb #0adbb0c5
+# %% ../nbs/00_images.ipynb #d9e2971f
 def _array(image):
     "An array (H, W) or (H, W, C) as a PIL image where it holds bytes, else as a tensor (C, H, W)"
     if image.ndim not in (2, 3): raise ValueError(f"an array must be (H, W) or (H, W, C), not {image.shape}")
@@ -36,7 +36,7 @@ def _array(image):
     x = torch.from_numpy(np.ascontiguousarray(image))
     return x[None] if x.ndim == 2 else x.permute(2, 0, 1)
 
-# %% ../nbs/00_images.ipynb #c9c39ff4
+# %% ../nbs/00_images.ipynb #a2a99feb
 def _picture(image):
     "PIL image (mode L or RGB) or tensor (C, H, W), uint8 or float32, from any accepted form of image"
     if isinstance(image, Image.Image): return _pil(image)
@@ -50,20 +50,20 @@ def _picture(image):
     if not (x.is_floating_point() or x.dtype == torch.bool): raise TypeError(f"image values must be uint8 or floating point, not {x.dtype}")
     return x.float()
 
-# %% ../nbs/00_images.ipynb #7e5012c8
+# %% ../nbs/00_images.ipynb #aefa6e1e
 def _float(picture):
     "float32 tensor (C, H, W); bytes are divided by 255"
     x = TF.pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
-# %% ../nbs/00_images.ipynb #2e16f486
+# %% ../nbs/00_images.ipynb #312d911e
 def _resized(picture, size):
     "A PIL image or tensor scaled to `size`: an integer keeps the aspect ratio and crops the middle, a pair (H, W) stretches"
     if size is None: return picture
     if not isinstance(size, int): return TF.resize(picture, list(size), antialias=True)
     return TF.center_crop(TF.resize(picture, size, antialias=True), [size, size])
 
-# %% ../nbs/00_images.ipynb #93780deb
+# %% ../nbs/00_images.ipynb #e1963e30
 def _channels(x, channels):
     "Tensor (C, H, W) with `channels` channels: gray is repeated, colour becomes luma (ITU-R BT.601)"
     if channels is None or len(x) == channels: return x
@@ -71,7 +71,7 @@ def _channels(x, channels):
     if len(x) == 3 and channels == 1: return (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
     raise ValueError(f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 are defined")
 
-# %% ../nbs/00_images.ipynb #05a5cd19
+# %% ../nbs/00_images.ipynb #621f0d7f
 _imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, repr=False)
@@ -90,7 +90,7 @@ class Preprocess:
                              f"pass channels={max(len(mean), len(std))}")
         return (x - mean) / std
 
-# %% ../nbs/00_images.ipynb #8d6f2644
+# %% ../nbs/00_images.ipynb #90e3defd
 def _plain(value):
     "Numbers and (nested) sequences of numbers as plain int, float and tuple"
     if value is None or isinstance(value, str): return value
@@ -110,7 +110,7 @@ def preprocess(
         raise ValueError(f"size={size!r} must be a positive integer or a pair (height, width) of them")
     return Preprocess(_plain(size), _plain(mean), _plain(std), channels)
 
-# %% ../nbs/00_images.ipynb #aa646e7f
+# %% ../nbs/00_images.ipynb #26263eca
 def _digest(*parts, length=8):
     "First hexadecimal digits of the sha256 of strings and bytes"
     h = hashlib.sha256()
@@ -124,7 +124,7 @@ def _source_hash(f):
     except (OSError, TypeError):
         return _digest(code.co_code, code.co_names, re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts))) if code else "unknown"
 
-# %% ../nbs/00_images.ipynb #f6809e1a
+# %% ../nbs/00_images.ipynb #4b82c6ae
 def describe_transform(
     transform: Callable | None,  # any callable: a torchvision transform, `preprocess(...)`, a function, a partial
 ) -> str:  # one line that is the same in every run and changes with the transform
@@ -142,7 +142,7 @@ def describe_transform(
     else: text = repr(t)
     return re.sub(r"\s+", " ", re.sub(r" at 0x[0-9a-fA-F]+", "", text))
 
-# %% ../nbs/00_images.ipynb #c7857997
+# %% ../nbs/00_images.ipynb #8dbb7c38
 def _read(images, i):
     "Picture i at the size asked for, before the transform; an unreadable one is named"
     try: return _resized(_picture(images.read(int(images.index[i]))), images.settings.get("size"))
@@ -150,7 +150,7 @@ def _read(images, i):
         raise ValueError(f"{images.names[i]} cannot be read ({type(e).__name__}: {e}); repair or remove it, "
                          'or pass on_error="skip" to images(...) to draw another') from e
 
-# %% ../nbs/00_images.ipynb #5c9874fb
+# %% ../nbs/00_images.ipynb #aa013fc3
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t = _read(images, i), images.transform
@@ -162,7 +162,7 @@ def _transformed(images, i):
     if not x.isfinite().all(): raise ValueError(f"{images.names[i]}: the image holds NaN or infinite values")
     return x.float()
 
-# %% ../nbs/00_images.ipynb #a2d885a6
+# %% ../nbs/00_images.ipynb #dabb074d
 def _checked_labels(labels, images):
     "int64 labels, one per image, each the index of a class"
     y = np.asarray(labels)
@@ -171,13 +171,13 @@ def _checked_labels(labels, images):
     if y.min() < 0 or y.max() >= len(images.classes): raise ValueError(f"labels must lie in 0..{len(images.classes) - 1}")
     return y.astype(np.int64)
 
-# %% ../nbs/00_images.ipynb #cbd1d289
+# %% ../nbs/00_images.ipynb #5d961f99
 def _record(images):
     "What is needed to find these images again, as plain JSON types; `fingerprint` is a hash of it and of every name and label"
     r = {**images.settings, "transform": describe_transform(images.transform), "n_images": len(images)}
     return {**r, "fingerprint": _digest(json.dumps(r, sort_keys=True), "\n".join(images.names), images.labels.tobytes(), length=16)}
 
-# %% ../nbs/00_images.ipynb #87b4bbe7
+# %% ../nbs/00_images.ipynb #3699b513
 def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class"
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
@@ -185,7 +185,7 @@ def _table(images, most=12):
     head = f"{len(images)} images of {images.record['source']} ({images.settings.get('split')}), fingerprint {images.record['fingerprint']}"
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-# %% ../nbs/00_images.ipynb #3673f274
+# %% ../nbs/00_images.ipynb #9e454fe4
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
     "Labelled images, read when asked for; made by `images`"
@@ -209,7 +209,7 @@ class Images(Dataset):
     def __repr__(self): return f"Images({len(self)} of {self.record['source']}, {len(self.by_class)} classes, {self.record['fingerprint']})"
     def _repr_markdown_(self): return _table(self)
 
-# %% ../nbs/00_images.ipynb #2b421868
+# %% ../nbs/00_images.ipynb #f9c244a9
 class _Source(NamedTuple):
     read: Callable              # position -> PIL image, array or tensor
     labels: np.ndarray          # int64 (n,)
@@ -221,7 +221,7 @@ class _Source(NamedTuple):
     size: int | None = None
     check: Callable | None = None   # cheap test of a position, raises
 
-# %% ../nbs/00_images.ipynb #a4550244
+# %% ../nbs/00_images.ipynb #7d066325
 _normalisation = {  # (mean, std) of the training images in [0, 1]
     "digits": (0.3051, 0.3762),
     "mnist": (0.1307, 0.3081),
@@ -235,7 +235,7 @@ def _customary(name): return preprocess(None, *_normalisation[name])
 
 def _fixed(index): return ""  # the content of a published data set is given by its name
 
-# %% ../nbs/00_images.ipynb #98726b57
+# %% ../nbs/00_images.ipynb #23cfc976
 def _digits(split):
     "scikit-learn's digits, values in [0, 1]; every fifth image of a class is a test image"
     from sklearn.datasets import load_digits
@@ -246,7 +246,7 @@ def _digits(split):
     array = (x[at] / 16).reshape(-1, 8, 8).astype(np.float32)
     return _Source(array.__getitem__, y[at].astype(np.int64), tuple(map(str, range(10))), names, "digits", _fixed, _customary("digits"), 32)
 
-# %% ../nbs/00_images.ipynb #e4826ebb
+# %% ../nbs/00_images.ipynb #8cd1c5d1
 def _opened(name, split, root, download):
     "The torchvision data set, with errors that say what to do"
     import torchvision
@@ -264,7 +264,7 @@ def _opened(name, split, root, download):
     except Exception as e:
         raise ValueError(f"the files of {name} in {root} cannot be read ({e}): delete them and pass download=True") from e
 
-# %% ../nbs/00_images.ipynb #c570fd80
+# %% ../nbs/00_images.ipynb #6843aad8
 def _named(name, split, root, download):
     "Source of a torchvision data set, read from its array of bytes"
     d = _opened(name, split, root, download)
@@ -272,7 +272,7 @@ def _named(name, split, root, download):
     names = tuple(f"{name}/{split}/{i:05d}" for i in range(len(array)))
     return _Source(array.__getitem__, np.asarray(d.targets, np.int64), tuple(d.classes), names, name, _fixed, _customary(name))
 
-# %% ../nbs/00_images.ipynb #acf243ee
+# %% ../nbs/00_images.ipynb #b3fbe1c6
 _extensions = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 _splits = {"train": ("train",), "test": ("test", "val", "valid", "validation"), "val": ("val", "valid", "validation")}
 
@@ -288,7 +288,7 @@ def _split_folder(folder, split):
                                 "pass split= or the path of a part")
     return found[0]
 
-# %% ../nbs/00_images.ipynb #848c5a12
+# %% ../nbs/00_images.ipynb #f6f5f608
 def _rgb(paths, i):
     "Image file i, decoded, as RGB"
     with Image.open(paths[i]) as f: return _pil(f).convert("RGB")
@@ -299,7 +299,7 @@ def _header(paths, i):
     "Raises where file i has no image header"
     with Image.open(paths[i]): pass
 
-# %% ../nbs/00_images.ipynb #6c003020
+# %% ../nbs/00_images.ipynb #9efdcfde
 def _files(folder, c):
     "Image files of one class folder, sorted"
     found = [p for p in sorted(c.rglob("*")) if p.suffix.lower() in _extensions and not p.name.startswith(".") and p.is_file()]
@@ -321,7 +321,7 @@ def _folder(folder, split):
     return _Source(functools.partial(_rgb, paths), np.repeat(np.arange(len(files)), [len(f) for f in files]), classes, names,
                    folder.resolve().name, functools.partial(_sizes, paths), check=functools.partial(_header, paths))
 
-# %% ../nbs/00_images.ipynb #11977afb
+# %% ../nbs/00_images.ipynb #6b40fb31
 def _label(y, name):
     "A label as a plain integer"
     y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and math.prod(y.shape) == 1 else y
@@ -336,7 +336,7 @@ def _pair(item, name):
         raise TypeError(f"{name}: expected a pair (image, label), got {type(item).__name__}")
     return item
 
-# %% ../nbs/00_images.ipynb #0d54ca9d
+# %% ../nbs/00_images.ipynb #0b74c786
 def _targets(dataset, on_error):
     "Labels of a map-style data set; -1 for an item that cannot be read where those are skipped"
     own = (getattr(dataset, a, None) for a in ("targets", "labels"))
@@ -352,7 +352,7 @@ def _targets(dataset, on_error):
         labels[i] = _label(_pair(item, f"item {i}")[1], f"item {i}")
     return labels
 
-# %% ../nbs/00_images.ipynb #0c21780c
+# %% ../nbs/00_images.ipynb #2af9e6fc
 def _pixels(read, index):
     "Hash of the pixels of some items"
     return _digest(*(part for i in index for p in [_float(_picture(read(int(i))))] for part in (p.shape, p.numpy().tobytes())))
@@ -366,7 +366,7 @@ def _dataset_content(read, index):
                       "results cannot be reproduced", stacklevel=4)
     return text
 
-# %% ../nbs/00_images.ipynb #a3562bb7
+# %% ../nbs/00_images.ipynb #f345036f
 def _class_names(dataset, labels):
     "Names of the classes: the data set's own where it has them, else the numbers"
     n, own = int(labels.max(initial=-1)) + 1, getattr(dataset, "classes", None)
@@ -381,7 +381,7 @@ def _dataset(dataset, on_error, what):
     content = functools.partial(_pixels if isinstance(dataset, list) else _dataset_content, read)
     return _Source(read, labels, _class_names(own, labels), tuple(f"{what}/{i:05d}" for i in range(len(labels))), what, content)
 
-# %% ../nbs/00_images.ipynb #802ba619
+# %% ../nbs/00_images.ipynb #c553fcbc
 _names = ("digits", *_torchvision)
 
 def _again(images):
@@ -404,7 +404,7 @@ def _source(source, split, root, download, on_error):
     raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an iterable of (image, label), "
                     f"not {type(source).__name__}")
 
-# %% ../nbs/00_images.ipynb #27b025a9
+# %% ../nbs/00_images.ipynb #23efaaf3
 def _chosen_classes(wanted, classes):
     "Sorted labels of the wanted classes, given by name or index"
     if wanted is None: return list(range(len(classes)))
@@ -415,7 +415,7 @@ def _chosen_classes(wanted, classes):
     if not wanted: raise ValueError("classes is empty: pass None for all of them")
     return sorted({label[w] for w in wanted})
 
-# %% ../nbs/00_images.ipynb #6186f676
+# %% ../nbs/00_images.ipynb #49acc2fa
 def _readable(s, i, on_error):
     "Whether item i can be used; under \"stop\" the cheap check of its header raises"
     try: (s.read(i) if on_error == "skip" else s.check(i) if s.check else None)
@@ -425,7 +425,7 @@ def _readable(s, i, on_error):
                          'or pass on_error="skip" to images(...) to draw another') from e
     return True
 
-# %% ../nbs/00_images.ipynb #ffe7c4c5
+# %% ../nbs/00_images.ipynb #138c803d
 def _sample(s, chosen, per_class, seed, on_error):
     "Sorted positions of the chosen images, and how many unreadable ones were passed over"
     index, skipped, short = [], int((s.labels < 0).sum()), {}
@@ -445,7 +445,7 @@ def _sample(s, chosen, per_class, seed, on_error):
     if not index: raise ValueError(f"{s.what} has no image to choose")
     return np.sort(np.array(index, np.int64)), skipped
 
-# %% ../nbs/00_images.ipynb #f271fe0c
+# %% ../nbs/00_images.ipynb #19d41889
 def _checked(per_class, split, seed, on_error, size):
     "Raises on an argument outside its domain"
     if split not in _splits: raise ValueError(f'split={split!r}: choose "train" or "test" (for a folder also "val")')
@@ -456,7 +456,7 @@ def _checked(per_class, split, seed, on_error, size):
             raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return preprocess(size=size).size
 
-# %% ../nbs/00_images.ipynb #3cc82915
+# %% ../nbs/00_images.ipynb #86429c92
 def images(
     source="digits",                    # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder; (image, label) pairs
     per_class: int | None = None,       # images drawn per class, without replacement; None takes all
@@ -479,24 +479,26 @@ def images(
     names = tuple(s.names[i] for i in index)
     return Images(s.read, index, s.labels[index], s.classes, names, s.transform if transform is None else transform, settings)
 
-# %% ../nbs/00_images.ipynb #873015cf
+# %% ../nbs/00_images.ipynb #95a95b96
 def batches(
     images: Images,         # the images
     batch_size: int = 64,   # images per batch; the last batch may hold fewer
+    start: int = 0,         # position of the first image
+    stop: int | None = None,  # position after the last image; default: all
 ) -> Iterator:  # tuples (int64 tensor (b,) of positions, float32 tensor (b, C, H, W), int64 tensor (b,) of labels)
     "Go through images in order, a batch at a time"
     if batch_size < 1: raise ValueError(f"batch_size={batch_size} must be at least 1")
-    shape = None
-    for start in range(0, len(images), batch_size):
-        at = range(start, min(start + batch_size, len(images)))
+    shape, stop = None, len(images) if stop is None else stop
+    for first in range(start, stop, batch_size):
+        at = range(first, min(first + batch_size, stop))
         xs = [images[i][0] for i in at]
         shape = shape or xs[0].shape
         for i, x in zip(at, xs, strict=True):
             if x.shape != shape: raise ValueError(f"{images.names[i]} has shape {tuple(x.shape)}, the images before it {tuple(shape)}: "
                                                   "pass size= (or a transform that resizes) to images(...)")
-        yield torch.tensor(at), torch.stack(xs), torch.from_numpy(images.labels[start:at.stop])
+        yield torch.tensor(at), torch.stack(xs), torch.from_numpy(images.labels[first:at.stop])
 
-# %% ../nbs/00_images.ipynb #10b3e03b
+# %% ../nbs/00_images.ipynb #dc225f5a
 def corrupt_labels(
     labels: np.ndarray,     # int (n,), class of each image
     share: float,           # share of the labels to redraw, in [0, 1]

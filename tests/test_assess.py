@@ -120,7 +120,7 @@ def test_errors_come_before_work(net, digits, tmp_path):
     calls = []
     hook = net.register_forward_hook(lambda *_: calls.append(1))
     cases = [(dict(layers="nope"), "no layer matches 'nope'"), (dict(filtration="rips"), "choose from 'clique', 'cubical'"),
-             (dict(convention="paper"), "choose 'text' or 'released'"), (dict(null="noise"), "choose None or 'shuffle'"),
+             (dict(convention="paper"), "choose 'text' or 'released'"), (dict(null="noise"), "choose from 'shuffle', 'random'"),
              (dict(rule={"p": 1}), "unknown entries in rule"), (dict(filtration="cubical", convention="released"), "about the clique filtration"),
              (dict(n_jobs=0), "n_jobs=0 has no meaning"), (dict(batch_size=0), "batch_size")]
     for options, message in cases:
