@@ -5,7 +5,8 @@ from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
 from featent.entropy import birth_distribution, feature_entropy, score_table, selective_rate, status, summarise
-from featent.assess import Result, assess, estimate, load, save, tabulate, versions
+from featent.store import merge, open_store, shard_states
+from featent.assess import Result, assess, estimate, fill, load, save, tabulate, versions
 from featent.plots import null_summary, plot, plot_births, plot_profile, plot_units
 
 __version__ = versions()["featent"] or "0+unknown"
@@ -14,5 +15,6 @@ __all__ = ["Images", "corrupt_labels", "describe_transform", "images", "preproce
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "birth_distribution", "feature_entropy", "score_table", "selective_rate", "status", "summarise",
-           "Result", "assess", "estimate", "load", "save", "tabulate", "versions",
+           "merge", "open_store", "shard_states",
+           "Result", "assess", "estimate", "fill", "load", "save", "tabulate", "versions",
            "null_summary", "plot", "plot_births", "plot_profile", "plot_units"]

@@ -14,7 +14,7 @@ import featent as fe
 
 assess_module = sys.modules["featent.assess"]  # `fe.assess` is the function
 
-COLUMNS = "layer unit class n_images n_births eps H H/eps score status height width filtration".split()
+COLUMNS = "layer unit class n_images n_births eps H H_mm H_cwj warning H/eps score status height width filtration".split()
 
 
 @pytest.fixture(scope="module")

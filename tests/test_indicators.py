@@ -11,9 +11,8 @@ from torch.nn import functional as F
 import featent.indicators as ind
 from featent.activations import read_maps, select_layers
 from featent.entropy import score_table
-from featent.images import images
+from featent.images import images, preprocess
 from featent.indicators import INDICATORS, SUMMARIES, indicators, kernel_l1, map_summaries
-from featent.networks import network
 
 maps = arrays(np.float32, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
               elements=st.integers(-4, 4).map(float))
@@ -25,7 +24,7 @@ def plain(m):
 
 
 @given(maps)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_summaries_are_their_definitions(m):
     found, expected = map_summaries(m), plain(m)
     assert list(found) == list(SUMMARIES)
@@ -52,8 +51,8 @@ def test_total_persistence_agrees_with_gudhi(m):
 def test_every_dtype_as_numpy_and_as_torch(dtype):
     t = (torch.randn(2, 3, 5, 4, generator=torch.Generator().manual_seed(0)) * 3).round().to(dtype)
     expected = plain(t.double().numpy())
-    for given in [t, t.float().clone().requires_grad_()] + ([t.numpy()] if dtype != torch.bfloat16 else []):
-        for k, v in map_summaries(given).items(): np.testing.assert_allclose(v, expected[k], rtol=1e-6)
+    for same in [t, t.float().clone().requires_grad_()] + ([t.numpy()] if dtype != torch.bfloat16 else []):
+        for k, v in map_summaries(same).items(): np.testing.assert_allclose(v, expected[k], rtol=1e-6)
 
 
 def test_layout_does_not_matter_and_nothing_is_written():
@@ -181,19 +180,23 @@ def test_shared_functional_and_other_modules():
     with pytest.raises(ValueError, match="nothere"): kernel_l1(net, ["shared", "nothere"])
 
 
-def test_real_network_and_images(cifar10_dir):
-    photos = images(cifar10_dir / "test", per_class=4)
-    net = network("small_vgg", num_classes=10, seed=0)
+def test_real_network_and_images(cifar10_dir, weights, archs):
+    net = archs.SmallVGG()
+    net.load_state_dict(torch.load(weights / "smallvgg_bn_cifar10.pth", weights_only=True))
+    photos = images(cifar10_dir / "test", per_class=3, transform=preprocess(None, "imagenet", "imagenet"))
     table, _ = select_layers(net, photos, "conv")
-    x = torch.stack([photos[i][0] for i in range(len(photos))])
-    found = read_maps(net, x, table)
+    found = read_maps(net, torch.stack([photos[i][0] for i in range(len(photos))]), table)
+    labels = np.array(photos.labels)
     for row in table.itertuples():
-        m, labels = found[row.layer].numpy(), np.array(photos.labels)
+        m = found[row.layer].numpy().astype(float)
         t = indicators(map_summaries(found[row.layer]), labels, cells=row.height * row.width)
         assert len(t) == row.units * 10
-        first = t[t["class"] == labels.min()].set_index("unit")
-        mine = m[labels == labels.min()].astype(float)
-        np.testing.assert_allclose(first.apoz, (mine == 0).mean((0, 2, 3)), rtol=1e-6)
-        np.testing.assert_allclose(first.l1, np.abs(mine).sum((2, 3)).mean(0), rtol=1e-5)
+        for c, rows in t.groupby("class"):
+            mine = m[labels == c]
+            np.testing.assert_allclose(rows.apoz, (mine == 0).mean((0, 2, 3)), rtol=1e-6)
+            np.testing.assert_allclose(rows.l1, np.abs(mine).sum((2, 3)).mean(0), rtol=1e-5)
+            np.testing.assert_allclose(rows["max"], mine.max((0, 2, 3)), rtol=1e-6)
         assert t.selectivity.dropna().between(0, 1).all() and t.class_selectivity.dropna().between(-1, 1).all()
-    assert {len(v) for v in kernel_l1(net, table).values()} == set(table.units)
+        assert row.activated and 0 < t.apoz.mean() < 1
+    norms = kernel_l1(net, table)
+    assert [len(v) for v in norms.values()] == list(table.units) and all((v > 0).all() for v in norms.values())

@@ -1,0 +1,181 @@
+"A long run survives: shards, kills, several processes and a cluster give the table of one quiet run, bit for bit."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib import parallel_config
+
+import featent as fe
+from featent.store import merge, open_store
+
+LAYERS = ["features.conv4", "features.conv6"]
+OPTIONS = dict(layers=LAYERS, filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)
+JOB = """
+import sys, time, torch, featent as fe, featent.assess
+assess = sys.modules["featent.assess"]
+real = assess.write_shard
+def slow(*args): time.sleep(float(sys.argv[2])); return real(*args)
+assess.write_shard = slow
+net = fe.network("small_vgg", in_channels=1, seed=3)
+images = fe.images("digits", per_class=8)
+fe.fill(sys.argv[1], net, images, ["features.conv4", "features.conv6"], shard_size=8, filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)
+"""
+
+
+@pytest.fixture(scope="module")
+def digits(): return fe.images("digits", per_class=8)
+
+
+@pytest.fixture(scope="module")
+def net(): return fe.network("small_vgg", in_channels=1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def quiet(net, digits): return fe.assess(net, digits, **OPTIONS)
+
+
+def same(a, b):
+    pd.testing.assert_frame_equal(a.table, b.table)
+    assert set(a.births) == set(b.births) and set(a.summaries) == set(b.summaries)
+    for k in b.births: np.testing.assert_array_equal(a.births[k], b.births[k])
+    for k in b.summaries: np.testing.assert_array_equal(a.summaries[k], b.summaries[k])
+    for k in b.kernel_l1: np.testing.assert_array_equal(a.kernel_l1[k], b.kernel_l1[k])
+
+
+@pytest.mark.parametrize("shard_size", [8, 20, 1000])
+def test_k_shards_are_one(net, digits, quiet, tmp_path, shard_size):
+    "Shards begin where batches begin, so the batches, and every birth, are the same."
+    r = fe.assess(net, digits, store=tmp_path/"s", shard_size=shard_size, **OPTIONS)
+    same(r, quiet)
+    assert open_store(tmp_path/"s").n_shards == {8: 10, 20: 4, 1000: 1}[shard_size]
+    same(fe.load(tmp_path/"s"), quiet)  # without network and images
+
+
+def test_killed_three_times(net, digits, quiet, tmp_path):
+    folder, done = tmp_path/"s", []
+    for wait in (1, 3, 5):  # shards that must be there before the kill
+        job = subprocess.Popen([sys.executable, "-c", JOB, str(folder), ".15"], env={**os.environ, "TQDM_DISABLE": "1"})
+        start = time.time()
+        while len(list((folder/"shards").glob("[0-9]*.npz"))) < wait and time.time() - start < 120: time.sleep(.02)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        done.append({p.name: p.stat().st_mtime_ns for p in (folder/"shards").glob("[0-9]*.npz")})
+    assert len(done[0]) >= 1 and len(done[-1]) < 10
+    for earlier, later in zip(done, done[1:]): assert earlier.items() <= later.items()  # what was finished is not done again
+    same(fe.assess(net, digits, store=folder, shard_size=8, **OPTIONS), quiet)
+    assert not list((folder/"shards").glob(".*.tmp"))
+
+
+def test_two_processes_share_a_store(net, digits, quiet, tmp_path):
+    jobs = [subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path/"s"), ".3"], env={**os.environ, "TQDM_DISABLE": "1"}) for _ in range(2)]
+    assert [j.wait(timeout=200) for j in jobs] == [0, 0]
+    same(fe.load(tmp_path/"s"), quiet)
+
+
+def test_job_array_and_merge(net, digits, quiet, tmp_path):
+    "Jobs that share no folder; merging in any order gives the same."
+    for i in range(3): fe.fill(tmp_path/f"job{i}", net, digits, shard=(i, 3), shard_size=16, **OPTIONS)
+    parts = [tmp_path/f"job{i}" for i in range(3)]
+    merge(parts[::-1], tmp_path/"all")
+    same(fe.load(tmp_path/"all"), quiet)
+    with pytest.raises(FileNotFoundError, match="shards are missing; run the same command again"): fe.load(parts[0])
+
+
+def test_worker_processes(net, digits, quiet, tmp_path):
+    same(fe.assess(net, digits, store=tmp_path/"s", shard_size=16, workers=2, **OPTIONS), quiet)
+
+
+def test_dask_with_a_killed_worker(net, digits, quiet, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install featent[dask]")
+    import dask
+    with dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.scheduler.allowed-failures": 5}), \
+            distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster, \
+            distributed.Client(cluster) as client, _killer(client, tmp_path/"s") as killed, parallel_config(backend="dask"):
+        r = fe.assess(net, digits, store=tmp_path/"s", shard_size=8, workers=2, **OPTIONS)
+    assert killed and 0 < killed[0] < 10
+    same(r, quiet)
+
+
+class _killer:
+    "Kill a worker of the cluster as soon as a shard is there."
+    def __init__(self, client, folder): self.client, self.folder, self.killed = client, folder, []
+
+    def __enter__(self):
+        import threading
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        return self.killed
+
+    def run(self):
+        pids = self.client.run(os.getpid)
+        start = time.time()
+        while not (n := len(list((self.folder/"shards").glob("[0-9]*.npz")))) and time.time() - start < 120: time.sleep(.01)
+        os.kill(list(pids.values())[0], signal.SIGKILL)
+        self.killed.append(n)
+
+    def __exit__(self, *_): self.thread.join()
+
+
+def test_a_store_refuses_other_work(net, digits, tmp_path):
+    fe.fill(tmp_path/"s", net, digits, "features.conv6", null="random", twins=1)
+    other = fe.network("small_vgg", in_channels=1, seed=4)
+    cases = [(other, digits, dict(), "network.weights_hash"), (net, fe.images("digits", per_class=9), dict(), "images: .*n_images: 80 -> 90"),
+             (net, digits, dict(filtration="cubical"), "filtrations"), (net, digits, dict(seed=1), "seed: 0 -> 1"), (net, digits, dict(batch_size=16), "batch_size"),
+             (net, digits, dict(null="shuffle"), "null"), (net, digits, dict(summaries=None), "summaries")]
+    for network, images, options, message in cases:
+        with pytest.raises(ValueError, match=f"(?s)holds other births: .*{message}"):
+            fe.fill(tmp_path/"s", network, images, "features.conv6", **{"null": "random", "twins": 1, **options})
+    r = fe.assess(net, digits, "features.conv6", null="random", twins=1, store=tmp_path/"s", rule={"min_eps": .9})  # the rule is not part of the births
+    assert r.record["rule"]["min_eps"] == .9
+
+
+def test_a_bad_image_keeps_the_rest(net, tmp_path):
+    "NaN in one image: named, finished shards kept; with the image repaired the store goes on only for the repaired set."
+    x = torch.rand(24, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    x[17] = 3e38  # finite, but its maps are not
+    data = fe.images([(a, 0) for a in x])
+    with pytest.raises(ValueError, match="layer 'features.conv1.* has NaN or infinite activations for image 17"):
+        fe.fill(tmp_path/"s", net, data, batch_size=4, shard_size=4)
+    assert list(fe.shard_states(open_store(tmp_path/"s")).state) == ["done"] * 4 + ["missing"] * 2
+
+
+def test_corrupted_shard_is_named_and_made_again(net, digits, tmp_path):
+    r = fe.assess(net, digits, "features.conv6", store=tmp_path/"s", shard_size=32)
+    file = sorted((tmp_path/"s/shards").glob("*.npz"))[1]
+    good = file.read_bytes()
+    file.write_bytes(good[:300] + bytes([good[300] ^ 1]) + good[301:])
+    with pytest.raises(ValueError, match="000001.npz is damaged .*delete it and run the same command again"): fe.load(tmp_path/"s")
+    with pytest.warns(UserWarning, match="damaged shards .*000001.npz"): again = fe.assess(net, digits, "features.conv6", store=tmp_path/"s", shard_size=32)
+    pd.testing.assert_frame_equal(again.table, r.table)
+    assert file.read_bytes() == good
+
+
+def test_ctrl_c_is_a_clean_stop(net, digits, quiet, tmp_path):
+    job = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path/"s"), ".3"], env={**os.environ, "TQDM_DISABLE": "1"}, stderr=subprocess.PIPE, text=True)
+    start = time.time()
+    while not list((tmp_path/"s/shards").glob("[0-9]*.npz")) and time.time() - start < 120: time.sleep(.02)
+    job.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in job.communicate(timeout=60)[1] and job.returncode != 0
+    assert 0 < len(list((tmp_path/"s/shards").glob("[0-9]*.npz"))) < 10
+    same(fe.assess(net, digits, store=tmp_path/"s", shard_size=8, **OPTIONS), quiet)
+
+
+def test_memory_stays_flat(net):
+    "Twice the images, the same largest layer: nothing but births may grow, and with a store not even these."
+    few, many = (fe.estimate(net, fe.images("digits", per_class=n), null="shuffle", sample=2) for n in (8, 16))
+    assert many.maps_MB == few.maps_MB and many.store_MB == pytest.approx(2 * few.store_MB) and 0 < few.bytes_per_birth < 2
+
+
+def test_options_are_checked(net, digits, tmp_path):
+    with pytest.raises(ValueError, match="workers=2: several processes share their work through a store"): fe.assess(net, digits, workers=2)
+    with pytest.raises(ValueError, match="numbered 0 to 2"): fe.fill(tmp_path/"s", net, digits, shard=(3, 3))
+    with pytest.raises(ValueError, match="workers=0"): fe.fill(tmp_path/"s", net, digits, workers=0)
+    with pytest.raises(ValueError, match="twins=0"): fe.assess(net, digits, null="random", twins=0)
+    assert json.loads((tmp_path/"s/manifest.json").read_text())["n_images"] == 80

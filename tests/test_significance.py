@@ -1,0 +1,249 @@
+"Excess over a null: against brute force, exact distributions and known rates of false alarms."
+import time
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import false_discovery_control, kstest
+from scipy.stats import t as student_t
+
+from featent import significance
+from featent.activations import select_layers, stream
+from featent.entropy import feature_entropy, score_table
+from featent.filtrations import births
+from featent.images import images, preprocess
+from featent.networks import network
+from featent.nulls import shuffle_pixels
+from featent.significance import excess_test, false_discovery, layer_excess, layer_twins, twin_test
+
+levels = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
+    lambda shape: st.tuples(*[arrays(np.int32, shape, elements=st.sampled_from([0, 0, 1, 2, 3, 7, 25_000]))] * 2))
+
+
+def dice(shape, seed=0): return np.random.default_rng(seed).geometric(.3, shape)
+
+
+# ---- the arithmetic
+
+@given(levels, st.sampled_from(["images", "births", "outcomes"]), st.integers(0, 3))
+@settings(max_examples=80, deadline=None)
+def test_every_drawn_excess_is_that_of_swapped_births(pair, over, seed):
+    real, null = pair
+    (_, a, b, drawn), = significance._excesses(real, null, None, over, 5, seed, None)
+    np.testing.assert_array_equal(a, real)
+    swaps = np.random.default_rng(seed).integers(0, 2, (len(real), 5), np.uint8).T.astype(bool)
+    for swap, found in zip([np.zeros(len(real), bool), *swaps], drawn):
+        x, y = np.where(swap[:, None], null, real), np.where(swap[:, None], real, null)
+        np.testing.assert_allclose(found, feature_entropy(y, over) - feature_entropy(x, over), atol=1e-10)
+
+
+def test_p_against_all_swaps():
+    "Eight pairs have 256 swaps: the drawn p-values approach the exact ones."
+    real, null = dice((8, 30), 1), dice((8, 30), 2)
+    exact = np.array([feature_entropy(np.where(s, real, null)) - feature_entropy(np.where(s, null, real))
+                      for s in (np.array(s)[:, None] for s in product([False, True], repeat=8))])
+    seen = feature_entropy(null) - feature_entropy(real)
+    found = excess_test(real, null, permutations=20_000)
+    for column, p in (("p", (exact >= seen - 1e-9).mean(0)), ("p_two_sided", (abs(exact) >= abs(seen) - 1e-9).mean(0))):
+        np.testing.assert_allclose(found[column], p, atol=4.5 * np.sqrt(.25 / 20_000))
+    ok = found.z.notna()
+    np.testing.assert_allclose(found.z[ok], (seen / np.sqrt((exact**2).mean(0)))[ok], rtol=.03)
+
+
+def test_table_agrees_with_score_table_for_every_class():
+    real, null, labels = dice((60, 7), 1) - 1, dice((60, 7), 2) - 1, np.arange(60) % 3
+    names = {2: "dog", 0: "cat"}
+    found, a, b = excess_test(real, null, labels, "births", 19, classes=names), *(score_table(x, labels, names, "births") for x in (real, null))
+    pd.testing.assert_frame_equal(found[["unit", "class", "n_images", "eps", "H"]], a[["unit", "class", "n_images", "eps", "H"]])
+    np.testing.assert_array_equal(found[["eps_null", "H_null"]], b[["eps", "H"]])
+    np.testing.assert_allclose(found.excess, found.H_null - found.H, atol=1e-12)
+    np.testing.assert_array_equal(found.q, false_discovery(found.p))
+    alone = excess_test(real[labels == 2], null[labels == 2], over="births", permutations=19)
+    np.testing.assert_allclose(alone.excess, found.excess[:7], atol=1e-12)
+
+
+# ---- laws
+
+def test_exchanging_the_sides_and_renaming_levels():
+    real, null = dice((40, 25), 1) - 1, dice((40, 25), 2) - 1
+    one, other = excess_test(real, null), excess_test(null, real)
+    np.testing.assert_allclose(one.excess, -other.excess, atol=1e-12)
+    np.testing.assert_allclose(one.z, -other.z)
+    np.testing.assert_array_equal(one.p_two_sided, other.p_two_sided)
+    up = lambda b: np.where(b > 0, 3 * b**2 + 11, 0)
+    pd.testing.assert_frame_equal(one, excess_test(up(real), up(null)))
+    pd.testing.assert_frame_equal(one, excess_test(real, null, seed=0))
+    assert not one.p.equals(excess_test(real, null, seed=1).p)
+
+
+def test_p_is_uniform_where_there_is_no_pattern():
+    found = excess_test(dice((60, 1500), 1), dice((60, 1500), 2))
+    for column in ("p", "p_two_sided"): assert kstest(found[column], "uniform").pvalue > 1e-3
+    assert abs(found.z.mean()) < .1 and abs(found.z.std() - 1) < .1 and (found.q > .05).all()
+
+
+def test_stable_and_scattered_births_are_found_each_on_its_side():
+    null = dice((50, 40), 1) + 3
+    stable, scattered = np.where(np.random.default_rng(2).random((50, 40)) < .6, 5, null), np.arange(50)[:, None] * 7 + null
+    low, high = excess_test(stable, null), excess_test(scattered, null)
+    assert (low.q < .01).all() and (low.z > 2).all()
+    assert (high.p > .99).all() and (high.p_two_sided < .01).all() and (high.z < -2).all()
+
+
+def test_units_without_births_are_not_tested():
+    real, null = dice((20, 4), 1), dice((20, 4), 2)
+    real[:, :2] = null[:, 0] = 0
+    null[:, 3] = real[:, 3]
+    found = excess_test(real, null)
+    assert found.loc[0, ["z", "p", "p_two_sided", "q"]].isna().all() and found.excess[0] == 0
+    assert found.p[1:].notna().all() and found.p[1] <= .01       # no births against many: tested
+    assert found.p[3] == found.p_two_sided[3] == 1 and np.isnan(found.z[3])   # the same births: no swap changes anything
+    np.testing.assert_allclose(found.q[1:], false_discovery_control(found.p[1:]))
+    assert layer_excess(real[:, :1], null[:, :1])[["z", "p", "p_two_sided"]].isna().all(None)
+
+
+# ---- layers
+
+def test_layer_is_the_mean_over_units_and_classes():
+    real, null, labels = dice((60, 7), 1) - 1, dice((60, 7), 2) - 1, np.arange(60) % 3
+    units, layer = excess_test(real, null, labels), layer_excess(real, null, labels)
+    assert list(layer["class"]) == [0, 1, 2, "all"] and (layer.n_units == 7).all()
+    means = units.groupby("class")[["H", "H_null", "excess"]].mean()
+    np.testing.assert_allclose(layer[["H", "H_null", "excess"]], [*means.to_numpy(), means.mean()], atol=1e-12)
+    one = layer_excess(real[:, :1], null[:, :1], labels)
+    np.testing.assert_array_equal(one.p[:3], units.p[units.unit == 0])
+
+
+def test_layer_p_knows_that_units_share_their_images():
+    "Copies of a unit are no new evidence; and means of correlated units give p-values that are still uniform."
+    rng = np.random.default_rng(0)
+    real, null = dice((30, 1), 1), dice((30, 1), 2)
+    np.testing.assert_allclose(layer_excess(real, null).z, layer_excess(np.repeat(real, 50, 1), np.repeat(null, 50, 1)).z)
+    p = []
+    for _ in range(300):
+        common, own = rng.integers(0, 9, (2, 25, 1)), rng.integers(0, 2, (2, 25, 12))
+        p.append(layer_excess(*(common + own + 1), permutations=99).p[0])
+    assert kstest(p, "uniform").pvalue > 1e-3
+
+
+# ---- many tests
+
+@given(arrays(float, st.integers(1, 30), elements=st.one_of(st.floats(0, 1), st.just(np.nan))), st.sampled_from(["bh", "by"]))
+@settings(max_examples=60, deadline=None)
+def test_false_discovery_by_its_definition(p, method):
+    q = false_discovery(p, method)
+    np.testing.assert_array_equal(np.isnan(q), np.isnan(p))
+    v = p[~np.isnan(p)]
+    m, c = len(v), (1 / np.arange(1, len(v) + 1)).sum() if method == "by" else 1
+    order = np.sort(v)
+    expected = [min([1, *(c * m / (j + 1) * order[j] for j in range(m) if order[j] >= x)]) for x in v]
+    np.testing.assert_allclose(q[~np.isnan(p)], expected, rtol=1e-10)
+
+
+def test_false_discovery_bounds_the_share_of_false_ones():
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(200):
+        p = rng.uniform(size=300)
+        p[:40] = p[:40]**6
+        picked = false_discovery(p) <= .2
+        shares.append(picked[40:].sum() / max(picked.sum(), 1))
+    assert .1 < np.mean(shares) < .2
+
+
+def test_false_discovery_keeps_shape_and_refuses_what_is_no_p():
+    assert false_discovery(np.full((2, 3), .5)).shape == (2, 3)
+    assert np.isnan(false_discovery([np.nan])).all() and len(false_discovery([])) == 0
+    with pytest.raises(ValueError, match="choose 'bh' or 'by'"): false_discovery([.1], "holm")
+    with pytest.raises(ValueError, match="between 0 and 1"): false_discovery([-.1, np.nan])
+
+
+# ---- twins
+
+def test_twins_rank_units_by_hand():
+    stable, wild, dead = np.full(6, 3), np.arange(1, 7), np.zeros(6, int)
+    half = np.array([1, 1, 1, 2, 2, 2])
+    found = twin_test(np.stack([half, dead, stable], 1), [np.stack(t, 1) for t in ((wild, wild, dead), (half, stable, wild))])
+    assert (found.n_twin_units == 5).all()
+    np.testing.assert_allclose(found.p, [3 / 6, np.nan, 2 / 6])
+    np.testing.assert_allclose(found.p_two_sided, [1, np.nan, 4 / 6])
+    np.testing.assert_allclose(found.H_twins, (3 * np.log(6) + np.log(2)) / 5)
+    np.testing.assert_allclose(found.q, [.5, np.nan, .5])
+
+
+def test_layer_of_twins_by_hand():
+    rng = np.random.default_rng(0)
+    real, twins, labels = rng.integers(1, 4, (40, 9)), [rng.integers(0, 9, (40, 9)) for _ in range(5)], np.arange(40) % 2
+    found = layer_twins(real, twins, labels)
+    assert list(found["class"]) == [0, 1, "all"] and (found.n_twins == 5).all()
+    means = np.array([[feature_entropy(b[labels == c]).mean() for b in (real, *twins)] for c in (0, 1)]).mean(0)
+    row, others = found.iloc[2], means[1:]
+    z = (others.mean() - means[0]) / (others.std(ddof=1) * np.sqrt(1.2))
+    np.testing.assert_allclose([row.H, row.H_twins, row.sd_twins, row.z, row.p, row.p_rank],
+                               [means[0], others.mean(), others.std(ddof=1), z, student_t.sf(z, 4), 1 / 6])
+
+
+def test_p_of_one_more_twin_is_uniform():
+    rng, p, rank = np.random.default_rng(0), [], []
+    for _ in range(400):
+        nets = [rng.integers(1, rng.integers(6, 20), (12, 6)) for _ in range(4)]
+        row = layer_twins(nets[0], nets[1:]).iloc[0]
+        p.append(row.p), rank.append(row.p_rank)
+    assert abs(np.mean(np.array(p) <= .1) - .1) < .06 and abs(np.mean(np.array(rank) == .25) - .25) < .07
+
+
+def test_one_twin_has_no_spread_and_dead_twins_no_rank():
+    b = dice((10, 3))
+    assert layer_twins(b, [b])[["sd_twins", "z", "p"]].isna().all(None)
+    found = twin_test(b, [b * 0])
+    assert (found.n_twin_units == 0).all() and found[["p", "q", "H_twins", "excess"]].isna().all(None)
+
+
+# ---- errors
+
+@pytest.mark.parametrize("test", [excess_test, layer_excess])
+def test_errors_say_what_is_wrong(test):
+    b = dice((6, 2))
+    with pytest.raises(ValueError, match=r"one shape \(n_images, units\); got \(6, 2\) and \(6, 1\)"): test(b, b[:, :1])
+    with pytest.raises(ValueError, match="one shape"): test(b[:, 0], b[:, 0])
+    with pytest.raises(ValueError, match="no images"): test(b[:0], b[:0])
+    with pytest.raises(TypeError, match="integers"): test(b * .5, b)
+    with pytest.raises(ValueError, match="negative"): test(b, -b)
+    with pytest.raises(ValueError, match=r"6 images have births but labels have shape \(4,\)"): test(b, b, np.zeros(4))
+    with pytest.raises(ValueError, match=r"no images of class dog; labels present: \[0\]"): test(b, b, np.zeros(6, int), classes={3: "dog"})
+    with pytest.raises(ValueError, match="permutations=0: at least 1"): test(b, b, permutations=0)
+    with pytest.raises(ValueError, match="choose 'images', 'births', 'outcomes'"): test(b, b, over="units")
+
+
+@pytest.mark.parametrize("test", [twin_test, layer_twins])
+def test_errors_of_twins(test):
+    b = dice((6, 2))
+    with pytest.raises(ValueError, match="no twins: pass the births of at least one"): test(b, [])
+    with pytest.raises(ValueError, match="one shape"): test(b, [b, b[:5]])
+    with pytest.raises(ValueError, match="choose 'images', 'births' or 'outcomes'"): test(b, [b], over="units")
+
+
+# ---- size, and a real network
+
+def test_a_wide_layer_takes_seconds():
+    real, null = dice((100, 512), 1), dice((100, 512), 2)
+    excess_test(real[:, :1], null[:, :1])
+    start = time.process_time()
+    assert len(excess_test(real, null, permutations=999)) == 512
+    assert time.process_time() - start < 8
+
+
+def test_first_layer_of_a_trained_network_lies_above_its_null(cifar10_dir, weights, archs):
+    "As in the pilot: the maps are smooth, their births scatter more than those of shuffled pixels."
+    net = network(archs.SmallVGG(), weights=weights / "smallvgg_bn_cifar10.pth").eval()
+    data = images(cifar10_dir, per_class=50, classes=["cat"], transform=preprocess(mean="imagenet", std="imagenet"))
+    layer = select_layers(net, data)[0].iloc[:1]
+    pairs = [both[layer.layer[0]] for _, _, both in stream(net, data, layer, lambda name, maps, index: (
+        births(maps), births(shuffle_pixels(maps.numpy(), index.numpy()))))]
+    real, null = (np.concatenate(x) for x in zip(*pairs))
+    row = layer_excess(real, null).iloc[0]
+    assert row.excess < -.1 and row.p_two_sided <= .01 and row.p > .99
+    assert (excess_test(real, null).query("z < 0").p_two_sided < .05).sum() > 4
