@@ -6,7 +6,7 @@
 __all__ = ['EFFECTIVE', 'VALUES', 'masked_scores', 'unit_orders', 'curves', 'pooled', 'ablate', 'speedup', 'turning_points',
            'held_out_gain', 'change_points', 'area', 'compare_areas', 'plot_ablation']
 
-# %% ../nbs/50_ablation.ipynb #574e673b
+# %% ../nbs/50_ablation.ipynb #ca37c507
 import time
 import warnings
 import weakref
@@ -26,7 +26,7 @@ from .images import Images, batches
 from .networks import _enough, _outputs, evaluating, prepared, progress
 from .plots import STYLES
 
-# %% ../nbs/50_ablation.ipynb #b39cd091
+# %% ../nbs/50_ablation.ipynb #f3c468c9
 class _Step(NamedTuple):
     "One function call of a recorded pass."
     name: str  # of the function
@@ -44,7 +44,7 @@ def _mapped(value, f):
     parts = [_mapped(v, f) for v in value]
     return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
-# %% ../nbs/50_ablation.ipynb #7dc4257f
+# %% ../nbs/50_ablation.ipynb #72fd5cec
 def _stand_in(t, n, times):
     "A zero in the shape of `t`; if its first axis is the batch of `n` images or a multiple, it is `times` as long."
     shape = (t.shape[0] * times, *t.shape[1:]) if t.ndim and t.shape[0] % n == 0 else t.shape
@@ -54,7 +54,7 @@ def _repeated(t, n, times):
     "`t` once for every mask, along the batch."
     return t.repeat(times, *[1] * (t.ndim - 1)) if t.ndim and t.shape[0] % n == 0 else t.clone()
 
-# %% ../nbs/50_ablation.ipynb #069c3615
+# %% ../nbs/50_ablation.ipynb #a72d28d6
 _READS_VALUES = {"item", "tolist", "numpy", "array", "bool", "int", "float", "index", "complex", "equal", "allclose", "is_nonzero", "contains"}
 
 class _Recorder(TorchFunctionMode):
@@ -77,7 +77,7 @@ class _Recorder(TorchFunctionMode):
         self.write(_op_name(func), kind, inputs, out, args)
         return out
 
-# %% ../nbs/50_ablation.ipynb #50e0d37c
+# %% ../nbs/50_ablation.ipynb #d04009f3
 def _write(self, name, kind, inputs, out, args):
     "Add a step, and mark what it made."
     made = list(_tensors(out))
@@ -92,7 +92,7 @@ def _write(self, name, kind, inputs, out, args):
 
 _Recorder.write = _write
 
-# %% ../nbs/50_ablation.ipynb #005cfb28
+# %% ../nbs/50_ablation.ipynb #49f5e8f8
 class _Replayer(TorchFunctionMode):
     "Run the calls after the layer on `times` masked copies of its maps; answer the others from the record."
     def __init__(self, recorder, masked, times):
@@ -110,7 +110,7 @@ class _Replayer(TorchFunctionMode):
         left = [self.masked]
         return _mapped(step.out, lambda t: left.pop() if left else _stand_in(t, self.n, self.times))
 
-# %% ../nbs/50_ablation.ipynb #029d0af4
+# %% ../nbs/50_ablation.ipynb #43c88c46
 def _given(self, step, args, kwargs):
     "The arguments of a call after the layer, with recorded values in place of stand-ins."
     position = iter(range(10**9))
@@ -126,14 +126,14 @@ def _given(self, step, args, kwargs):
 
 _Replayer.given = _given
 
-# %% ../nbs/50_ablation.ipynb #42fdbdfa
+# %% ../nbs/50_ablation.ipynb #cd5d4e02
 def _masked(maps, removed, fill, last):
     "Maps (n, ...) under masks (m, units): (m * n, ...), mask by mask."
     shape = [1] * (maps.ndim - 1)
     shape[-1 if last else 0] = -1
     return torch.where(removed.reshape(len(removed), 1, *shape), fill.reshape(shape), maps).flatten(0, 1)
 
-# %% ../nbs/50_ablation.ipynb #5da4702d
+# %% ../nbs/50_ablation.ipynb #91b621c8
 class _Masker(TorchFunctionMode):
     "Change the output of one call while the network runs."
     def __init__(self, at, change):
@@ -150,7 +150,7 @@ class _Masker(TorchFunctionMode):
         left = [self.change(first)]
         return _mapped(out, lambda t: left.pop() if left else t)
 
-# %% ../nbs/50_ablation.ipynb #e34e943f
+# %% ../nbs/50_ablation.ipynb #f222e327
 def _scores(out, logits_of):
     "Scores (b, K) out of what a network returned."
     y = out if logits_of is None else logits_of(out)
@@ -167,7 +167,7 @@ def _recorded(network, x, layer, logits_of):
     if "after" not in map(recorder.kind, _tensors(out)): raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
     return recorder, _scores(out, logits_of)
 
-# %% ../nbs/50_ablation.ipynb #1ea9f349
+# %% ../nbs/50_ablation.ipynb #74cf2699
 def _replayed(network, recorder, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by the tail alone."
     masked, blank = _masked(recorder.maps, removed, fill, layer.last), _stand_in(x, 1, len(removed))
@@ -180,7 +180,7 @@ def _rerun(network, x, layer, removed, fill, logits_of):
         with _Masker(layer.at, lambda t: _masked(t, mask[None], fill, layer.last)): return _scores(network(x), logits_of)
     return torch.stack([one(mask) for mask in removed])
 
-# %% ../nbs/50_ablation.ipynb #d9ae4625
+# %% ../nbs/50_ablation.ipynb #4b088e33
 def _distance(a, b):
     "Largest difference of scores, in units of the largest score's last place."
     scale = b.abs().max().clamp_min(torch.finfo(b.dtype).tiny) * torch.finfo(b.dtype).eps
@@ -206,7 +206,7 @@ def _refused(rerun, layer, engine):
     warnings.warn(text + ": every step runs the whole network", stacklevel=5)
     return rerun, "rerun", 0.
 
-# %% ../nbs/50_ablation.ipynb #861fa1bd
+# %% ../nbs/50_ablation.ipynb #67e39478
 def masked_scores(
     network: nn.Module,  # any network whose output is scores (images, classes); nothing of it is changed
     x: torch.Tensor,  # images (n, C, H, W)
@@ -240,7 +240,7 @@ def _one_layer(network, example, layer):
     if row.units < 2: raise ValueError(f"layer {row.layer!r} has {row.units} unit: there is nothing to remove one after another")
     return row
 
-# %% ../nbs/50_ablation.ipynb #87840eec
+# %% ../nbs/50_ablation.ipynb #312e3734
 EFFECTIVE = {**dict.fromkeys(("H/eps", "H", "score", "apoz"), "low"),  # the end of each score that is called effective
              **dict.fromkeys(("eps", "l1", "mean", "max", "persistence", "selectivity", "class_selectivity", "kernel_l1"), "high")}
 
@@ -265,7 +265,7 @@ def unit_orders(
     for i in range(random): orders[f"random {i}"] = [rng.permutation(units) for _ in names]
     return {k: dict(zip(names, rows)) for k, rows in orders.items()}
 
-# %% ../nbs/50_ablation.ipynb #82bed2e7
+# %% ../nbs/50_ablation.ipynb #20ed8df7
 def _directions(by, table):
     "{column: effective end} of known columns."
     columns = by if isinstance(by, dict) else {c: EFFECTIVE.get(c) for c in ((by,) if isinstance(by, str) else by)}
@@ -287,7 +287,7 @@ def _badness(table, column, end, released, nan):
                          "leave the column out, or pass nan='worst' to rank them as least effective")
     return np.where(np.isnan(v), np.inf, v if end == "low" else -v)
 
-# %% ../nbs/50_ablation.ipynb #cedc9783
+# %% ../nbs/50_ablation.ipynb #7b3b2f94
 def _splits(network, images):
     "Image sets by name of the split, ready for the network, with the same classes."
     sets = images if isinstance(images, dict) else {images.settings.get("split") or "train": images}
@@ -309,7 +309,7 @@ def _labels_of(sets, classes):
         if empty: raise ValueError(f"no {split} images of class {', '.join(empty)}: add some, or leave these out by classes=")
     return [label[c] for c in wanted]
 
-# %% ../nbs/50_ablation.ipynb #4bb4e4dd
+# %% ../nbs/50_ablation.ipynb #52357f1d
 def _permutations(orders, names, units):
     "{order: int64 (classes, units)} of valid permutations."
     if not isinstance(orders, dict) or not orders: raise ValueError("orders must be a dictionary {name: permutation}, as from unit_orders")
@@ -335,7 +335,7 @@ def _step_list(steps, units):
     if a[-1] > units: raise ValueError(f"steps={a[-1]}, but the layer has only {units} units to remove")
     return a
 
-# %% ../nbs/50_ablation.ipynb #017a350d
+# %% ../nbs/50_ablation.ipynb #f759c33b
 def _judged(scores, target, what):
     "Cross-entropy and rank of the right output, 0 for the best, each (masks, images)."
     z = scores.flatten(0, 1)
@@ -355,7 +355,7 @@ def _unit_means(network, images, rows, batch_size):
         total, count = total + s, count + n
     return (total / count).cpu().numpy()
 
-# %% ../nbs/50_ablation.ipynb #fc9b49e9
+# %% ../nbs/50_ablation.ipynb #4b34ef5d
 def _walk(network, part, target, layer, orders, steps, fill, batch_size, budget, engine, logits_of, bar):
     "Loss float32 and rank (orders, steps, images) of one class's images, the engine and the largest distance."
     loss, rank = np.empty((len(orders), len(steps), len(part)), np.float32), np.empty((len(orders), len(steps), len(part)), np.uint16)
@@ -373,7 +373,7 @@ def _walk(network, part, target, layer, orders, steps, fill, batch_size, budget,
                 bar.update(len(at) * len(x))
     return loss, rank, used, worst
 
-# %% ../nbs/50_ablation.ipynb #7d081567
+# %% ../nbs/50_ablation.ipynb #82830fdc
 def curves(
     samples: dict,  # (order, class, split): (steps (s,), loss (s, n_images), rank of the right output (s, n_images))
 ) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5
@@ -389,7 +389,7 @@ def pooled(
     for (o, _, s), v in samples.items(): groups.setdefault((o, "all", s), []).append(v)
     return {k: (v[0][0], np.concatenate([p[1] for p in v], 1), np.concatenate([p[2] for p in v], 1)) for k, v in groups.items()}
 
-# %% ../nbs/50_ablation.ipynb #bbc9f451
+# %% ../nbs/50_ablation.ipynb #6861a7b1
 def ablate(
     network: nn.Module,  # any classifier, in any mode, on any device; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first one gives the means
@@ -420,7 +420,7 @@ def ablate(
     table.attrs = {"layer": row.layer, "value": value, "engine": "rerun" if "rerun" in engines else "replay", "distance": distance}
     return (table, samples) if per_image else table
 
-# %% ../nbs/50_ablation.ipynb #ec71915a
+# %% ../nbs/50_ablation.ipynb #d05b02c1
 def _ablated(network, sets, labels, names, targets, row, orders, steps, fill, batch_size, budget, engine, logits_of):
     "Samples, engines used and the largest distance."
     samples, engines, worst = {}, set(), 0.
@@ -446,7 +446,7 @@ def _targets(network, images, labels, label_map, logits_of):
     _enough(out, n)
     return out.tolist()
 
-# %% ../nbs/50_ablation.ipynb #6a3c6513
+# %% ../nbs/50_ablation.ipynb #99d0acc3
 def speedup(
     network: nn.Module,  # as for `ablate`
     images: Images,  # one batch is taken
@@ -475,7 +475,7 @@ def _timed(f, x):
     start = time.perf_counter()
     return (f(), wait(), time.perf_counter() - start)[::-2]
 
-# %% ../nbs/50_ablation.ipynb #290baade
+# %% ../nbs/50_ablation.ipynb #6309b9e6
 VALUES = "loss", "top1", "top5"  # of a curve; a smaller loss and a larger accuracy are better
 
 def _known_value(value):
@@ -498,7 +498,7 @@ def turning_points(
     found = curves.groupby(["order", "class", "split"], sort=False)[["step", value]].apply(turning).reset_index()
     return found.astype({"step": int})
 
-# %% ../nbs/50_ablation.ipynb #d43ccf80
+# %% ../nbs/50_ablation.ipynb #c9019a84
 def _per_image(entry, value):
     "Steps (s,) and results of the images (s, n)."
     steps, loss, rank = entry
@@ -533,7 +533,7 @@ def held_out_gain(
         rows.append({"order": order, "class": name, "step": step, "gain": change.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #945da8f7
+# %% ../nbs/50_ablation.ipynb #df5d1213
 def _line_residual(n, x, xx, y, xy, yy):
     "Residual sum of squares of a line, from the sums over its points."
     spread = xx - x * x / n
@@ -549,7 +549,7 @@ def _two_lines(x, y, least=3):
     at = both.argmin(1)
     return at + least, _line_residual(*total)[:, 0], both[np.arange(len(y)), at]
 
-# %% ../nbs/50_ablation.ipynb #23aa2189
+# %% ../nbs/50_ablation.ipynb #951164d5
 def _width(steps, y):
     "Share of the path between 10% and 90% of the way from the first value to the last."
     if y[0] == y[-1]: return np.nan
@@ -575,7 +575,7 @@ def change_points(
                      "fit_gain": 1 - two / one if one > 0 else 0., "width": _width(steps, curve)})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #34fca099
+# %% ../nbs/50_ablation.ipynb #0c631a13
 def area(
     curves: pd.DataFrame,  # as from `ablate`
     value: str = "top1",  # "top1", "top5" or "loss"
@@ -607,7 +607,7 @@ def compare_areas(
             rows.append({"split": split, "order": order, "against": other, "difference": d.mean(), "low": low, "high": high, "classes": len(d)})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #99a57a8f
+# %% ../nbs/50_ablation.ipynb #2c5ce924
 def plot_ablation(
     curves: pd.DataFrame,  # as from `ablate`
     values: "str | tuple" = "top1",  # some of "top1", "top5", "loss"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['profiles', 'intervals', 'excess', 'information', 'indicator_table', 'coarsen', 'depth_trends']
 
-# %% ../nbs/27_evidence.ipynb #e5491335
+# %% ../nbs/27_evidence.ipynb #97c4487c
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .information import class_information, layer_information
 from .significance import excess_test, false_discovery, layer_excess, layer_twins, twin_test
 from .uncertainty import ESTIMATORS, bootstrap_means, coarse, interval, intervals as unit_intervals, mean_interval, n_cells
 
-# %% ../nbs/27_evidence.ipynb #3be79e8d
+# %% ../nbs/27_evidence.ipynb #0e6b8a16
 def _series(kind):
     "Name of the series and number of the run."
     if kind.startswith("random"): return "random networks", int(kind.removeprefix("random"))
@@ -30,7 +30,7 @@ def _resampled(result, layer, f, kind, n_resamples, seed):
     drawn = bootstrap_means(b, result.labels, n_resamples, over, "H", unseen=False, seed=seed)
     return drawn + np.mean([feature_entropy(b[result.labels == c], over).mean() for c in result.classes]) - drawn.mean()
 
-# %% ../nbs/27_evidence.ipynb #b79428b0
+# %% ../nbs/27_evidence.ipynb #ad45b2a7
 def profiles(
     result: Result,  # what `assess` returned
     by: tuple = ("filtration", "layer"),  # columns to keep apart; add "class" to see classes on their own
@@ -48,7 +48,7 @@ def profiles(
         table[["H_lo", "H_hi"]] = limits
     return table.drop(columns="kind")
 
-# %% ../nbs/27_evidence.ipynb #77c50bc1
+# %% ../nbs/27_evidence.ipynb #329e76a0
 _KEYS = ["layer", "filtration"]
 
 def intervals(
@@ -83,7 +83,7 @@ def _network_intervals(result, over, level, n_resamples, seed):
         rows.append({"filtration": f, "n_units": units.sum(), **found, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
-# %% ../nbs/27_evidence.ipynb #a9f05279
+# %% ../nbs/27_evidence.ipynb #e6a7126b
 def excess(
     result: Result,  # what `assess` returned, with the null
     of: str = "unit",  # "unit", or "layer": the mean over units, for each class and for all
@@ -105,7 +105,7 @@ def _excess(result, layer, f, of, kinds, permutations, seed):
     if kinds == ["shuffled"]: return {"unit": excess_test, "layer": layer_excess}[of](real, nulls[0], result.labels, over, permutations, seed, result.classes)
     return {"unit": twin_test, "layer": layer_twins}[of](real, nulls, result.labels, over, result.classes)
 
-# %% ../nbs/27_evidence.ipynb #f5c86894
+# %% ../nbs/27_evidence.ipynb #4308e0e5
 def _values(result, name, layer, f):
     "Births, or a summary of the maps, of one layer: (n_images, units)."
     if name == "birth": return result.births[layer, f, "real"]
@@ -137,7 +137,7 @@ def information(
     table = pd.concat(rows, ignore_index=True)
     return table.assign(q=false_discovery(table.p.astype(float)))[_KEYS + [c for c in table if c not in (*_KEYS, "q")] + ["q"]]
 
-# %% ../nbs/27_evidence.ipynb #66d77b8d
+# %% ../nbs/27_evidence.ipynb #f8cf94fa
 def indicator_table(
     result: Result,  # what `assess` returned, with summaries
     kind: str = "real",  # the network's maps, or "random0", ...
@@ -153,7 +153,7 @@ def indicator_table(
         parts.append(rows.assign(layer=r.layer))
     return table.merge(pd.concat(parts, ignore_index=True), on=["layer", "unit", "class"], how="left", validate="many_to_one")
 
-# %% ../nbs/27_evidence.ipynb #7e3e6b93
+# %% ../nbs/27_evidence.ipynb #1fc19b13
 def coarsen(
     result: Result,  # what `assess` returned
     bins: int = 40,  # number of bins, as for `coarse`
@@ -166,7 +166,7 @@ def coarsen(
     record = {**result.record, "resolution": {"bins": bins, "scale": scale}}
     return _result(births, result.summaries, result.kernel_l1, result.labels, result.layers, record)
 
-# %% ../nbs/27_evidence.ipynb #629ad311
+# %% ../nbs/27_evidence.ipynb #0774e8cb
 def depth_trends(
     result: Result,  # what `assess` returned, at least two layers
     n_resamples: int = 200,  # resamples of the images
@@ -188,6 +188,6 @@ def depth_trends(
 
 def _rho(H): return float(pd.Series(H).corr(pd.Series(range(len(H))), method="spearman")) if len(H) > 2 else float("nan")
 
-# %% ../nbs/27_evidence.ipynb #cf6c7b44
+# %% ../nbs/27_evidence.ipynb #c1a4d3ed
 Result.profiles, Result.intervals, Result.excess, Result.information = profiles, intervals, excess, information
 Result.indicators, Result.coarsen, Result.depth_trends = indicator_table, coarsen, depth_trends

@@ -7,7 +7,7 @@ __all__ = ['binary_entropy', 'Patterns', 'patterns', 'linear_stack', 'plot_patte
            'pattern_profile', 'plot_pattern_profile', 'class_information', 'layer_falls', 'depth_trials',
            'depth_advice', 'plot_depths']
 
-# %% ../nbs/56_patterns.ipynb #4e7b50a4
+# %% ../nbs/56_patterns.ipynb #f088df04
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -20,9 +20,10 @@ from torch import nn
 from .activations import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from .images import Images, images as as_images
 from .networks import accuracy, prepared, progress, train, weights_hash
+from .pruning import _at_hand
 from .plots import STYLES, _axes, _short, plot_profile
 
-# %% ../nbs/56_patterns.ipynb #d85ede1a
+# %% ../nbs/56_patterns.ipynb #e9e9f9d8
 def binary_entropy(
     p: np.ndarray,  # (...) shares in [0, 1]
 ) -> np.ndarray:  # (...) float64 in nats, between 0 and ln 2
@@ -32,7 +33,7 @@ def binary_entropy(
     with np.errstate(divide="ignore", invalid="ignore"): terms = [np.where(q > 0, -q * np.log(q), 0.) for q in (p, 1 - p)]
     return terms[0] + terms[1]
 
-# %% ../nbs/56_patterns.ipynb #4d1a0438
+# %% ../nbs/56_patterns.ipynb #ca76acd4
 @dataclass(frozen=True, repr=False)
 class Patterns:
     "Which neurons of each linear layer are active for which image; `patterns[layer]` is a boolean array (n_images, neurons)."
@@ -54,7 +55,7 @@ def _labels(labels, n):
     if labels.shape != (n,) or labels.dtype.kind not in "iu": raise ValueError(f"labels must be {n} integers, not {labels.dtype} {labels.shape}")
     return labels.astype(np.int64)
 
-# %% ../nbs/56_patterns.ipynb #054d0a8c
+# %% ../nbs/56_patterns.ipynb #54deb280
 def _select_linear(network, images, layers):
     "The chosen linear layers that give one vector for each image, and those that do not."
     table = list_layers(network, images)
@@ -67,7 +68,7 @@ def _select_linear(network, images, layers):
     if not flat.any(): raise ValueError(f"{', '.join(chosen.module)}: a vector for each token or position, not for each image; such layers have no pattern")
     return chosen[flat].reset_index(drop=True), tuple(chosen.layer[~flat])
 
-# %% ../nbs/56_patterns.ipynb #927cbff4
+# %% ../nbs/56_patterns.ipynb #0ac89c0f
 def patterns(
     network: nn.Module,  # any network with linear layers, in any mode; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -88,7 +89,7 @@ def patterns(
     classes = {c: images.classes[c] for c in images.by_class}
     return Patterns(packed, np.array(images.labels), classes, chosen.drop(columns=[*INTERNAL, "height", "width"]), left_out, record)
 
-# %% ../nbs/56_patterns.ipynb #3adf3b7f
+# %% ../nbs/56_patterns.ipynb #80597ffc
 def linear_stack(
     shape: tuple,  # (C, H, W) of the images
     num_classes: int,  # outputs of the last linear layer
@@ -112,7 +113,7 @@ def _lenet(shape):
     return [("conv1", nn.Conv2d(shape[0], 6, 5)), ("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(2)),
             ("conv2", nn.Conv2d(6, 16, 5)), ("relu2", nn.ReLU()), ("pool2", nn.MaxPool2d(2)), ("flatten", nn.Flatten())]
 
-# %% ../nbs/56_patterns.ipynb #2fc9ef52
+# %% ../nbs/56_patterns.ipynb #fd1f7e7d
 def plot_patterns(
     patterns: Patterns,  # what `patterns` returned
     layers: "list | None" = None,  # layers to draw, one panel each; default: the last four
@@ -146,7 +147,7 @@ def _by_agreement(active, at):
     common = active[at].mean(0) > .5
     return at[np.argsort((active[at] != common).sum(1), kind="stable")]
 
-# %% ../nbs/56_patterns.ipynb #37d3d7ac
+# %% ../nbs/56_patterns.ipynb #d671d386
 def _weights(n, n_boot, seed):
     "How much each of n images counts in each redrawn sample: (n_boot, n), rows sum to 1."
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).astype(np.float32) / np.float32(n)
@@ -161,7 +162,7 @@ def _interval(redrawn, value, level):
     low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
     return 2 * value - high, 2 * value - low
 
-# %% ../nbs/56_patterns.ipynb #7a66763c
+# %% ../nbs/56_patterns.ipynb #8a6fe3cc
 def _codes(packed):
     "How often each distinct row occurs."
     return np.unique(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel(), return_counts=True)[1]
@@ -176,7 +177,7 @@ def _layer_row(active, packed, n_boot, level, seed):
         row |= {"h_low": max(0., low), "h_high": min(np.log(2), high)}
     return row
 
-# %% ../nbs/56_patterns.ipynb #a54e7071
+# %% ../nbs/56_patterns.ipynb #b48bbe14
 def pattern_entropy(
     active: "Patterns | dict",  # what `patterns` returned, or layer: boolean (n_images, neurons), in order of depth
     labels: "np.ndarray | None" = None,  # (n_images,) integers; None: those of the patterns
@@ -197,7 +198,7 @@ def pattern_entropy(
             rows.append(head | _layer_row(bits[at], found.packed[layer.layer][at], n_boot, level, [seed, c]))
     return pd.DataFrame(rows)
 
-# %% ../nbs/56_patterns.ipynb #1d2f0811
+# %% ../nbs/56_patterns.ipynb #79441e1f
 def _as_patterns(active, labels=None, classes=None):
     "Patterns of whatever was passed, every class with images."
     if isinstance(active, Patterns):
@@ -223,7 +224,7 @@ def _arrays(active):
     if len({len(a) for a in arrays.values()}) > 1 or not len(next(iter(arrays.values()))): raise ValueError("all layers need the same images, at least one")
     return arrays
 
-# %% ../nbs/56_patterns.ipynb #25b6a420
+# %% ../nbs/56_patterns.ipynb #dbdd7eef
 def neuron_entropy(
     active: "Patterns | dict",  # as for `pattern_entropy`
     labels: "np.ndarray | None" = None,  # as for `pattern_entropy`
@@ -239,7 +240,7 @@ def neuron_entropy(
                                        "n_images": int((found.labels == c).sum()), "rate": rate, "h": binary_entropy(rate)}))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/56_patterns.ipynb #cd6ffc4f
+# %% ../nbs/56_patterns.ipynb #eee6442f
 def pattern_profile(
     own: Patterns,  # patterns of the trained network
     untrained: list = (),  # patterns of untrained networks of the same architecture, for the same images
@@ -260,7 +261,7 @@ def _class_means(patterns):
     means = ["n_images", "rate", "h_mean", "h_sum", "H_pattern", "ceiling", "distinct", "never", "always"]
     return pattern_entropy(patterns, n_boot=0).groupby(["layer", "depth", "activated", "neurons"], sort=False)[means].mean().reset_index()
 
-# %% ../nbs/56_patterns.ipynb #ff154792
+# %% ../nbs/56_patterns.ipynb #80925cc3
 def plot_pattern_profile(
     profile: pd.DataFrame,  # what `pattern_profile` returned
 ) -> Figure:  # mean neuron entropy, and whole-pattern entropy with its ceiling
@@ -272,7 +273,7 @@ def plot_pattern_profile(
         ax.text(1, top * 1.01, text, color="0.4", ha="right", va="bottom", fontsize=8, transform=ax.get_yaxis_transform())
     return fig
 
-# %% ../nbs/56_patterns.ipynb #6b2fc5a0
+# %% ../nbs/56_patterns.ipynb #c7c65d94
 def class_information(
     profile: pd.DataFrame,  # what `pattern_profile` returned, with shuffles
 ) -> pd.DataFrame:  # layer, activated, h_mean, h_shuffled, information
@@ -283,7 +284,7 @@ def class_information(
     out = h[["trained", "shuffled labels"]].set_axis(["h_mean", "h_shuffled"], axis=1)
     return out.assign(information=out.h_shuffled - out.h_mean).reset_index()
 
-# %% ../nbs/56_patterns.ipynb #b6c264a1
+# %% ../nbs/56_patterns.ipynb #026d288b
 def layer_falls(
     patterns: Patterns,  # what `patterns` returned
     n_boot: int = 300,  # redrawn samples
@@ -303,7 +304,7 @@ def layer_falls(
         rows.append({"from": a.layer, "to": b.layer, "activated": b.activated, "fall": fall, "low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows, columns=["from", "to", "activated", "fall", "low", "high", "verdict"])
 
-# %% ../nbs/56_patterns.ipynb #8592d8ce
+# %% ../nbs/56_patterns.ipynb #b7ec9661
 def depth_trials(
     images: Images,  # training images
     test: Images,  # test images: accuracy, and the patterns
@@ -327,11 +328,7 @@ def depth_trials(
     columns = ["depth", "seed", "at", "layer", "activated", "neurons", "h_mean", "h_untrained", "H_pattern", "train_accuracy", "test_accuracy"]
     return pd.concat(rows, ignore_index=True)[columns]
 
-def _at_hand(images, limit=2**29):
-    "The images as tensors in memory, read and transformed once for all networks, where they are small enough."
-    return as_images([images[i] for i in range(len(images))]) if images[0][0].nbytes * len(images) <= limit else images
-
-# %% ../nbs/56_patterns.ipynb #6e03f439
+# %% ../nbs/56_patterns.ipynb #ddd02a04
 def depth_advice(
     trials: pd.DataFrame,  # what `depth_trials` returned, at least two depths
     tolerance: float = .005,  # a loss of accuracy that does not matter
@@ -347,7 +344,7 @@ def depth_advice(
     tells = by["by_entropy"] == by["by_accuracy"] != by["by_entropy_untrained"]
     return pd.Series({**by, "rho": rho, "tells": tells, "text": _advice(**by, tells=tells)})
 
-# %% ../nbs/56_patterns.ipynb #6b5905a9
+# %% ../nbs/56_patterns.ipynb #99ddf4f1
 def _standard_error(values): return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.
 
 def _enough_layers(nets, tolerance):
@@ -371,7 +368,7 @@ def _advice(by_accuracy, by_entropy, by_entropy_untrained, tells):
            f"it says {by_entropy} as accuracy does, but untrained networks say the same")
     return f"{layers(by_accuracy)}, by accuracy alone. Entropy does not tell: {why}."
 
-# %% ../nbs/56_patterns.ipynb #6cfe3a6a
+# %% ../nbs/56_patterns.ipynb #4a02e96d
 def plot_depths(
     trials: pd.DataFrame,  # what `depth_trials` returned
 ) -> Figure:  # test accuracy by number of layers; entropy of every layer before and after training

@@ -6,7 +6,7 @@
 __all__ = ['ESTIMATORS', 'OVER', 'LIMITS', 'entropy_estimates', 'bootstrap', 'interval', 'intervals', 'bootstrap_means',
            'mean_interval', 'convergence', 'plot_convergence', 'warn', 'n_cells', 'coarse']
 
-# %% ../nbs/21_uncertainty.ipynb #e1b11501
+# %% ../nbs/21_uncertainty.ipynb #ad02832d
 from math import log
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from .entropy import _checked, feature_entropy
 from .kernels import _jit
 
-# %% ../nbs/21_uncertainty.ipynb #a7d003f8
+# %% ../nbs/21_uncertainty.ipynb #26f4b87e
 @_jit
 def _unseen(n, f1, f2):
     "What the values that were not seen add to the entropy, from those seen once and twice."
@@ -30,7 +30,7 @@ def _unseen(n, f1, f2):
     for j in range(n, n + int(40 / a) + 1): power *= q; total += power / j
     return f1 / n * total
 
-# %% ../nbs/21_uncertainty.ipynb #3ad6a4e5
+# %% ../nbs/21_uncertainty.ipynb #985d0475
 @_jit
 def _estimate(counts, start, which, harmonic):
     "Entropy from the counts of values, the first `start` of them left out; `which` is a place in `ESTIMATORS`."
@@ -48,7 +48,7 @@ def _harmonic(n): return np.r_[0., np.cumsum(1 / np.arange(1, n + 1))]
 
 ESTIMATORS = {"H": "plug-in", "H_mm": "Miller-Madow", "H_cwj": "Chao-Wang-Jost"}
 
-# %% ../nbs/21_uncertainty.ipynb #dfe17d46
+# %% ../nbs/21_uncertainty.ipynb #4ca107c3
 @_jit
 def _scored(counts, n, over, which, harmonic):
     "Feature entropy of one unit; counts[0] of the `n` images have no birth."
@@ -64,7 +64,7 @@ def _place(name, value, choices):
     if value not in choices: raise ValueError(f"{name}={value!r}: choose from {', '.join(map(repr, choices))}")
     return list(choices).index(value)
 
-# %% ../nbs/21_uncertainty.ipynb #dc75cd30
+# %% ../nbs/21_uncertainty.ipynb #016be639
 def _coded(births):
     "Births (n, units) as ranks among the unit's births, (units, n) int32, 0 = no birth."
     columns = np.ascontiguousarray(births.T)
@@ -80,7 +80,7 @@ def _score_units(codes, over, which, harmonic, out):
     "Feature entropy of every unit."
     for u in range(len(codes)): out[u] = _scored(np.bincount(codes[u]), codes.shape[1], over, which, harmonic)
 
-# %% ../nbs/21_uncertainty.ipynb #d0cfb4f3
+# %% ../nbs/21_uncertainty.ipynb #6763389d
 def entropy_estimates(
     births: np.ndarray,  # (n_images, ...) integer levels, 0 = no birth
     over: str = "images",  # "images", "births" or "outcomes", as for `feature_entropy`
@@ -95,7 +95,7 @@ def entropy_estimates(
         found[name] = out.reshape(births.shape[1:])
     return found
 
-# %% ../nbs/21_uncertainty.ipynb #c9c4cc16
+# %% ../nbs/21_uncertainty.ipynb #120701aa
 @_jit
 def _share_new(counts):
     "The chance that a second copy of a unique birth would have been another birth."
@@ -105,7 +105,7 @@ def _share_new(counts):
     f0 = (n - 1) / n * (f1 * f1 / (2 * f2) if f2 > 0 else f1 * (f1 - 1) / 2)
     return f0 / (f0 + f1)
 
-# %% ../nbs/21_uncertainty.ipynb #49395c06
+# %% ../nbs/21_uncertainty.ipynb #79d5b9ad
 @_jit
 def _resample(codes, drawn, coin, over, which, unseen, harmonic, out):
     "Feature entropy (resamples, units) of the drawn images."
@@ -124,7 +124,7 @@ def _resample(codes, drawn, coin, over, which, unseen, harmonic, out):
                 counts[v] += 1
             out[r, u] = _scored(counts[:top], n, over, which, harmonic)
 
-# %% ../nbs/21_uncertainty.ipynb #7773f734
+# %% ../nbs/21_uncertainty.ipynb #42eaba94
 def _by_class(births, labels, least=2):
     "Checked births of each class as (n, units), by label."
     births = _checked(births)
@@ -142,7 +142,7 @@ def _draws(parts, n_resamples, seed):
         rng = np.random.default_rng([seed, place])
         yield b, rng.integers(0, len(b), (n_resamples, len(b)), np.int32), rng.random((n_resamples, len(b)), np.float32)
 
-# %% ../nbs/21_uncertainty.ipynb #abc1fcdf
+# %% ../nbs/21_uncertainty.ipynb #8119e372
 def _resampled(b, drawn, coin, over, estimator, unseen):
     "Feature entropy (n_resamples, units) of one class."
     out = np.empty((len(drawn), b.shape[1]))
@@ -163,7 +163,7 @@ def bootstrap(
     shape = (n_resamples, *np.shape(births)[1:])
     return found[0].reshape(shape) if labels is None else np.stack(found, -1).reshape(*shape, -1)
 
-# %% ../nbs/21_uncertainty.ipynb #56b45e60
+# %% ../nbs/21_uncertainty.ipynb #7cceb05e
 def interval(
     estimate: np.ndarray,  # (...) feature entropy, nats
     resampled: np.ndarray,  # (n_resamples, ...) the same in resamples, as from `bootstrap`
@@ -175,7 +175,7 @@ def interval(
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0) - resampled.mean(0)
     return np.maximum(estimate + low, 0), np.maximum(estimate + high, 0)
 
-# %% ../nbs/21_uncertainty.ipynb #bbfbde3a
+# %% ../nbs/21_uncertainty.ipynb #e8e926c5
 def intervals(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # (n_images,) class of each image; None: one class, named 0
@@ -192,7 +192,7 @@ def intervals(
         rows.append(pd.DataFrame({"unit": np.arange(b.shape[1]), "class": c, **found, "lo": lo, "hi": hi}))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/21_uncertainty.ipynb #ce67edd1
+# %% ../nbs/21_uncertainty.ipynb #949d3ecb
 def bootstrap_means(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # as for `bootstrap`
@@ -220,11 +220,11 @@ def mean_interval(
     lo, hi = interval(found["H_cwj"], bootstrap_means(births, labels, n_resamples, over, seed=seed), level)
     return pd.Series({**found, "lo": lo, "hi": hi})
 
-# %% ../nbs/21_uncertainty.ipynb #b64f6677
+# %% ../nbs/21_uncertainty.ipynb #e389420b
 def convergence(
     births: np.ndarray,  # (n_images, units) integer levels, 0 = no birth
     labels: "np.ndarray | None" = None,  # (n_images,) class of each image; None: one class
-    sizes: "list | None" = None,  # numbers of images of each class; default: eight, from 10 to all
+    sizes: "list | None" = None,  # numbers of images of each class; default: up to eight, from 10 (or a quarter) to all
     over: str = "images",  # as for `feature_entropy`
     estimators: tuple = tuple(ESTIMATORS),  # some of `ESTIMATORS`
     n_subsets: int = 20,  # random subsets of each size
@@ -236,11 +236,11 @@ def convergence(
     orders = [np.random.default_rng([seed, place]).random((n_subsets, len(b))).argsort(1) for place, b in enumerate(parts.values())]
     return pd.DataFrame([_subsets(parts, orders, n, over, e) for n in _sizes(sizes, parts) for e in estimators])
 
-# %% ../nbs/21_uncertainty.ipynb #3d6faa8b
+# %% ../nbs/21_uncertainty.ipynb #cbfeb258
 def _sizes(sizes, parts):
     "Checked numbers of images."
     least = min(map(len, parts.values()))
-    if sizes is None: return np.unique(np.geomspace(min(10, least), least, 8).round().astype(int)).tolist()
+    if sizes is None: return np.unique(np.geomspace(max(2, min(10, least // 4)), least, 8).round().astype(int)).tolist()
     if wrong := [n for n in sizes if n != int(n) or not 2 <= n <= least]:
         raise ValueError(f"sizes {wrong}: choose whole numbers from 2 to {least}, the images of the smallest class")
     return sorted({int(n) for n in sizes})
@@ -252,7 +252,7 @@ def _subsets(parts, orders, n, over, estimator):
     means, spread = np.mean([f.mean(1) for f in found], 0), np.mean([f.var(0, ddof=1).mean() for f in found])
     return {"n_images": n, "estimator": estimator, "mean": means.mean(), "sd": means.std(ddof=1), "unit_sd": np.sqrt(spread)}
 
-# %% ../nbs/21_uncertainty.ipynb #c3713e6d
+# %% ../nbs/21_uncertainty.ipynb #d6ff47f8
 def plot_convergence(
     table: pd.DataFrame,  # what `convergence` returned
     truth: "float | None" = None,  # a value to draw as a line, nats
@@ -273,7 +273,7 @@ def plot_convergence(
 
 _COLORS = "#0072B2", "#E69F00", "#009E73"
 
-# %% ../nbs/21_uncertainty.ipynb #ae22b5f2
+# %% ../nbs/21_uncertainty.ipynb #72c70634
 LIMITS = {"min_births": 20, "ceiling_distance": .5}  # warn below so many births; warn where H is within so many nats of its ceiling
 
 def warn(
@@ -291,7 +291,7 @@ def warn(
     near = at_least_2 & (_distance(B, H, n, place) < limits["ceiling_distance"])
     return np.select([few & near, few, near], ["few births; near ceiling", "few births", "near ceiling"], "")
 
-# %% ../nbs/21_uncertainty.ipynb #69d7f6ef
+# %% ../nbs/21_uncertainty.ipynb #5f52cd4f
 def _distance(B, H, n, place):
     "Nats between an entropy and the largest one that its births could give."
     if place == 2: return np.log(n) - H
@@ -305,7 +305,7 @@ def _limits(limits):
     if not all(v >= 0 for v in limits.values()): raise ValueError(f"limits are numbers from 0 up, got {limits}")
     return limits
 
-# %% ../nbs/21_uncertainty.ipynb #d86902c5
+# %% ../nbs/21_uncertainty.ipynb #7d3cfab9
 def n_cells(
     filtration: str,  # "clique" or "cubical"
     height: int,  # of the map, pixels
@@ -316,7 +316,7 @@ def n_cells(
     if _place("filtration", filtration, ("clique", "cubical")): return int(height * width)
     return int(max(height, width) * (max(height, width) - 1) // 2)
 
-# %% ../nbs/21_uncertainty.ipynb #b60809db
+# %% ../nbs/21_uncertainty.ipynb #a9497edc
 def coarse(
     births: np.ndarray,  # (...) integer levels, 0 = no birth
     cells: int,  # number of cells of each map, from `n_cells`

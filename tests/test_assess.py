@@ -179,4 +179,4 @@ def test_plots(result):
     assert fe.plot_births(result, layer, 0, filtration="cubical").axes[0].get_title().startswith(layer)
     assert fe.plot_units(result.table.query("layer == @layer")).axes
     with pytest.raises(ValueError, match="no births for 'x'"): fe.plot_births(result, "x", 0)
-    with pytest.raises(ValueError, match="assess with null='shuffle'"): fe.null_summary(result.summary().drop(columns="H_null"))
+    with pytest.raises(ValueError, match="this result has clique, cubical"): result.plot(filtration="rips")

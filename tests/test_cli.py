@@ -1,6 +1,7 @@
 "The command line as a user types it: what it writes, what it says, how it exits."
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import featent as fe
-from featent import cli
+from featent import cli, runs
 
 QUICK = [a for k, v in dict(per_class=5, epochs=1, random_networks=2, filtration="clique").items() for a in ("-p", k, str(v))]
 
@@ -27,7 +28,7 @@ def told(capsys, *words):
 def in_folder(folder, *words):
     "The installed command in another folder."
     return subprocess.run([sys.executable, "-c", "import sys; from featent.cli import main; sys.exit(main())", *map(str, words)], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, "MPLBACKEND": "agg"})
+                          env={**os.environ, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"})
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +58,17 @@ def test_depth_page_is_clean(depth):
     assert any("image/png" in o.get("data", {}) for o in outputs)
 
 
-def test_depth_is_deterministic(depth):
-    done = in_folder(depth, "run", "depth", *QUICK, "-o", "again")
-    assert done.returncode == 0, done.stderr
+def test_a_sweep_of_depth(depth):
+    "Two seeds side by side, of which one repeats the run: the same numbers to the last bit."
+    done = in_folder(depth, "sweep", "depth", *QUICK, "-p", "seed", 0, 1, "-j", 2, "-o", "seeds")
+    assert done.returncode == 0 and "2 runs: 2 done" in done.stdout, done.stderr
+    same, other = sorted((depth/"seeds/runs").iterdir())
+    assert same.name.startswith("seed=0-")
     for name in ("profiles.csv", "trends.csv", "trained/table.csv", "parameters.json"):
-        assert (depth/"d"/name).read_bytes() == (depth/"again"/name).read_bytes(), name
+        assert (depth/"d"/name).read_bytes() == (same/name).read_bytes() != (other/name).read_bytes(), name
+    trends = pd.read_csv(depth/"seeds/tables/trends.csv")
+    assert trends.groupby("seed").series.apply(list).to_dict() == {k: ["trained", "random", "shuffled maps"] for k in (0, 1)}
+    assert "depth_clique.png" in (depth/"seeds/index.html").read_text(encoding="utf-8")
 
 
 def test_list_help_and_parameters(capsys):
@@ -75,28 +82,39 @@ def test_list_help_and_parameters(capsys):
 
 
 @pytest.mark.parametrize("words,message", [
-    (["run", "dept"], "no experiment 'dept'; choose from depth"),
+    (["run", "dept"], "no experiment 'dept'; choose from"),
     (["run", "depth", "-p", "epoch", "3"], "no parameter epoch; choose from network, weights, data"),
     (["run", "depth", "-p", "epochs", "many"], "parameter epochs='many' is not of type int"),
     (["run", "depth", "-p", "network", "resnet19"], "resnet18"),
-    (["run", "depth", "-p", "data", "cifar"], "cifar10"),
-    (["run", "depth", "-p", "data", "cifar10", "-p", "root", "nowhere"], "download=True"),
-    (["run", "depth", "-p", "layers", "features.conv9"], "any of: features.conv1, features.conv2"),
-    (["run", "depth", "-p", "filtration", "rips"], "choose clique, cubical or both"),
-    (["run", "depth", "-p", "per_class", "1000"], "1000"),
-    (["run", "depth", "-p", "epochs", "0"], "epochs=0: must be at least 1"),
-    (["run", "depth", "-p", "weights", "missing.pth"], "missing.pth"),
     (["assess", "--network", "resnet19", "-o", "r"], "resnet18"),
     (["assess", "--network", "small_vgg", "--images", "cifar", "-o", "r"], "cifar10"),
     (["assess", "--network", "small_vgg", "--layers", "conv9", "-o", "r"], "any of: features.conv1"),
     (["assess", "--network", "small_vgg", "--weights", "missing.pth", "-o", "r"], "missing.pth"),
     (["assess", "--network", "small_vgg", "--per-class", "9999", "-o", "r"], "9999"),
+    (["assess", "--network", "small_vgg"], "give a folder for the result with -o"),
+    (["assess", "--network", "small_vgg", "--shard", "0", "-o", "r"], "--shard and --n-shards go together"),
+    (["assess", "--network", "small_vgg", "--shard", "3", "--n-shards", "3", "--store", "s"], "the jobs are numbered 0 to 2"),
+    (["assess", "--network", "small_vgg", "--shard", "0", "--n-shards", "3"], "give it with --store DIR"),
+    (["assess", "--network", "small_vgg", "--shard", "0", "--n-shards", "3", "--store", "s", "-o", "r"], "leave out -o"),
+    (["assess", "--network", "small_vgg", "--workers", "2", "-o", "r"], "--workers and --shard-size need a store"),
+    (["assess", "--network", "small_vgg", "--null", "random", "--twins", "0", "-o", "r"], "twins=0"),
 ])
 def test_wrong_words_exit_with_2_and_leave_nothing(capsys, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     code, err = told(capsys, *words)
     assert code == 2 and err.startswith("featent: error: ") and message in err, err
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("given,message", [
+    (dict(data="cifar"), "cifar10"), (dict(data="cifar10", root="nowhere"), "download=True"), (dict(layers="features.conv9"), "any of: features.conv1, features.conv2"),
+    (dict(filtration="rips"), "choose clique, cubical or both"), (dict(per_class=1000), "1000"), (dict(epochs=0), "epochs=0: must be at least 1"), (dict(weights="missing.pth"), "missing.pth"),
+])
+def test_the_checking_cell_of_depth(given, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    values, (check, tags) = {k: p["default"] for k, p in cli.parameters("depth").items()}, runs._cells(cli.experiments()["depth"], "code")[1]
+    with pytest.raises((ValueError, OSError), match=re.escape(message)): exec(check, {**values, **given})
+    assert tags == ["validate"] and os.listdir(tmp_path) == []
 
 
 def test_argparse_errors_exit_with_2(capsys):
@@ -107,7 +125,7 @@ def test_argparse_errors_exit_with_2(capsys):
 
 def test_a_folder_in_use_is_not_touched(capsys, tmp_path):
     (tmp_path/"thesis.txt").write_text("x")
-    for words in (["run", "depth"], ["assess", "--network", "small_vgg"]):
+    for words in (["run", "depth"], ["sweep", "depth"], ["assess", "--network", "small_vgg"]):
         code, err = told(capsys, *words, "-o", tmp_path)
         assert code == 2 and "exists and is not empty: choose another folder with -o" in err
     assert os.listdir(tmp_path) == ["thesis.txt"]
@@ -126,12 +144,33 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
     assert str(tmp_path) not in (tmp_path/"scores/record.json").read_text()
 
 
-def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path, monkeypatch):
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# broken\n\n> breaks"), nbformat.v4.new_code_cell("n: int = 1  # a number", metadata={"tags": ["parameters"]}),
+def test_assess_passes_on_what_was_given(monkeypatch, tmp_path):
+    class Seen(Exception): pass
+    def seen(net, images, **options): raise Seen(options)
+    monkeypatch.setattr(fe, "assess", seen)
+    words, given = ["assess", "--network", "small_vgg", "--per-class", "2", "-o", str(tmp_path/"r")], {}
+    for more in ([], ["--null", "shuffle"], ["--null", "shuffle", "random", "--twins", "2", "--no-summaries"], ["--store", "s", "--shard-size", "4", "--workers", "2", "--summaries"]):
+        with pytest.raises(Seen) as e: cli.main([*words, *more])
+        given[len(more)] = {k: v for k, v in e.value.args[0].items() if k in ("null", "twins", "summaries", "store", "shard_size", "workers", "shard")}
+    assert given == {0: {}, 2: {"null": "shuffle"}, 6: {"null": ("shuffle", "random"), "twins": 2, "summaries": None}, 7: {"store": "s", "shard_size": 4, "workers": 2}}
+
+
+def test_jobs_of_an_array_fill_one_store(capsys, tmp_path):
+    words = ["assess", "--network", "small_vgg", "--per-class", 2, "--layers", "features.conv6", "--batch-size", 5, "--null", "shuffle", "random", "--twins", 1]
+    store = ["--store", tmp_path/"store", "--shard-size", 5]
+    for i in (2, 0, 1): assert told(capsys, *words, *store, "--shard", i, "--n-shards", 3)[0] == 0
+    for folder, more in (("all", store), ("one", [])): assert told(capsys, *words, *more, "-o", tmp_path/folder)[0] == 0
+    pd.testing.assert_frame_equal(fe.load(tmp_path/"all").table, fe.load(tmp_path/"one").table)
+    assert {"H_null", "H_random"} <= set(fe.load(tmp_path/"all").table)
+    code, err = told(capsys, *words, "--seed", 1, *store, "-o", tmp_path/"other")
+    assert code == 2 and "store" in err and not (tmp_path/"other").exists(), err
+
+
+def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path):
+    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# broken\n\n> breaks"), nbformat.v4.new_code_cell("out: str = ''  # a folder", metadata={"tags": ["parameters"]}),
                                              nbformat.v4.new_code_cell("raise ValueError('the disk is full')")], metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
     nbformat.write(broken, tmp_path/"broken.ipynb")
-    monkeypatch.setattr(cli, "experiments", lambda: {"broken": tmp_path/"broken.ipynb"})
-    code, err = told(capsys, "run", "broken", "-o", tmp_path/"out")
+    code, err = told(capsys, "run", tmp_path/"broken.ipynb", "-o", tmp_path/"out")
     assert code == 1 and "the disk is full" in err and "out-failed.ipynb" in err
     assert sorted(os.listdir(tmp_path)) == ["broken.ipynb", "out-failed.ipynb"]
 

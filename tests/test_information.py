@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from featent import information
 from featent.activations import select_layers, stream
 from featent.entropy import feature_entropy
 from featent.filtrations import births
 from featent.images import images, preprocess
-from featent.information import class_information, layer_information, rank_bins
+from featent.information import _informations, class_information, layer_information, rank_bins
 from featent.networks import network, random_twin
 from featent.significance import false_discovery
 
@@ -89,7 +88,7 @@ def test_is_the_entropy_of_births_less_that_within_classes():
 def test_shuffled_labels_give_the_null():
     "The permutations are the ones announced: labels in random order, for all units the same."
     x, y = levels(90, 4), np.arange(90) % 3
-    found, _ = information._informations(x, y, 8, None, 6, 3, None)
+    found, _ = _informations(x, y, 8, None, 6, 3, None)
     rng, symbols = np.random.default_rng(3), rank_bins(x, 8)
     for row in found[1:]:
         dealt = y[rng.permutation(90)]
@@ -106,7 +105,7 @@ def test_shuffles_stay_within_strata():
     y = np.arange(120) % 2
     z = (y + .1 * np.random.default_rng(0).random(120))[:, None]
     t = class_information(noise(120, 1), y, 2, given=z)
-    assert t.I[0] == t.I_null[0] == 0 and t[["z", "p", "q"]].isna().all(None)
+    assert t.I[0] == t.I_null[0] == 0 and t[["z", "p", "q"]].isna().all(axis=None)
     z[:3] = 1 - z[:3]   # three images out of place: strata of mixed labels
     assert class_information(noise(120, 1), y, 2, given=z).p.notna().all()
 
@@ -134,7 +133,7 @@ def test_conditional_p_is_uniform_where_all_is_explained():
 
 
 def test_known_truths():
-    rng, n = np.random.default_rng(0), 4000
+    rng, n = np.random.default_rng(1), 4000
     y = np.arange(n) % 2
     flip = lambda v: np.where(rng.random(n) < .1, 1 - v, v)
     h = lambda p: -p * np.log(p) - (1 - p) * np.log(1 - p)
@@ -143,14 +142,14 @@ def test_known_truths():
     np.testing.assert_allclose(class_information(b, y).I_corrected, [np.log(2) - h(.18), np.log(2) - h(.1), 0, np.log(2)], atol=.02)
     found = class_information(b, y, given=given_)
     np.testing.assert_allclose(found.I_corrected, [0, h(.18) - h(.1), np.log(2), h(.1)], atol=.02)
-    assert found.p[0] > .01 and (found.p[1:] < .01).all()
+    assert found.p[0] > .05 and (found.p[1:] < .01).all() and found.z[1:].min() > 50
 
 
 def test_steady_units_have_nothing_to_test_and_do_not_count():
     y = np.arange(60) % 3
     x = np.column_stack([np.full(60, 7), np.zeros(60, int), y + 1, levels(60, 1)])
     t = class_information(x, y)
-    assert (t.loc[:1, ["I", "I_null", "I_corrected"]] == 0).all(None) and t.loc[:1, ["z", "p", "q"]].isna().all(None)
+    assert (t.loc[:1, ["I", "I_null", "I_corrected"]] == 0).all(axis=None) and t.loc[:1, ["z", "p", "q"]].isna().all(axis=None)
     assert t.I[2] == pytest.approx(np.log(3)) and t.q[2] == pytest.approx(2 / 201)
     assert (feature_entropy(x[:, :1][y == 0]) == 0).all()   # and yet its entropy is the best there is
     assert np.isnan(layer_information(x[:, :2], y).p)

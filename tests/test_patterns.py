@@ -2,7 +2,9 @@
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -290,16 +292,19 @@ def test_experiment(tmp_path):
     assert cli.main(["run", "fc_patterns", *[w for k, v in quick.items() for w in ("-p", k, str(v))], "-o", str(out)]) == 0
     files = {p.name for p in out.iterdir()}
     assert {"fc_patterns.ipynb", "patterns.png", "profile.png", "depths.png", "entropy.csv", "profile.csv", "information.csv", "falls.csv", "depths.csv",
-            "advice.json", "parameters.json", "training.csv"} <= files
+            "advice.json", "parameters.json", "training.csv", "verdict.md"} <= files
     profile = pd.read_csv(out/"profile.csv")
     assert profile.groupby("series").run.nunique().to_dict() == {"trained": 1, "untrained": 1, "shuffled labels": 2} and profile.layer.nunique() == 3
     assert pd.read_csv(out/"depths.csv").depth.unique().tolist() == [1, 2, 3]
     assert json.loads((out/"parameters.json").read_text())["hidden"] == "16,16"
 
 
-@pytest.mark.parametrize("words,message", [
-    (["-p", "network", "small_vgg", "-p", "layers", "conv"], "not a linear layer"), (["-p", "per_class", "0"], "at least 1"), (["-p", "hidden", "16,x"], "hidden"),
-    (["-p", "network", "mlpp"], "mlp, lenet")])
-def test_experiment_refuses(tmp_path, capsys, words, message):
-    assert cli.main(["run", "fc_patterns", *words, "-o", str(tmp_path/"out")]) == 2
-    assert message in capsys.readouterr().err
+@pytest.mark.parametrize("change,message", [
+    (dict(network="small_vgg", layers="conv"), "not a linear layer"), (dict(per_class=0), "at least 1"), (dict(hidden="16,x"), "hidden='16,x'"), (dict(network="mlpp"), "mlp, lenet"),
+    (dict(max_linear=2), "choose 3 or more"), (dict(normalise="no"), "choose imagenet, half"), (dict(network="squeezenet1_1", size=64, normalise="imagenet"), "no linear layer")])
+def test_experiment_refuses(change, message):
+    page = nbformat.read(Path(__file__).parents[1]/"nbs/experiments/fc_patterns.ipynb", 4)
+    space = {}
+    given, checks = (next(c.source for c in page.cells if tag in c.metadata.get("tags", [])) for tag in ("parameters", "validate"))
+    exec(given, space)
+    with pytest.raises(ValueError, match=message): exec(checks, space | change)

@@ -355,6 +355,17 @@ def test_processes_that_create_at_once_agree_or_refuse(tmp_path):
     assert [p.name for p in (tmp_path/"store").iterdir()] == ["manifest.json"]
 
 
+def test_a_rival_that_creates_in_the_last_moment_wins(tmp_path, monkeypatch):
+    pretty = module._pretty
+    def slow(manifest):
+        monkeypatch.setattr(module, "_pretty", pretty)
+        new(tmp_path/"store", {**IDENTITY, "seed": 1})
+        return pretty(manifest)
+    monkeypatch.setattr(module, "_pretty", slow)
+    with pytest.raises(ValueError, match="seed: 1 -> 0"): new(tmp_path/"store")
+    assert open_store(tmp_path/"store").manifest["identity"]["seed"] == 1 and len(list((tmp_path/"store").iterdir())) == 1
+
+
 def test_a_file_system_without_links(tmp_path, monkeypatch):
     def no_links(*_): raise OSError(errno.EPERM, "Operation not permitted")
     monkeypatch.setattr(os, "link", no_links)
@@ -428,6 +439,16 @@ def test_a_damaged_array_is_found_by_whoever_reads_it_alone(full):
     stored = StoredBirths(full)
     with pytest.raises(ValueError, match="000001.npz is damaged"): stored["conv1", "clique", "real"]
     np.testing.assert_array_equal(stored["conv 2/ü", "clique", "real"], BIRTHS["conv 2/ü", "clique", "real"])
+
+
+def test_a_quick_look_finds_a_damaged_head(full):
+    "Without the checksum of the file: each byte of shard.json is vouched for by the comment."
+    data = shard(full, 1).read_bytes()
+    at = data.index(b'"sha256":["') + 20
+    shard(full, 1).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+    assert list(shard_states(full, deep=False).state) == ["done", "damaged", "done"]
+    shard(full, 1).write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    assert list(shard_states(full, deep=False).state) == ["done"] * 3 and list(shard_states(full).state) == ["done", "damaged", "done"]
 
 
 def test_shards_of_other_stores_and_other_ranges_are_damaged(full, tmp_path):
