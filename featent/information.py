@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['rank_bins', 'class_information', 'layer_information']
 
-# %% ../nbs/23_information.ipynb #ed713a2e
+# %% ../nbs/23_information.ipynb #6b296647
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -14,7 +14,7 @@ from .entropy import _checked
 from .kernels import _jit
 from .significance import _gains, false_discovery
 
-# %% ../nbs/23_information.ipynb #8c8e13b1
+# %% ../nbs/23_information.ipynb #e9d99049
 def rank_bins(
     values: np.ndarray,  # (n_images, units): integers are births (0 = none), real numbers any other value of an image
     bins: int = 12,  # bins of equal frequency
@@ -36,7 +36,7 @@ def _values(values, what="values"):
     if bad.any(): raise ValueError(f"NaN has no rank: {what} of {bad.sum()} of {values.shape[1]} units, the first unit {bad.argmax()}")
     return values, np.ones(values.shape, bool)
 
-# %% ../nbs/23_information.ipynb #57e0deb7
+# %% ../nbs/23_information.ipynb #ddfc1403
 @_jit
 def _sum_of_counts(codes, gain):
     "The sum of c ln c over the counts of the codes (units, n) of each unit."
@@ -60,7 +60,7 @@ def _in_strata(strata):
         free[s] += 1
     return start, members
 
-# %% ../nbs/23_information.ipynb #14dd2157
+# %% ../nbs/23_information.ipynb #d3cf7f88
 @_jit
 def _joint_sums(symbols, strata, labels, orders, gain):
     "The sum of c ln c over the joint counts of stratum, symbol and label (orders, units), labels dealt anew in each stratum by orders."
@@ -83,7 +83,7 @@ def _joint_sums(symbols, strata, labels, orders, gain):
             out[r, u] = total
     return out
 
-# %% ../nbs/23_information.ipynb #f6a0413f
+# %% ../nbs/23_information.ipynb #83426dc5
 def _informations(values, labels, bins, given, permutations, seed, of):
     "Information (1 + permutations, units), the observed one first, and which units a permutation can change at all."
     x = np.ascontiguousarray(rank_bins(values, bins).T)
@@ -110,7 +110,7 @@ def _testable(symbols, strata, labels):
         out[u] = (varied[:, 0] & varied[:, 1]).any()
     return out
 
-# %% ../nbs/23_information.ipynb #ce78cf70
+# %% ../nbs/23_information.ipynb #3f85a4c4
 def _labels(labels, n, bins, of):
     "Labels as 0, 1, ...; with `of`, 1 for that class and 0 for the rest."
     labels = np.asarray(labels)
@@ -134,7 +134,7 @@ def _strata(given, shape, bins):
         raise ValueError(f"given has shape {given.shape}: it must be (n_images, units) = {shape[::-1]}, or ({shape[1]},) for all units")
     return np.array(np.broadcast_to(rank_bins(given, bins).T, shape), order="C")
 
-# %% ../nbs/23_information.ipynb #518c728d
+# %% ../nbs/23_information.ipynb #f303d2de
 def class_information(
     values: np.ndarray,  # (n_images, units): integers are births (0 = none), real numbers any other summary of a unit's map
     labels: np.ndarray,  # (n_images,) class of each image
@@ -157,7 +157,7 @@ def _beyond_chance(found, testable):
     p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(found)  # sums of logarithms in another order differ in the last bits
     return {"I": seen, "I_null": drawn.mean(0), "I_corrected": seen - drawn.mean(0), "z": z, "p": np.where(testable, p, np.nan)}
 
-# %% ../nbs/23_information.ipynb #b5206798
+# %% ../nbs/23_information.ipynb #38e6f7b0
 def layer_information(
     values: np.ndarray,  # (n_images, units), as for `class_information`
     labels: np.ndarray,  # (n_images,) class of each image

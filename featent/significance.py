@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OVER', 'false_discovery', 'excess_test', 'layer_excess', 'twin_test', 'layer_twins']
 
-# %% ../nbs/22_significance.ipynb #58dc3486
+# %% ../nbs/22_significance.ipynb #f14baeb1
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, rankdata
@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 from .entropy import _checked, feature_entropy, selective_rate
 from .kernels import _jit
 
-# %% ../nbs/22_significance.ipynb #88cf62b8
+# %% ../nbs/22_significance.ipynb #f20af33b
 def _codes(births):
     "Levels of each unit as 0 (no birth), 1, 2, ... in order."
     dense = rankdata(births, method="dense", axis=0).astype(np.int32)
@@ -25,7 +25,7 @@ def _gains(n):
     c = np.arange(1, n + 1)
     return np.diff(c * np.log(c), prepend=0.)
 
-# %% ../nbs/22_significance.ipynb #8b773420
+# %% ../nbs/22_significance.ipynb #d23bcc51
 @_jit
 def _entropy(total, none, n, over):
     "H from the sum of c ln c over all values, of n images and so many without a birth; over: 0 images, 1 births, 2 outcomes."
@@ -53,7 +53,7 @@ def _swapped(pairs, swaps, gain, over):
             out[r, u] = _entropy(second, counts[1, 0], n, over) - _entropy(first, counts[0, 0], n, over)
     return out
 
-# %% ../nbs/22_significance.ipynb #a22b2baf
+# %% ../nbs/22_significance.ipynb #da7846ae
 OVER = "images", "births", "outcomes"
 
 def _excesses(real, null, labels, over, permutations, seed, classes):
@@ -68,7 +68,7 @@ def _excesses(real, null, labels, over, permutations, seed, classes):
         pairs = np.stack(np.split(_codes(np.concatenate([a, b])), 2), -1).swapaxes(0, 1)
         yield name, a, b, _swapped(np.ascontiguousarray(pairs), np.ascontiguousarray(swaps[:, at]), _gains(len(a)), OVER.index(over))
 
-# %% ../nbs/22_significance.ipynb #523bfed2
+# %% ../nbs/22_significance.ipynb #6503e565
 def _paired(real, null):
     "Two arrays of births of one shape (n_images, units)."
     real, null = _checked(real), _checked(null)
@@ -86,7 +86,7 @@ def _members(labels, n, classes):
     if empty: raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}")
     return [(name, labels == c) for c, name in classes.items()]
 
-# %% ../nbs/22_significance.ipynb #96d65351
+# %% ../nbs/22_significance.ipynb #5a7c56d9
 def _judged(excess):
     "Observed excess, z and p-values from excesses whose first row is observed and the others are drawn."
     seen, drawn = excess[0], excess[1:]
@@ -96,7 +96,7 @@ def _judged(excess):
     both = (1 + (np.abs(drawn) >= np.abs(seen) - 1e-9).sum(0)) / len(excess)
     return {"excess": seen, "z": z, "p": p, "p_two_sided": both}
 
-# %% ../nbs/22_significance.ipynb #0d5c737a
+# %% ../nbs/22_significance.ipynb #60d8bf24
 def false_discovery(
     p: np.ndarray,  # p-values of any shape, NaN where nothing was tested
     method: str = "bh",  # "bh" (Benjamini-Hochberg) or "by" (Benjamini-Yekutieli: any dependence)
@@ -109,7 +109,7 @@ def false_discovery(
     if tested.any(): q[tested] = false_discovery_control(q[tested], method=method)
     return q
 
-# %% ../nbs/22_significance.ipynb #364ffe76
+# %% ../nbs/22_significance.ipynb #2ee6c8ce
 def excess_test(
     real: np.ndarray,  # (n_images, units) integer levels of the maps, 0 = no birth
     null: np.ndarray,  # (n_images, units) the same for the shuffled maps of the same images
@@ -131,7 +131,7 @@ def _excess_rows(name, real, null, excess, over):
     dead = ~(real.any(0) | null.any(0))
     return rows.assign(**{c: rows[c].mask(dead) for c in ("z", "p", "p_two_sided")})
 
-# %% ../nbs/22_significance.ipynb #009df773
+# %% ../nbs/22_significance.ipynb #a864f247
 def layer_excess(
     real: np.ndarray,  # (n_images, units) integer levels of the maps, 0 = no birth
     null: np.ndarray,  # (n_images, units) the same for the shuffled maps of the same images
@@ -149,7 +149,7 @@ def layer_excess(
     rows = pd.DataFrame({"class": names, "n_units": real.shape[1], "H": H, "H_null": H_null, **_judged(np.stack(means, 1))})
     return rows.assign(**{c: rows[c].where(alive) for c in ("z", "p", "p_two_sided")})
 
-# %% ../nbs/22_significance.ipynb #ecc890d8
+# %% ../nbs/22_significance.ipynb #6ba6a49a
 def twin_test(
     real: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     twins: list,  # births (n_images, units) of the same layer and images in each random twin
@@ -169,7 +169,7 @@ def _checked_twins(real, twins):
     if not twins: raise ValueError("no twins: pass the births of at least one, as a list of arrays (n_images, units)")
     return _checked(real), twins
 
-# %% ../nbs/22_significance.ipynb #41362d54
+# %% ../nbs/22_significance.ipynb #02fb6b33
 def _twin_rows(name, real, pool, over):
     "The rows of one class: each unit among the units of the pool that have births."
     H, alive = feature_entropy(real, over), real.any(0)
@@ -181,7 +181,7 @@ def _twin_rows(name, real, pool, over):
                          "p": np.where(tested, low / (1 + n), np.nan),
                          "p_two_sided": np.where(tested, np.minimum(1, 2 * np.minimum(low, high) / (1 + n)), np.nan)})
 
-# %% ../nbs/22_significance.ipynb #a0825d85
+# %% ../nbs/22_significance.ipynb #3f1c72cf
 def layer_twins(
     real: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     twins: list,  # births (n_images, units) of the same layer and images in each random twin

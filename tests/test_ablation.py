@@ -34,7 +34,7 @@ class Odd(nn.Module):
         y = self.c(y)
         y += h                              # in place, a value from before
         h.add_(y)                           # in place on a value from before, result not used
-        out = torch.zeros(n, 16)
+        out = torch.zeros(n, 16, dtype=x.dtype)
         out[:, :8] = F.adaptive_avg_pool2d(h, 1).view(n, -1)
         out[:, 8:] = s
         return self.fc(out)
@@ -188,10 +188,12 @@ def test_curves_are_the_loss_and_accuracy_of_the_masked_network(net, digits, ord
 
 
 def test_result_does_not_depend_on_how_the_work_is_cut(net, digits, orders, done):
+    table = done[0][(done[0].order != "a") & (done[0]["class"] == "4")].reset_index(drop=True)
+    order = {k: v if isinstance(v, dict) else {c: v[i] for i, c in enumerate("147")} for k, v in orders.items() if k != "a"}
     for options in (dict(batch_size=2), dict(budget=1), dict(engine="rerun", batch_size=3)):
-        again = ablate(net, digits, "features.conv2", orders, steps=[0, 1, 5, 20, 31, 32], **options)
-        np.testing.assert_allclose(again.loss, done[0].loss, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(again.top1, done[0].top1, atol=.21)
+        again = ablate(net, digits, "features.conv2", order, steps=[0, 1, 5, 20, 31, 32], classes=["4"], **options)
+        assert (again[["order", "split", "step"]].to_numpy() == table[["order", "split", "step"]].to_numpy()).all()
+        np.testing.assert_allclose(again.loss, table.loss, rtol=1e-4, atol=1e-5)
         assert again.attrs["distance"] < 64 and again.attrs["engine"] == options.get("engine", "replay")
 
 
@@ -221,7 +223,7 @@ def test_nothing_of_the_network_changes_even_after_errors(digits, orders, monkey
     monkeypatch.undo()
     assert state(net) == before
     net.fc.weight.data[0] = torch.inf
-    with pytest.raises(ValueError, match="NaN or infinite scores"): ablate(net, digits, "features.conv2", orders, steps=2)
+    with pytest.raises(ValueError, match="NaN or infinite scores, with all its units"): ablate(net, digits, "features.conv2", orders, steps=2)
     x = torch.randn(2, 1, 32, 32, requires_grad=True)
     assert net(x).requires_grad and not torch.overrides._get_current_function_mode_stack()
 
@@ -339,7 +341,7 @@ def test_areas_and_their_comparison():
     areas = area(pd.concat(rows))
     np.testing.assert_allclose(areas[areas.order == "random 0"].area, .5, atol=.05)
     found = compare_areas(areas, "good")
-    assert list(found.against) == ["random"] and found.low[0] < .1 < found.high[0] + .02 and found.low[0] > .05
+    assert list(found.against) == ["random"] and abs(found.difference[0] - .1) < .01 and .08 < found.low[0] < found.difference[0] < found.high[0] < .12
     assert compare_areas(areas, "random", ["good"]).difference[0] == -found.difference[0]
     thinned = pd.concat(rows)
     np.testing.assert_allclose(area(thinned[thinned.step.isin([0, 2, 5, 10])]).area.mean(), areas.area.mean(), atol=.01)

@@ -1,4 +1,9 @@
 "Comparisons against SciPy, scikit-learn and plain counting; intervals that must cover."
+import json
+import os
+import re
+
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +13,7 @@ from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu, spearmanr
 from sklearn.metrics import roc_auc_score
 
+from featent import cli, runs
 from featent.assess import assess
 from featent.comparison import (SCALED, indicator_table, match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations,
                                 separation)
@@ -130,7 +136,7 @@ def test_errors_say_what_is_wrong():
         separation(a.assign(filtration=["clique", "cubical"] * 5), b, ["x"])
 
 
-CONVS = ["features.0", "features.27"]
+CONVS = ["features.0", "features.17"]
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +173,38 @@ def test_tables_need_summaries_and_twins(result):
     with pytest.raises(ValueError, match="no summaries of 'shuffled' maps|kind='shuffled'"): indicator_table(result, "shuffled")
     plain = type(result)(**{**vars(result), "births": {k: v for k, v in result.births.items() if k[2] == "real"}})
     with pytest.raises(ValueError, match="no random networks: assess with null='random'"): indicator_table(plain, "random")
+
+
+QUICK = dict(per_class=4, bins=4, epochs=1, size=16, random_networks=2, n_resamples=20, filtration="clique", layers="features.conv1,features.conv6")
+
+
+def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    assert cli.main(["run", "randomness", *[a for k, v in QUICK.items() for a in ("-p", k, str(v))], "-o", str(tmp_path / "r")]) == 0
+    tables = {"auc_layers", "auc_pooled", "auc_matched", "scale", "correlations", "table2", "units", "training"}
+    promised = {f"{t}.csv" for t in tables} | {"auc.png", "roc.png", "scale.png", "correlations.png", "verdict.md", "parameters.json", "randomness.ipynb"}
+    assert set(os.listdir(tmp_path / "r")) == promised
+    assert QUICK.items() <= json.loads((tmp_path / "r/parameters.json").read_text()).items()
+    units, pooled = (pd.read_csv(tmp_path / f"r/{t}.csv") for t in ("units", "auc_pooled"))
+    assert set(units.run) == {"real", "random0", "random1"} and len(units) == 3 * 10 * (32 + 128)
+    real, random = units[units.run == "real"], units[units.run != "real"]
+    again = separation(real, random, ["H clique", "l1", "I mean"], (), "layer", 2).auc
+    np.testing.assert_allclose(again, pooled.set_index("indicator").auc[["H clique", "l1", "I mean"]], atol=1e-4)
+    verdict = (tmp_path / "r/verdict.md").read_text()
+    p = pooled.set_index("indicator")
+    tells = {k: p.separability[k] >= .5 and not p.low[k] <= .5 <= p.high[k] for k in ("H clique", "l1", "apoz")}
+    holds = tells["H clique"] and p.high["H clique"] < .5 and not tells["l1"] and not tells["apoz"]
+    assert ("the claim **holds**" if holds else "the claim **does not hold**") in verdict
+    scale = pd.read_csv(tmp_path / "r/scale.csv").set_index("factor")
+    assert scale.kernel_l1.iloc[0] > .9 > .1 > scale.kernel_l1.iloc[-1] and (scale.l1.diff().dropna() <= 0).all()
+
+
+@pytest.mark.parametrize("words,message", [
+    (dict(bins=13, per_class=5), "bins=13: choose 2 to per_class=5"), (dict(separability=2.), "separability=2.0: choose a number from 0"), (dict(lr=0.), "lr=0.0"),
+    (dict(random_networks=0), "random_networks=0: must be at least 1"), (dict(classes="3"), "choose at least two"), (dict(filtration="rips"), "choose clique, cubical or both"),
+    (dict(network="resnet19"), "resnet18"), (dict(layers="conv9"), "no layer matches 'conv9'"), (dict(normalise="yes"), "choose imagenet")])
+def test_experiment_refuses(words, message):
+    cells = {t: c.source for c in nbformat.read(runs.experiments()["randomness"], 4).cells for t in c.metadata.get("tags", [])}
+    names = {}
+    exec(cells["parameters"], names)
+    with pytest.raises(ValueError, match=re.escape(message)): exec(cells["validate"], {**names, **words})

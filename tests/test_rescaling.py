@@ -84,7 +84,7 @@ def test_resnet20_stream_shares_its_factors(photos, weights, archs):
 
 def test_squeezenet_on_photographs(imagenette_dir, weights):
     net = network("squeezenet1_1", weights=weights/"squeezenet1_1_imagenet.pth")
-    data = images(imagenette_dir, split="val", per_class=1, transform=imagenet, classes=range(3))
+    data = images(imagenette_dir, split="val", per_class=1, transform=imagenet, classes=range(2))
     before, (groups, refused) = weights_hash(net), rescaling_groups(net, data)
     assert len(groups) == 25 and groups.channels.sum() == 2944 and refused.layers.tolist() == ["classifier.1"]
     fire = groups.set_index("writes").reads
@@ -229,10 +229,10 @@ def test_weight_normalisation_is_named():
 
 def test_parts_that_cannot_be_heard():
     net = nn.Sequential(conv(1, 4), nn.ReLU(), torch.jit.script(conv(4, 4)), nn.ReLU(), conv(4, 2))
-    with pytest.raises(TypeError, match="2 is a ScriptModule"): rescale(net, (1, 8, 8))
+    with pytest.raises(TypeError, match="^2 is a .*ScriptModule"): rescale(net, (1, 8, 8))
     unheard = torch.jit.trace(lambda y: torch.sigmoid(y).sum(1, keepdim=True), x_of(1, 4, 8, 8))
     with pytest.raises(ValueError, match="cannot be followed back"): rescale(Made(lambda m, x: unheard(m.a(x)), a=conv(1, 4)), (1, 8, 8))
-    sly = Made(lambda m, x: m.b(y := F.relu(m.a(x))) + unheard(y), a=conv(1, 4), b=conv(4, 2))
+    sly = Made(lambda m, x: m.b(y := F.relu(m.a(x))) * unheard(y), a=conv(1, 4), b=conv(4, 2))
     before = weights_hash(sly)
     with pytest.raises(ValueError, match="does not compute the same, so nothing was changed"): rescale(sly, (1, 8, 8), inplace=True)
     assert weights_hash(sly) == before

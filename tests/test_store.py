@@ -202,6 +202,12 @@ def test_other_work_is_refused_and_named(full, change, words):
         with pytest.raises(ValueError, match=words): open_store(full.folder, change["identity"])
 
 
+def test_keys_differ_with_everything_that_changes_a_shard(tmp_path):
+    changes = [{}, dict(identity={**IDENTITY, "seed": 1}), dict(shard_size=4), dict(labels=LABELS[::-1]), dict(labels=LABELS[:-1])]
+    assert len({new(tmp_path/str(j), **c).key for j, c in enumerate(changes)}) == len(changes)
+    assert new(tmp_path/"again", record={"run": 2}).key == new(tmp_path/"0").key
+
+
 def test_the_same_work_opens_the_store(full):
     before = (full.folder/"manifest.json").read_bytes()
     again = new(full.folder, dict(reversed(IDENTITY.items())), record={"run": 2})
@@ -482,10 +488,15 @@ def test_python_objects_are_not_loaded(full, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("values", [np.zeros((8, 5), "<f8"), np.zeros((8, 5), "<i8"), np.zeros((8, 4), "<i2"), np.zeros(10**7, "<i2")])
-def test_arrays_of_another_kind_are_not_read(full, values, monkeypatch):
+def test_arrays_of_another_kind_are_not_read(full, values):
+    "Nor are they unpacked: ten million zeros fit in a small file."
     good = [np.zeros((8, 5), "<i2"), np.zeros((8, 3), "<i2"), np.zeros((8, 5), "<f4")]
     shard(full, 0).write_bytes(module._pack(module._head(full, 0), [values, *good]))
+    tracemalloc.start()
     with pytest.raises(ValueError, match="is damaged"): read_shard(full, 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 10**6
 
 
 def test_an_incomplete_store_says_how_many_are_missing(store):

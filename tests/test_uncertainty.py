@@ -1,9 +1,12 @@
 "Estimates against their definitions, intervals against known truth, warnings and coarse births against counting."
+import json
 import time
 from collections import Counter
 from math import log
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
@@ -316,3 +319,41 @@ def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="floor=0"): un.coarse(b, 10, 5, floor=0)
     with pytest.raises(ValueError, match="level 1 in maps of 0 cells"): un.coarse(b, 0)
     with pytest.raises(ValueError, match="choose from 'clique', 'cubical'"): un.n_cells("rips", 4, 4)
+
+
+QUICK = dict(classes="0,1", per_class=8, changed_per_class=4, size=12, epochs=1, n_subsets=3, n_resamples=20, noise="0.05")
+
+
+def test_reliability_experiment(tmp_path):
+    "A quick run writes what it promises, and finds what must not move unmoved."
+    from featent import cli
+    words = [a for k, v in QUICK.items() for a in ("-p", k, str(v))]
+    assert cli.main(["run", "reliability", *words, "-o", str(tmp_path/"r")]) == 0
+    assert {p.name for p in (tmp_path/"r").iterdir()} == {"reliability.ipynb", "convergence.png", "moved.png", "dH.png", "convergence.csv", "layers.csv", "changes.csv",
+                                                          "training.csv", "parameters.json"}
+    assert json.loads((tmp_path/"r/parameters.json").read_text())["noise"] == "0.05"
+    c = pd.read_csv(tmp_path/"r/changes.csv").dropna(subset=["moved"])
+    moved = c[c.changed == "maps"].groupby(["filtration", "change"]).moved
+    assert (moved.max()[[("clique", "transpose"), ("clique", "shift of rows and columns"), ("cubical", "flip"), ("cubical", "rotation"), ("cubical", "transpose")]] == 0).all()
+    assert (moved.max()[[("clique", "flip"), ("clique", "shift of columns"), ("clique", "noise 0.05"), ("cubical", "noise 0.05")]] > .1).all()
+    exact = c[c.moved == 0]
+    assert (exact.dH == 0).all() and (exact.hi == 0).all() and (c.lo <= c.dH).all() and (c.dH <= c.hi).all()
+    s = pd.read_csv(tmp_path/"r/layers.csv")
+    assert len(s) == 12 and (s.lo <= s.H_cwj + 1e-9).all() and (s.H <= s.H_mm + 1e-9).all() and s["few births"].eq(1).all()
+    page = nbformat.read(tmp_path/"r/reliability.ipynb", 4)
+    verdict = next(o.data["text/markdown"] for c in page.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {}) and "**clique**" in o.data["text/markdown"])
+    assert "No birth moves under transpose, shift of rows and columns of the maps" in verdict and "No birth moves under flip, rotation, transpose" in verdict
+    assert "Against the mathematics" not in verdict and "With 8 images of each class" in verdict
+
+
+@pytest.mark.parametrize("name,value,message", [
+    ("noise", "0.1,loud", "give numbers separated by commas"), ("noise", "-1", "strengths must be positive"), ("changed_per_class", "1", "changed_per_class=1: must be at least 2"),
+    ("filtration", "rips", "choose clique, cubical or both"), ("epochs", "0", "epochs=0: must be at least 1")])
+def test_reliability_refuses_before_any_work(name, value, message):
+    from featent import cli
+    parameters, validate = [c.source for c in nbformat.read(cli.experiments()["reliability"], 4).cells if c.cell_type == "code"][:2]
+    scope = {}
+    exec(parameters, scope)
+    assert name in scope
+    scope[name] = type(scope[name])(value)
+    with pytest.raises(ValueError, match=message): exec(validate, scope)
