@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEEDED', 'OPTIONAL', 'doctor', 'main']
 
-# %% ../nbs/90_cli.ipynb #3ccacab8
+# %% ../nbs/90_cli.ipynb #24ccf906
 import argparse
 import os
 import platform
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from .runs import _free, _title, experiments, parameters, read_grid, read_parameters, run, sweep
 
-# %% ../nbs/90_cli.ipynb #5692af46
+# %% ../nbs/90_cli.ipynb #5e7ecde8
 def _assess(args):
     "featent assess"
     import featent as fe
@@ -36,7 +36,7 @@ def _assess(args):
     print(result.summary().round(3).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #6437939d
+# %% ../nbs/90_cli.ipynb #312f5973
 def _share(args):
     "(i, k) for job i of k, or None."
     if args.shard is None and args.n_shards is None: return None
@@ -61,7 +61,7 @@ def _fill(args, net, images, options):
     states = fill(options.pop("store"), net, images, shard=args.shard, **options)
     print(f"job {args.shard[0]} of {args.shard[1]} is done; of the store's {len(states)} shards, {(states.state == 'done').sum()} are done")
 
-# %% ../nbs/90_cli.ipynb #9d03e7f1
+# %% ../nbs/90_cli.ipynb #6bdddc8b
 def _bench(args):
     "featent bench"
     from featent import bench
@@ -73,7 +73,7 @@ def _bench(args):
     print(bench.targets(engines, pipeline, about).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #b31589a8
+# %% ../nbs/90_cli.ipynb #d48e5770
 NEEDED = "numpy torch torchvision gudhi numba pandas scikit-learn matplotlib papermill jupyterlab ipywidgets".split()
 OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files"}
 
@@ -92,7 +92,7 @@ def doctor() -> tuple:  # report lines, and the needed packages that are missing
         lines.append(f"  {'CUDA':14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none: networks run on the CPU'}")
     return lines, missing
 
-# %% ../nbs/90_cli.ipynb #22dd7c54
+# %% ../nbs/90_cli.ipynb #fe7a12a2
 def _run(args):
     "featent run"
     if args.list or not args.experiment:
@@ -141,7 +141,7 @@ def _doctor(args):
     print("\n".join(lines))
     return 1 if missing else 0
 
-# %% ../nbs/90_cli.ipynb #397c7fe4
+# %% ../nbs/90_cli.ipynb #c9e780a5
 _EXAMPLES = """examples:
   featent run depth -o depth
   featent run depth -p network small_resnet -p epochs 8 -o resnet
@@ -178,7 +178,7 @@ def _parser():
     doctor.set_defaults(do=_doctor)
     return parser
 
-# %% ../nbs/90_cli.ipynb #82e5ab0b
+# %% ../nbs/90_cli.ipynb #3661be52
 def _sweep_arguments(p):
     "Options of featent sweep."
     add = p.add_argument
@@ -195,7 +195,7 @@ def _share_arguments(p):
     p.add_argument("--shard", type=int, metavar="I", help="do the share of job I of an array, from 0; all jobs need one store")
     p.add_argument("--n-shards", type=int, metavar="K", help="number of jobs of the array")
 
-# %% ../nbs/90_cli.ipynb #3b403f64
+# %% ../nbs/90_cli.ipynb #8906405a
 def _assess_arguments(p):
     "Options of featent assess."
     add = p.add_argument
@@ -225,7 +225,7 @@ def _assess_arguments(p):
     add("-o", "--output", metavar="DIR", help="folder for the result")
     p.set_defaults(do=_assess)
 
-# %% ../nbs/90_cli.ipynb #f8e1ddd0
+# %% ../nbs/90_cli.ipynb #d1f1239c
 def main(
     argv: "list | None" = None,  # words of the command; default: those of the process
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong

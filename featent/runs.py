@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['experiments', 'parameters', 'read_parameters', 'read_grid', 'run', 'sweep']
 
-# %% ../nbs/85_runs.ipynb #7dd5acfa
+# %% ../nbs/85_runs.ipynb #d0790273
 import ast
 import contextlib
 import csv
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 if TYPE_CHECKING: import pandas as pd
 
-# %% ../nbs/85_runs.ipynb #66fbfa81
+# %% ../nbs/85_runs.ipynb #9f5d08bb
 def experiments() -> dict:  # name: path of the notebook
     "The experiments that come with featent."
     folder = importlib.resources.files("featent.experiments")
@@ -48,7 +48,7 @@ def _experiment(name):
     if name not in found: raise ValueError(f"no experiment {name!r}; choose from {', '.join(found)}, or name a notebook file (.ipynb)")
     return found[name]
 
-# %% ../nbs/85_runs.ipynb #140c2c89
+# %% ../nbs/85_runs.ipynb #fc276e67
 def _cells(path, kind):
     "Source and tags of a notebook's cells of one kind."
     try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
@@ -61,7 +61,7 @@ def _title(path):
     lines = [line for line in text.splitlines() if line.strip()] or [Path(path).stem]
     return lines[0].lstrip("# "), lines[1].lstrip("> ") if len(lines) > 1 else ""
 
-# %% ../nbs/85_runs.ipynb #4fa98000
+# %% ../nbs/85_runs.ipynb #9afced15
 def _comments(code):
     "The comment at the end of each line of code, by line number."
     return {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type == tokenize.COMMENT}
@@ -84,7 +84,7 @@ def parameters(
     if "out" not in found: raise ValueError(f"{name} is no experiment: it has no parameter `out`, the folder for its results")
     return found
 
-# %% ../nbs/85_runs.ipynb #d035ff7b
+# %% ../nbs/85_runs.ipynb #5680c84c
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
 def _value(name, kind, text):
@@ -108,7 +108,7 @@ def _known(name, chosen):
     if unknown: raise ValueError(f"experiment {str(name)!r} has no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
     return known
 
-# %% ../nbs/85_runs.ipynb #13ca61e6
+# %% ../nbs/85_runs.ipynb #659ebcd6
 def read_parameters(
     name: "str | Path",  # an experiment, or a notebook file
     pairs: list,  # (parameter, text) pairs
@@ -127,7 +127,7 @@ def read_grid(
     known = _known(name, names)
     return {k: [_value(k, known[k]["type"], text) for text in texts] for k, texts in pairs}
 
-# %% ../nbs/85_runs.ipynb #827df15c
+# %% ../nbs/85_runs.ipynb #0bf5bd82
 def run(
     name: "str | Path",  # an experiment, or a notebook file
     given: "dict | None" = None,  # parameter: value
@@ -149,7 +149,7 @@ def run(
     finally: shutil.rmtree(work, ignore_errors=True)
     return out
 
-# %% ../nbs/85_runs.ipynb #08d1d3bc
+# %% ../nbs/85_runs.ipynb #98bd216c
 def _free(out):
     "Refuse a folder that is in use, and make its parent."
     if out.exists() and (not out.is_dir() or any(out.iterdir())): raise FileExistsError(f"{out} exists and is not empty: choose another folder with -o")
@@ -175,7 +175,7 @@ def _failure(error, page, out):
     shutil.copy(page, kept)
     return RuntimeError(f"{error.ename}: {error.evalue} (the page up to the error is in {kept})")
 
-# %% ../nbs/85_runs.ipynb #ee6ca51e
+# %% ../nbs/85_runs.ipynb #88b74703
 _KERNEL = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures on the page, and no bars: papermill has one
 
 def _kernel():
@@ -209,7 +209,7 @@ def _execute(path, page, values, **options):
         papermill.execute_notebook(path, page, values, kernel_name=_kernel(), cwd=os.getcwd(), start_timeout=300,
                                    config=Config(KernelManager=_connection(sockets)), **options)
 
-# %% ../nbs/85_runs.ipynb #87da50b1
+# %% ../nbs/85_runs.ipynb #feea3162
 def _key(values):
     "A short hash of a run's parameters."
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
@@ -238,7 +238,7 @@ def _plan(name, grid):
         runs[_key(values)] = {"run": _name(values, varying, _key(values)), "parameters": values, "state": "waiting", "seconds": None, "error": ""}
     return runs
 
-# %% ../nbs/85_runs.ipynb #68f30283
+# %% ../nbs/85_runs.ipynb #203fd0fa
 def _about(path):
     "What decides the numbers beside the parameters: the experiment's code and featent's version."
     code = hashlib.sha256(json.dumps(_cells(path, "code")).encode()).hexdigest()[:16]
@@ -254,7 +254,7 @@ def _marked(folder):
     marks = {p.parent.name: _read(p) for p in sorted(folder.glob("*/run.json")) if p.parent.name[0] != "."}
     return {_key(m["parameters"]): {**m, "run": name} for name, m in marks.items()}
 
-# %% ../nbs/85_runs.ipynb #7c789e13
+# %% ../nbs/85_runs.ipynb #f0373b32
 def _outdated(done, about, folder, redo):
     "The finished runs that another version made: an error, unless they are to be redone."
     old = {k: m for k, m in done.items() if any(m[part] != about[part] for part in ("code", "featent"))}
@@ -277,7 +277,7 @@ def _records(folder, plan, about, redo):
     order = dict.fromkeys([*(_key(r["parameters"]) for r in before["runs"]), *plan, *known])
     return {k: {part: known[k][part] for part in ("run", "parameters", "state", "seconds", "error")} for k in order if k in known}, old
 
-# %% ../nbs/85_runs.ipynb #4d64b8aa
+# %% ../nbs/85_runs.ipynb #cc5e3caa
 @contextlib.contextmanager
 def _alone(folder):
     "The one sweep at work in a folder."
@@ -296,7 +296,7 @@ def _set_aside(folder, old):
         names = (f"{m['run']}{i or ''}" for i in itertools.count())
         (folder/"runs"/m["run"]).rename(next(p for p in (folder/"outdated"/n for n in names) if not p.exists()))
 
-# %% ../nbs/85_runs.ipynb #95a0925d
+# %% ../nbs/85_runs.ipynb #ddfeae93
 _CHILD = "import runpy, sys; sys.modules['rfc3987_syntax'] = None; runpy.run_path(sys.argv[1])['_child']()"  # (what is left out loads for 2 s, and checks web addresses)
 
 def _child():
@@ -318,7 +318,7 @@ def _lifeline():
     if hasattr(signal, "pthread_kill"): signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     else: os._exit(130)
 
-# %% ../nbs/85_runs.ipynb #be1d8219
+# %% ../nbs/85_runs.ipynb #7d1c579e
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -334,7 +334,7 @@ def _shared(n_jobs):
     if n_jobs == 1: return env
     return {**env, **{k: str(min(share, int(env[k])) if env.get(k, "").isdigit() else share) for k in _THREADS}}
 
-# %% ../nbs/85_runs.ipynb #036bf341
+# %% ../nbs/85_runs.ipynb #adb5921b
 def _start(path, folder, record, env):
     "Start the process of a run; its folder, the process, and the time."
     work = _workplace(folder/"runs", record["run"])
@@ -356,7 +356,7 @@ def _stop(started, patience=20):
         except subprocess.TimeoutExpired: process.kill()
         shutil.rmtree(work, ignore_errors=True)
 
-# %% ../nbs/85_runs.ipynb #8e1845e7
+# %% ../nbs/85_runs.ipynb #bec86c86
 def _error(work, code):
     "The line that says why a run failed, or nothing."
     if code == 0: return ""
@@ -378,7 +378,7 @@ def _finish(folder, about, record, started):
     work.rename(folder/_place(mark))
     record.update({part: mark[part] for part in record})
 
-# %% ../nbs/85_runs.ipynb #3023fad1
+# %% ../nbs/85_runs.ipynb #81688f7f
 def _write(path, text):
     "Write a text file whole or not at all."
     part = path.with_name(f".{path.name}.part")
@@ -396,7 +396,7 @@ def _sync(folder):
         try: os.fsync(f)
         finally: os.close(f)
 
-# %% ../nbs/85_runs.ipynb #fee71f71
+# %% ../nbs/85_runs.ipynb #4d765ddb
 def _varying(records):
     "The parameters that differ between runs."
     names = dict.fromkeys(k for r in records for k in r["parameters"])
@@ -414,7 +414,7 @@ def _rows(records):
 
 def _place(record): return {"done": f"runs/{record['run']}", "failed": f"failed/{record['run']}"}.get(record["state"], "")
 
-# %% ../nbs/85_runs.ipynb #eb8fab10
+# %% ../nbs/85_runs.ipynb #55baad27
 def _opened(path):
     "Columns and rows of a CSV file; a name that occurs twice is two columns. None of either if it cannot be read."
     lines = []
@@ -444,16 +444,16 @@ def _tables(folder, records):
         _write(folder/"tables"/name, _joined([([r["parameters"].get(k, "") for k in varying], *_opened(p)) for r, p in found], varying))
     return {name: len(found) for name, found in sorted(parts.items())}
 
-# %% ../nbs/85_runs.ipynb #95e43ef2
+# %% ../nbs/85_runs.ipynb #695dd6f7
 _STYLE = """:root { color-scheme: light dark; --line: #bbb; --soft: #f4f4f4; --bad: #a40000; --good: #00624a }
 @media (prefers-color-scheme: dark) { :root { --line: #555; --soft: #222; --bad: #ff9a8f; --good: #6fd3b0 } }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 .wide { overflow-x: auto } table { border-collapse: collapse } caption { text-align: left; padding: .3rem 0 }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left; vertical-align: top } thead th { background: var(--soft) }
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .7rem; text-align: left; vertical-align: top } thead th { background: var(--soft) } tbody th { font-weight: 500 }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.failed { color: var(--bad) } .done { color: var(--good) } .error { max-width: 30rem; overflow-wrap: anywhere }
-img { height: 5rem; max-width: 12rem; object-fit: contain; background: #fff; border: 1px solid var(--line); margin: 0 .3rem .3rem 0 }"""
+.failed { color: var(--bad) } .done { color: var(--good) } .error { min-width: 20rem; max-width: 34rem; overflow-wrap: anywhere; font-size: .9em }
+img { height: 4.5rem; max-width: 12rem; object-fit: contain; background: #fff; border: 1px solid var(--line); margin: 0 .3rem .3rem 0 }"""
 _STATES = {"done": "✓ done", "failed": "✗ failed", "waiting": "· waiting"}
 
 def _duration(seconds):
@@ -468,7 +468,7 @@ def _figures(folder, record):
     link = lambda n: html.escape(quote(f"{_place(record)}/{n}"))
     return "".join(f'<a href="{link(n)}"><img loading="lazy" src="{link(n)}" alt="{html.escape(n)}"></a>' for n in found)
 
-# %% ../nbs/85_runs.ipynb #58fa1ad2
+# %% ../nbs/85_runs.ipynb #2fa366d3
 def _cell(value):
     "A table cell with a value; numbers to the right."
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -503,7 +503,7 @@ def _page(folder, title, about, records, tables):
 </body></html>
 """
 
-# %% ../nbs/85_runs.ipynb #2ea26472
+# %% ../nbs/85_runs.ipynb #3421c3df
 def _report(folder, title, about, records):
     "Write the list of runs, the tables over all of them, and the page."
     rows, text = _rows(records), io.StringIO()
@@ -514,7 +514,7 @@ def _report(folder, title, about, records):
     _write(folder/"summary.csv", text.getvalue())
     _write(folder/"index.html", _page(folder, title, about, records, _tables(folder, records)))
 
-# %% ../nbs/85_runs.ipynb #d1a960b5
+# %% ../nbs/85_runs.ipynb #3c5a1b70
 def sweep(
     experiment: "str | Path",  # an experiment, or a notebook file
     grid: dict,  # parameter: list of its values; every combination is one run
@@ -537,7 +537,7 @@ def sweep(
             except KeyboardInterrupt: raise KeyboardInterrupt("interrupted: what is done is kept, and the same command goes on") from None
     return pd.DataFrame(_rows([records[k] for k in plan]))
 
-# %% ../nbs/85_runs.ipynb #caaeef83
+# %% ../nbs/85_runs.ipynb #3997a7ff
 def _work(path, folder, about, records, plan, n_jobs):
     "Do what is not done, and report after each run."
     from tqdm.auto import tqdm

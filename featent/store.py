@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'BYTES_PER_BIRTH', 'shard_ranges', 'my_shards', 'Store', 'expected_bytes', 'create_store', 'open_store',
            'write_shard', 'read_shard', 'missing', 'claim', 'shard_states', 'StoredBirths', 'StoredSummaries', 'merge']
 
-# %% ../nbs/24_store.ipynb #c2986525
+# %% ../nbs/24_store.ipynb #555c75e1
 import errno
 import hashlib
 import io
@@ -28,7 +28,7 @@ import pandas as pd
 try: import fcntl
 except ImportError: fcntl = None  # Windows
 
-# %% ../nbs/24_store.ipynb #a986b228
+# %% ../nbs/24_store.ipynb #db8fabc0
 def shard_ranges(
     n_images: int,  # images in all
     shard_size: int,  # images of one shard
@@ -40,7 +40,7 @@ def shard_ranges(
 
 def _range(n_images, shard_size, i): return range(i * shard_size, min((i + 1) * shard_size, n_images))
 
-# %% ../nbs/24_store.ipynb #37613a1f
+# %% ../nbs/24_store.ipynb #5563bfbf
 def my_shards(
     n_shards: int,  # shards in all
     i: int,  # number of this job, from 0
@@ -51,10 +51,11 @@ def my_shards(
         raise ValueError(f"job {i!r} of {k!r}: jobs are numbered 0 to {k - 1 if isinstance(k, (int, np.integer)) and k > 0 else 'k - 1'}")
     return range(i, n_shards, k)
 
-# %% ../nbs/24_store.ipynb #4e637d6c
+# %% ../nbs/24_store.ipynb #cc2d32c4
 def _plain(value):
     "The same value after a journey through JSON: lists for tuples, text for keys, Python's numbers for NumPy's."
-    return json.loads(json.dumps(value, allow_nan=False, default=_simple))
+    try: return json.loads(json.dumps(value, allow_nan=False, default=_simple))
+    except ValueError as e: raise ValueError(f"the manifest takes no NaN and no infinity: give None ({e})") from e
 
 def _simple(value):
     if isinstance(value, (np.generic, np.ndarray)): return value.tolist()
@@ -64,7 +65,7 @@ def _canonical(value): return json.dumps(value, sort_keys=True, separators=(",",
 
 def _sha256(data): return hashlib.sha256(data).hexdigest()
 
-# %% ../nbs/24_store.ipynb #3bf3164a
+# %% ../nbs/24_store.ipynb #e036351d
 def _flat(value, name=""):
     "Nested dictionaries as {dotted name: value}."
     if not isinstance(value, dict) or not value: return {name: value}
@@ -72,17 +73,23 @@ def _flat(value, name=""):
 
 def _differences(old, new):
     "Which entries differ, as `name: old -> new`."
-    old, new, absent = _flat(old), _flat(new), "absent"
-    short = lambda v: v if v is absent else t if len(t := json.dumps(v, ensure_ascii=False)) <= 60 else f"{t[:40]}... ({_sha256(_canonical(v))[:8]})"
+    old, new, absent = _flat(old), _flat(new), object()
+    short = lambda v: "absent" if v is absent else t if len(t := json.dumps(v, ensure_ascii=False)) <= 60 else f"{t[:40]}... ({_sha256(_canonical(v))[:8]})"
     return [f"{n}: {short(old.get(n, absent))} -> {short(new.get(n, absent))}" for n in {**old, **new} if old.get(n, absent) != new.get(n, absent)]
 
-# %% ../nbs/24_store.ipynb #8909f5e1
+# %% ../nbs/24_store.ipynb #0763d50c
 def _sync_folder(folder):
     "Force a folder's list of names to the disk, where the system can."
     if os.name != "posix": return
     number = os.open(folder, os.O_RDONLY)
     try: os.fsync(number)
     finally: os.close(number)
+
+def _make(folder):
+    "A folder whose own name is on the disk."
+    if folder.is_dir(): return
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 def _write_whole(path, data, place=os.replace):
     "Write a file under a temporary name, then `place` it."
@@ -96,7 +103,7 @@ def _write_whole(path, data, place=os.replace):
         _sync_folder(path.parent)
     finally: work.unlink(missing_ok=True)
 
-# %% ../nbs/24_store.ipynb #2249cd68
+# %% ../nbs/24_store.ipynb #14a21c91
 @contextmanager
 def _explained(folder):
     "Say what a failed write means."
@@ -114,7 +121,7 @@ def _kept(folder):
     n = len(list((Path(folder)/"shards").glob("[0-9]*.npz")))
     return f"{n} finished shard{'s' * (n != 1)} in {folder} {'are' if n != 1 else 'is'} kept"
 
-# %% ../nbs/24_store.ipynb #ce65997f
+# %% ../nbs/24_store.ipynb #32e7d028
 FORMAT = {"format": "featent store", "version": 1}
 BYTES_PER_BIRTH = 0.9  # on the disk; measured below
 
@@ -141,7 +148,7 @@ class Store:
     def record(self): return self.manifest["record"]
     def __repr__(self): return f"Store({self.n_images} images in {self.n_shards} shards of {self.manifest['shard_size']}, {len(self.manifest['arrays'])} arrays, key {self.key[:16]})"
 
-# %% ../nbs/24_store.ipynb #d2e805f0
+# %% ../nbs/24_store.ipynb #f2ada2a9
 _LAYOUT = ("n_images", "shard_size", "labels", "layers", "arrays")
 
 def _runs(labels):
@@ -162,7 +169,7 @@ def _manifest(identity, record, layers, labels, births, summaries, shard_size):
     content["key"] = _sha256(_canonical({k: content[k] for k in ("version", "identity", *_LAYOUT)}))
     return {**content, "sha256": _sha256(_canonical(content))}
 
-# %% ../nbs/24_store.ipynb #4d8e0742
+# %% ../nbs/24_store.ipynb #bd9651de
 def expected_bytes(
     n_births: int,  # images x units x filtrations x kinds
     n_summaries: int = 0,  # images x units x names x kinds
@@ -170,7 +177,7 @@ def expected_bytes(
     "What a store will take on the disk."
     return round(BYTES_PER_BIRTH * n_births + 4 * n_summaries)
 
-# %% ../nbs/24_store.ipynb #48f05b51
+# %% ../nbs/24_store.ipynb #a81402b6
 def create_store(
     folder: "str | Path",  # a new or empty folder, or the store of the same work
     identity: dict,  # everything that changes the numbers; nested dictionaries of what JSON can hold
@@ -202,7 +209,7 @@ def _link(work, path):
     except OSError:  # a file system without links: shards carry the key, so even a lost race mixes nothing
         if not path.exists(): os.replace(work, path)
 
-# %% ../nbs/24_store.ipynb #f3e194f2
+# %% ../nbs/24_store.ipynb #46c6e7a2
 def _same_store(store, manifest, layout=_LAYOUT):
     "The store, if it has the identity and the layout of this manifest."
     pick = lambda m: {k: m[k] for k in layout}
@@ -217,7 +224,7 @@ def _pretty(manifest):
         json.dumps(v, indent=1).replace("\n", "\n ") if isinstance(v, dict) else json.dumps(v)
     return "{\n" + ",\n".join(f" {json.dumps(k)}: {lines(v)}" for k, v in manifest.items()) + "\n}\n"
 
-# %% ../nbs/24_store.ipynb #cdc03b23
+# %% ../nbs/24_store.ipynb #9490e36a
 def open_store(
     folder: "str | Path",  # a folder that `create_store` made
     identity: "dict | None" = None,  # what the store must have been made for; None takes any
@@ -237,7 +244,7 @@ def open_store(
     store = Store(folder, manifest)
     return store if identity is None else _same_store(store, {"identity": _plain(identity)}, ())
 
-# %% ../nbs/24_store.ipynb #ffade527
+# %% ../nbs/24_store.ipynb #60c37ceb
 _TAIL = 20 + 10 + 64 + 64 + 3  # characters of the comment: start and size of shard.json, two checksums, spaces
 
 def _npy(a):
@@ -259,7 +266,7 @@ def _pack(about, arrays):
     body = f.getvalue()[:-64]
     return body + _sha256(body).encode()
 
-# %% ../nbs/24_store.ipynb #9b577f92
+# %% ../nbs/24_store.ipynb #279508ca
 def _compact(a, what, name, shape):
     "An array as it is stored."
     a = np.asarray(a)
@@ -275,7 +282,7 @@ def _path(store, i):
 
 def _head(store, i): return {"key": store.key, "shard": int(i), "first": store.images(i)[0], "last": store.images(i)[-1]}
 
-# %% ../nbs/24_store.ipynb #4c8102ec
+# %% ../nbs/24_store.ipynb #939f5d63
 def write_shard(
     store: Store,  # where to
     i: int,  # number of the shard
@@ -293,11 +300,11 @@ def write_shard(
             raise ValueError(f"{path} holds other births for the same key: the computation is not repeatable; nothing was changed")
         return path
     with _explained(store.folder):
-        path.parent.mkdir(exist_ok=True)
+        _make(path.parent)
         _write_whole(path, _pack(_head(store, i), arrays))
     return path
 
-# %% ../nbs/24_store.ipynb #4a2b301f
+# %% ../nbs/24_store.ipynb #0008176e
 @contextmanager
 def _shard(store, i, deep=False):
     "The open file and its verified `shard.json`; ValueError for a file that is not this shard."
@@ -320,7 +327,7 @@ def _same_shard(about, store, i):
     if {k: about[k] for k in about if k not in ("sha256", "at")} != _head(store, i): raise ValueError(f"holds images {about['first']} to {about['last']}")
     return about
 
-# %% ../nbs/24_store.ipynb #9ff8fdfa
+# %% ../nbs/24_store.ipynb #9bf7d56a
 def _file_sha256(f):
     "SHA-256 of an open file without its last 64 bytes."
     total, left = hashlib.sha256(), f.seek(-64, os.SEEK_END)
@@ -343,7 +350,7 @@ def _array(store, i, f, about, j):
     if values.shape != (n, a["units"]) or values.dtype.str not in allowed: raise ValueError(f"array {j} is {values.dtype} {values.shape}")
     return values.astype(np.int32 if a["what"] == "births" else np.float32, copy=False)
 
-# %% ../nbs/24_store.ipynb #a78fbe04
+# %% ../nbs/24_store.ipynb #efaa57a0
 def _fault(store, i, deep=True):
     "What is wrong with a shard: None, 'missing', or words."
     try:
@@ -367,7 +374,7 @@ def _readable(store, i):
 def _incomplete(store, gone):
     return f"the store {store.folder} is incomplete: {len(gone)} of {store.n_shards} shards are missing; run the same command again, it goes on from there"
 
-# %% ../nbs/24_store.ipynb #06201e3a
+# %% ../nbs/24_store.ipynb #e71534c9
 def read_shard(
     store: Store,  # where from
     i: int,  # number of the shard
@@ -378,7 +385,7 @@ def read_shard(
         for j, a in enumerate(store.manifest["arrays"]): found[a["what"]][tuple(a["name"])] = _array(store, i, f, about, j)
     return found["births"], found["summaries"]
 
-# %% ../nbs/24_store.ipynb #458f0531
+# %% ../nbs/24_store.ipynb #ac7feae8
 def missing(
     store: Store,
 ) -> list:  # numbers of the shards to compute
@@ -388,7 +395,7 @@ def missing(
     if damaged: warnings.warn(f"damaged shards in {store.folder}, to be computed again: {', '.join(damaged)}", stacklevel=2)
     return [i for i, f in faults.items() if f]
 
-# %% ../nbs/24_store.ipynb #930ca212
+# %% ../nbs/24_store.ipynb #7ccf7678
 def _lock(f, shared=False):
     "True where the lock is ours, False where it is another's, None where the file system has no locks."
     for _ in range(3):  # whoever only looks (`shard_states`) holds it for a moment
@@ -406,7 +413,7 @@ def _lock(f, shared=False):
 
 def _lock_path(store, i): return store.folder/"locks"/_path(store, i).stem
 
-# %% ../nbs/24_store.ipynb #7a81b002
+# %% ../nbs/24_store.ipynb #5376d01a
 @contextmanager
 def claim(
     store: Store,
@@ -431,7 +438,7 @@ def _clean(store, i):
     path = _path(store, i)
     for f in path.parent.glob(f".{path.name}.*.tmp"): f.unlink(missing_ok=True)
 
-# %% ../nbs/24_store.ipynb #2e9e2b56
+# %% ../nbs/24_store.ipynb #c27fc0ae
 def shard_states(
     store: Store,
     deep: bool = True,  # verify every byte
@@ -453,7 +460,7 @@ def _claimed(store, i):
             return locked is False
     except OSError: return False
 
-# %% ../nbs/24_store.ipynb #a681af50
+# %% ../nbs/24_store.ipynb #071c8bba
 class StoredBirths(Mapping):
     "(layer, filtration, kind): int32 (n_images, units), read when asked for."
     what, dtype = "births", np.int32
@@ -479,7 +486,7 @@ class StoredSummaries(StoredBirths):
     "(layer, name, kind): float32 (n_images, units), read when asked for."
     what, dtype = "summaries", np.float32
 
-# %% ../nbs/24_store.ipynb #af3be262
+# %% ../nbs/24_store.ipynb #125a0e38
 def merge(
     stores: list,  # stores, or their folders
     folder: "str | Path",  # a new or empty folder, or a store with the same key, which then takes part
@@ -492,7 +499,7 @@ def merge(
     sources = [_one_of(stores, i) for i in range(stores[0].n_shards)]
     target = _place(folder, min((s.manifest for s in stores), key=lambda m: m["sha256"]))
     with _explained(folder):
-        (folder/"shards").mkdir(exist_ok=True)
+        _make(folder/"shards")
         for i, source in enumerate(sources):
             if source and _fault(target, i): _write_whole(_path(target, i), _path(source, i).read_bytes())
     return target

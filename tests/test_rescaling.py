@@ -1,13 +1,16 @@
 "A rescaled network computes the same, to the last bit where floating point allows it, and the scores that should not notice do not."
 import copy
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
+from featent import cli
 from featent.activations import read_maps, select_layers
 from featent.assess import assess
 from featent.filtrations import births
@@ -366,3 +369,44 @@ def test_halved_images(photos, weights, archs):
     halved = halve_filters(net, "features.3", photos)  # the BatchNorm after it carries the factor
     assert torch.equal(halved.features[4].weight, net.features[4].weight / 2) and torch.equal(halved.features[3].weight, net.features[3].weight)
     with pytest.raises(ValueError, match="no layer matches"): halve_filters(net, "features.99", photos)
+
+
+# ---- the experiment
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")/"r"
+    quick = dict(per_class=4, epochs=1, trainings=1, draws=1, filtration="clique", layers="features.conv2,features.conv6")
+    code = cli.main(["run", "rescaling", *[a for k, v in quick.items() for a in ("-p", k, str(v))], "-o", str(folder)])
+    assert code == 0
+    return folder
+
+
+def test_experiment_writes_what_it_promises(experiment):
+    files = {"groups", "refused", "runs", "moved", "halvings", "table1", "training"}
+    assert {f"{f}.csv" for f in files} | {"rescaling.ipynb", "rescaling.png", "verdict.txt", "parameters.json"} == {p.name for p in experiment.iterdir()}
+    runs = pd.read_csv(experiment/"runs.csv")
+    assert runs.groupby(["factors", "per"]).ngroups == 4 and runs.indicator.nunique() == 12
+    exact = runs[runs.factors == "powers of two"].groupby("indicator")[["differ", "moved"]].sum()
+    assert exact.differ[["predictions", "births clique", "H clique", "class_selectivity"]].sum() == 0 and exact.moved["l1"] > 0
+    verdict = (experiment/"verdict.txt").read_text()
+    assert "H is invariant under function-preserving rescaling, L1 is not, and class selectivity is invariant too" in verdict
+    assert "the median L1 is 0.50 of what it was, H is the same in 100.0%" in verdict
+
+
+def test_experiment_halvings(experiment):
+    table = pd.read_csv(experiment/"halvings.csv").set_index(["unit", "class"])
+    x, half = (table[(table.images == "x") & (table.filters == f)] for f in ("x", "half"))
+    assert np.allclose(half.l1, x.l1 / 2) and (half["H clique"] == x["H clique"]).all() and (half.apoz == x.apoz).all()
+    assert np.allclose(half.class_selectivity, x.class_selectivity, equal_nan=True)
+    alive = x.class_selectivity > -1
+    assert (half.class_selectivity_target[alive] < x.class_selectivity[alive]).all()
+
+
+@pytest.mark.parametrize("words,message", [
+    (["halved", "features.conv*"], "halved='features.conv\\*' means 6 layers"), (["target", "cat"], "target='cat': choose from 0, 1"),
+    (["draws", "0"], "draws=0: must be at least 1"), (["filtration", "rips"], "choose clique, cubical or both"), (["classes", "3"], "at least two classes"),
+    (["network", "mobilenet_v3_small", "-p", "data", "digits"], "takes 3 channels")])
+def test_experiment_refuses(capsys, tmp_path, words, message):
+    assert cli.main(["run", "rescaling", "-p", *words, "-o", str(tmp_path/"r")]) == 2
+    assert re.search(message, capsys.readouterr().err) and not (tmp_path/"r").exists()

@@ -179,3 +179,11 @@ def test_options_are_checked(net, digits, tmp_path):
     with pytest.raises(ValueError, match="workers=0"): fe.fill(tmp_path/"s", net, digits, workers=0)
     with pytest.raises(ValueError, match="twins=0"): fe.assess(net, digits, null="random", twins=0)
     assert json.loads((tmp_path/"s/manifest.json").read_text())["n_images"] == 80
+
+
+def test_too_little_space_is_said_before_the_run(net, digits, tmp_path, monkeypatch):
+    import shutil
+    from collections import namedtuple
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: namedtuple("usage", "total used free")(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(OSError, match="the store needs about .* MB left: choose another disk"): fe.fill(tmp_path/"s", net, digits)
+    assert not (tmp_path/"s").exists()
