@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BIRTHS_VERSION', 'Result', 'tabulate', 'assess', 'versions', 'estimate', 'fill', 'save', 'load']
 
-# %% ../nbs/25_assess.ipynb #ec2a8cd2
+# %% ../nbs/25_assess.ipynb #d248af26
 import errno
 import json
 import shutil
@@ -42,7 +42,7 @@ from .uncertainty import entropy_estimates, warn
 from .store import (StoredBirths, StoredSummaries, claim, create_store, expected_bytes, missing, my_shards, open_store, shard_states, write_shard,
                            _fault)
 
-# %% ../nbs/25_assess.ipynb #7feed6b4
+# %% ../nbs/25_assess.ipynb #e3a2a5de
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
@@ -64,7 +64,7 @@ def _workers(n_jobs, budget):
             while pending: pending.popleft()[1].result()
         finally: pool.shutdown(wait=True, cancel_futures=True)
 
-# %% ../nbs/25_assess.ipynb #badf721b
+# %% ../nbs/25_assess.ipynb #a6df9f17
 class _Plan(NamedTuple):
     "Everything that changes a birth."
     networks: dict  # kind ("real", "random0", ...): network
@@ -82,7 +82,7 @@ class _Plan(NamedTuple):
     def conventions(self): return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
     def kinds(self): return [*self.networks][:1] + ["shuffled"] * self.shuffle + [*self.networks][1:]
 
-# %% ../nbs/25_assess.ipynb #8ed3482e
+# %% ../nbs/25_assess.ipynb #496c31e6
 def _some(words, known, name):
     "A word, several, or None as a tuple of known words."
     chosen = () if words is None else (words,) if isinstance(words, str) else tuple(words)
@@ -95,7 +95,7 @@ def _twins(network, twins, seed):
     if twins < 1: raise ValueError(f"twins={twins}: at least one random network is needed for null='random'")
     return {f"random{i}": random_twin(network, seed + 1 + i) for i in range(twins)}
 
-# %% ../nbs/25_assess.ipynb #b98cf129
+# %% ../nbs/25_assess.ipynb #f0867548
 def _check(plan):
     "Refuse what could only fail later."
     chosen, clique = plan.chosen, "clique" in plan.filtrations
@@ -121,14 +121,14 @@ def _prepare(network, images, layers, filtration, convention, null, twins, pad, 
     _check(plan)
     return plan
 
-# %% ../nbs/25_assess.ipynb #7044a37d
+# %% ../nbs/25_assess.ipynb #2c4d9f10
 def _arrays(plan, n):
     "Empty births {(layer, filtration, kind): int32 (n, units)} and summaries {(layer, name, kind): float32 (n, units)}."
     layers, kinds = list(plan.chosen.itertuples()), plan.kinds()
     births = {(r.layer, f, k): np.zeros((n, r.units), np.int32) for r in layers for f in plan.filtrations for k in kinds}
     return births, {(r.layer, s, k): np.zeros((n, r.units), np.float32) for r in layers for s in plan.summaries for k in plan.networks}
 
-# %% ../nbs/25_assess.ipynb #d660c601
+# %% ../nbs/25_assess.ipynb #09fe6386
 def _topology(plan, found, kind, name, number, maps, index, at, on_device):
     "Put the births and summaries of one batch of one layer's maps where they belong."
     births, summaries = found
@@ -141,7 +141,7 @@ def _topology(plan, found, kind, name, number, maps, index, at, on_device):
 def _put(summaries, name, kind, at, values):
     for s, v in values.items(): summaries[name, s, kind][at] = v
 
-# %% ../nbs/25_assess.ipynb #17444b7f
+# %% ../nbs/25_assess.ipynb #0c4f3132
 def _pass(plan, first, last, n_jobs, budget, bar):
     "Births and summaries of the images first to last, and the seconds spent waiting for topology."
     found, start = _arrays(plan, last - first), time.perf_counter()
@@ -170,7 +170,7 @@ def _naming(kind):
         if kind == "real": raise
         raise ValueError(f"random network {kind.removeprefix('random')}: {e}") from e
 
-# %% ../nbs/25_assess.ipynb #3588dc19
+# %% ../nbs/25_assess.ipynb #e7869665
 def _births(maps, filtration, convention, pad):
     "Births (n, units) of maps (n, units, h, w) that `stream` has found finite, wherever they are."
     if isinstance(maps, torch.Tensor): return births(maps, filtration, convention, pad)
@@ -183,7 +183,7 @@ def _kept(maps, on_device, travels):
     host = maps.cpu()
     return (host if host.dtype in (torch.float32, torch.float64) else host.float()).contiguous().numpy()
 
-# %% ../nbs/25_assess.ipynb #1e837b31
+# %% ../nbs/25_assess.ipynb #4089d23b
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -217,7 +217,7 @@ class Result:
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../nbs/25_assess.ipynb #45e1aaa2
+# %% ../nbs/25_assess.ipynb #384b7b2a
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
@@ -257,7 +257,7 @@ def _null_columns(births, layer, f, labels, classes, over):
         columns.update(eps_random=s.reshape(len(classes), 2, -1)[:, 0].ravel(), H_random=s.reshape(len(classes), 2, -1)[:, 1].ravel())
     return columns
 
-# %% ../nbs/25_assess.ipynb #897e398f
+# %% ../nbs/25_assess.ipynb #818b43cf
 def assess(
     network: torch.nn.Module,  # any network, in any mode, on any device; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -303,7 +303,7 @@ def _kernels(plan):
 
 def _classes(images): return {c: images.classes[c] for c in images.by_class}
 
-# %% ../nbs/25_assess.ipynb #f8179ef2
+# %% ../nbs/25_assess.ipynb #f674bbc5
 def _record(plan, rule):
     "Everything that changes the numbers."
     images, network = plan.images, plan.networks["real"]
@@ -328,7 +328,7 @@ def _version(package):
     try: return version(package)
     except PackageNotFoundError: return None
 
-# %% ../nbs/25_assess.ipynb #924e477d
+# %% ../nbs/25_assess.ipynb #7073b697
 def estimate(
     network: torch.nn.Module,  # as for `assess`
     images: "Images | object",  # as for `assess`
@@ -357,7 +357,7 @@ def estimate(
     return pd.Series({"images": n, "units": units, "maps": units * n, "births": births, "births_MB": births * 4 / 1e6, "summaries_MB": kept * 4 / 1e6,
                       "store_MB": expected_bytes(births, kept) / 1e6, "bytes_per_birth": expected_bytes(10**6) / 10**6, "maps_MB": alive / 1e6, "seconds": seconds})
 
-# %% ../nbs/25_assess.ipynb #eb47ff44
+# %% ../nbs/25_assess.ipynb #f7b80896
 BIRTHS_VERSION = 1  # raised when featent's kernels, shuffles or summaries come to give other numbers
 _MATTERS = ("transform", "layers", "filtrations", "convention", "null", "summaries", "pad", "seed", "batch_size")
 
@@ -378,7 +378,7 @@ def _opened_for(plan, folder, rule, shard_size):
     if not (Path(folder)/"manifest.json").exists(): _enough_space(Path(folder), expected_bytes(n * sum(births.values()), n * sum(kept.values())))
     return create_store(folder, _identity_of(record), {**record, "kernel_l1": kernels}, plan.chosen.drop(columns=INTERNAL), plan.images.labels, births, kept, size)
 
-# %% ../nbs/25_assess.ipynb #fc64683e
+# %% ../nbs/25_assess.ipynb #51775737
 def _enough_space(folder, needed):
     "Refuse to begin what the disk cannot hold."
     there = next((p for p in (folder, *folder.resolve().parents) if p.is_dir()), Path("."))
@@ -386,7 +386,7 @@ def _enough_space(folder, needed):
     if needed > free: raise OSError(errno.ENOSPC, f"the store needs about {needed / 1e6:,.0f} MB, and the disk of {folder} has {free / 1e6:,.0f} MB left: "
                                                   "choose another disk, fewer layers or images, or summaries=None")
 
-# %% ../nbs/25_assess.ipynb #c2acf55f
+# %% ../nbs/25_assess.ipynb #af567067
 def _work(plan, store, todo, n_jobs, budget, bar):
     "Compute shards until none of `todo` is missing."
     while todo:
@@ -412,7 +412,7 @@ def _pinned(plan, rank):
     device = f"cuda:{rank % torch.cuda.device_count()}"
     return plan._replace(networks={kind: net.to(device) for kind, net in plan.networks.items()})
 
-# %% ../nbs/25_assess.ipynb #3a47f266
+# %% ../nbs/25_assess.ipynb #53db4f3f
 def _fill(plan, folder, rule=None, shard=None, shard_size=512, workers=1, n_jobs=-1, budget=256 * 2**20):
     "Compute what a store lacks, or this job's share of it."
     if workers < 1: raise ValueError(f"workers={workers}: at least one process is needed")
@@ -441,7 +441,7 @@ def _watched(store, todo, bar):
     try: yield
     finally: stop.set(); watcher.join()
 
-# %% ../nbs/25_assess.ipynb #3c967ae0
+# %% ../nbs/25_assess.ipynb #89580be2
 def fill(
     store: "str | Path",  # folder of the store; made if it is not there
     network: torch.nn.Module,  # as for `assess`
@@ -474,7 +474,7 @@ def _opened(store, rule=None):
     record["rule"] = record["rule"] if rule is None else rule
     return _result(StoredBirths(store), StoredSummaries(store), kernels, store.labels, store.layers, record)
 
-# %% ../nbs/25_assess.ipynb #f7713cee
+# %% ../nbs/25_assess.ipynb #40c8ccda
 def save(
     result: Result,  # what `assess` returned
     folder: "str | Path",  # where to; must not exist, or hold a saved result
@@ -504,7 +504,7 @@ def _write(result, folder):
     content = {"record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
     (folder/"record.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-# %% ../nbs/25_assess.ipynb #73cdcbe9
+# %% ../nbs/25_assess.ipynb #478c6255
 def load(
     folder: "str | Path",  # a folder that `save` wrote, or a complete store
 ) -> Result:  # the same result; its table is made again from the births

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['profiles', 'intervals', 'excess', 'information', 'indicator_table', 'coarsen', 'depth_trends']
 
-# %% ../nbs/27_evidence.ipynb #97c4487c
+# %% ../nbs/27_evidence.ipynb #410ddd73
 import numpy as np
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .information import class_information, layer_information
 from .significance import excess_test, false_discovery, layer_excess, layer_twins, twin_test
 from .uncertainty import ESTIMATORS, bootstrap_means, coarse, interval, intervals as unit_intervals, mean_interval, n_cells
 
-# %% ../nbs/27_evidence.ipynb #0e6b8a16
+# %% ../nbs/27_evidence.ipynb #52335a69
 def _series(kind):
     "Name of the series and number of the run."
     if kind.startswith("random"): return "random networks", int(kind.removeprefix("random"))
@@ -30,7 +30,7 @@ def _resampled(result, layer, f, kind, n_resamples, seed):
     drawn = bootstrap_means(b, result.labels, n_resamples, over, "H", unseen=False, seed=seed)
     return drawn + np.mean([feature_entropy(b[result.labels == c], over).mean() for c in result.classes]) - drawn.mean()
 
-# %% ../nbs/27_evidence.ipynb #ad45b2a7
+# %% ../nbs/27_evidence.ipynb #0dc7cfdd
 def profiles(
     result: Result,  # what `assess` returned
     by: tuple = ("filtration", "layer"),  # columns to keep apart; add "class" to see classes on their own
@@ -48,7 +48,7 @@ def profiles(
         table[["H_lo", "H_hi"]] = limits
     return table.drop(columns="kind")
 
-# %% ../nbs/27_evidence.ipynb #329e76a0
+# %% ../nbs/27_evidence.ipynb #11a41ed1
 _KEYS = ["layer", "filtration"]
 
 def intervals(
@@ -83,7 +83,7 @@ def _network_intervals(result, over, level, n_resamples, seed):
         rows.append({"filtration": f, "n_units": units.sum(), **found, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
-# %% ../nbs/27_evidence.ipynb #e6a7126b
+# %% ../nbs/27_evidence.ipynb #51c6192f
 def excess(
     result: Result,  # what `assess` returned, with the null
     of: str = "unit",  # "unit", or "layer": the mean over units, for each class and for all
@@ -105,7 +105,7 @@ def _excess(result, layer, f, of, kinds, permutations, seed):
     if kinds == ["shuffled"]: return {"unit": excess_test, "layer": layer_excess}[of](real, nulls[0], result.labels, over, permutations, seed, result.classes)
     return {"unit": twin_test, "layer": layer_twins}[of](real, nulls, result.labels, over, result.classes)
 
-# %% ../nbs/27_evidence.ipynb #4308e0e5
+# %% ../nbs/27_evidence.ipynb #e2d55582
 def _values(result, name, layer, f):
     "Births, or a summary of the maps, of one layer: (n_images, units)."
     if name == "birth": return result.births[layer, f, "real"]
@@ -137,23 +137,28 @@ def information(
     table = pd.concat(rows, ignore_index=True)
     return table.assign(q=false_discovery(table.p.astype(float)))[_KEYS + [c for c in table if c not in (*_KEYS, "q")] + ["q"]]
 
-# %% ../nbs/27_evidence.ipynb #f8cf94fa
+# %% ../nbs/27_evidence.ipynb #fe048101
 def indicator_table(
     result: Result,  # what `assess` returned, with summaries
-    kind: str = "real",  # the network's maps, or "random0", ...
-) -> pd.DataFrame:  # the score table with l1, mean, max, apoz, selectivity, class_selectivity, kernel_l1 as further columns
+    kind: str = "real",  # the network: "real", "random0", ..., or "random" for all random ones
+) -> pd.DataFrame:  # `result.scores(kind)` with l1, mean, max, apoz, selectivity, class_selectivity, kernel_l1, and run, the kind
     "The scores of every unit and class beside the indicators of the literature."
-    if not result.summaries: raise ValueError("this result holds no summaries of maps: assess with summaries=('l1', 'mean', 'max', 'zeros')")
-    table, names = result.scores(kind) if kind != "real" else result.table, list(dict.fromkeys(n for _, n, _ in result.summaries))
-    if not any(k == kind for _, _, k in result.summaries): raise ValueError(f"kind={kind!r} has no summaries: choose 'real' or a random network")
-    parts = []
-    for r in result.layers.itertuples():
-        rows = indicators({n: result.summaries[r.layer, n, kind] for n in names}, result.labels, result.classes, r.height * r.width)
-        rows = rows.assign(kernel_l1=result.kernel_l1[r.layer, kind][rows.unit])
-        parts.append(rows.assign(layer=r.layer))
-    return table.merge(pd.concat(parts, ignore_index=True), on=["layer", "unit", "class"], how="left", validate="many_to_one")
+    if kind == "random":
+        kinds = [k for k in result.kinds if k.startswith("random")]
+        if not kinds: raise ValueError("this result has no random networks: assess with null='random'")
+        return pd.concat([indicator_table(result, k) for k in kinds], ignore_index=True)
+    rows = result.table if kind == "real" else result.scores(kind)
+    more = pd.concat([_indicators(result, kind, row) for row in result.layers.itertuples()], ignore_index=True)
+    return rows.merge(more, on=["layer", "unit", "class"], how="left", validate="many_to_one").assign(run=kind)
 
-# %% ../nbs/27_evidence.ipynb #1fc19b13
+def _indicators(result, kind, layer):
+    "The indicators of one layer of one network."
+    found = {name: result.summaries[where, name, k] for where, name, k in result.summaries if (where, k) == (layer.layer, kind)}
+    if not found: raise ValueError(f"no summaries of {kind!r} maps: choose 'real' or a random network, and assess with summaries=SUMMARIES")
+    table = indicators(found, result.labels, result.classes, layer.height * layer.width)
+    return table.assign(kernel_l1=result.kernel_l1[layer.layer, kind][table.unit], layer=layer.layer)
+
+# %% ../nbs/27_evidence.ipynb #00163649
 def coarsen(
     result: Result,  # what `assess` returned
     bins: int = 40,  # number of bins, as for `coarse`
@@ -166,7 +171,7 @@ def coarsen(
     record = {**result.record, "resolution": {"bins": bins, "scale": scale}}
     return _result(births, result.summaries, result.kernel_l1, result.labels, result.layers, record)
 
-# %% ../nbs/27_evidence.ipynb #0774e8cb
+# %% ../nbs/27_evidence.ipynb #96a9ab73
 def depth_trends(
     result: Result,  # what `assess` returned, at least two layers
     n_resamples: int = 200,  # resamples of the images
@@ -188,6 +193,6 @@ def depth_trends(
 
 def _rho(H): return float(pd.Series(H).corr(pd.Series(range(len(H))), method="spearman")) if len(H) > 2 else float("nan")
 
-# %% ../nbs/27_evidence.ipynb #c1a4d3ed
+# %% ../nbs/27_evidence.ipynb #aecc076f
 Result.profiles, Result.intervals, Result.excess, Result.information = profiles, intervals, excess, information
 Result.indicators, Result.coarsen, Result.depth_trends = indicator_table, coarsen, depth_trends

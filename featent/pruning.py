@@ -6,7 +6,7 @@
 __all__ = ['CRITERIA', 'unit_importance', 'entropy_importance', 'prune', 'cost', 'recalibrate', 'prune_curve', 'plot_prune_curve',
            'score_differences']
 
-# %% ../nbs/54_pruning.ipynb #83ea6f1d
+# %% ../nbs/54_pruning.ipynb #c4a4b4d5
 import copy
 
 import numpy as np
@@ -23,14 +23,14 @@ from .images import Images, batches, images as as_images
 from .networks import accuracy, evaluating, prepared, progress, train, weights_hash
 from .plots import STYLES, _axes
 
-# %% ../nbs/54_pruning.ipynb #d05d6873
+# %% ../nbs/54_pruning.ipynb #a8ddda9e
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
     try: import torch_pruning
     except ImportError as e: raise ImportError("pruning needs the package Torch-Pruning: pip install featent[pruning]") from e
     return torch_pruning
 
-# %% ../nbs/54_pruning.ipynb #e78d26fd
+# %% ../nbs/54_pruning.ipynb #fb0fd506
 def unit_importance(
     table: "pd.DataFrame | Result",  # layer, unit, class and scores; what `assess` returned, or `indicator_table` of it
     column: str = "H",  # the score; with " reversed" after it, the other end is kept
@@ -50,7 +50,7 @@ def unit_importance(
     sign = -1. if low != flip else 1.
     return {layer: sign * _in_order(v.droplevel("layer"), layer) for layer, v in means.groupby("layer", sort=False)}
 
-# %% ../nbs/54_pruning.ipynb #c65fca39
+# %% ../nbs/54_pruning.ipynb #24640006
 def _rows_of(table, column, filtration):
     "The rows of one filtration, with the column."
     needed = ["layer", "unit", column, *(["n_images"] if column == "H/eps" else [])]
@@ -71,7 +71,7 @@ def _in_order(values, layer):
     if list(values.index) != list(range(len(values))): raise ValueError(f"{layer}: the table must have every unit from 0 on")
     return values.to_numpy()
 
-# %% ../nbs/54_pruning.ipynb #7637eaf1
+# %% ../nbs/54_pruning.ipynb #ee9b8860
 def entropy_importance(
     importance: dict,  # layer name or module: (units,), higher means keep, such as from `unit_importance`
     network: "nn.Module | None" = None,  # the network to be pruned; needed where layers are given by name
@@ -92,7 +92,7 @@ def entropy_importance(
         return {"mean": torch.nanmean, "max": lambda t, d: t.nan_to_num(-torch.inf).amax(d), "min": lambda t, d: t.nan_to_num(torch.inf).amin(d)}[reduce](found, 0)
     return of_group
 
-# %% ../nbs/54_pruning.ipynb #1682ab7e
+# %% ../nbs/54_pruning.ipynb #acca9bcd
 def _votes(item, known, place):
     "What one layer says about the members of a group; NaN where it says nothing."
     scores, out = known[item.dep.target.module], torch.full((len(place),), torch.nan, dtype=torch.float64)
@@ -125,7 +125,7 @@ def _module(network, layer):
 
 def _weighted(network): return [n for n, m in network.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]
 
-# %% ../nbs/54_pruning.ipynb #54c73bb2
+# %% ../nbs/54_pruning.ipynb #fcfca5cd
 CRITERIA = {"weight_l1": "MagnitudeImportance", "weight_l2": "MagnitudeImportance", "bn_scale": "BNScaleImportance", "taylor": "TaylorImportance",
             "hessian": "HessianImportance", "fpgm": "FPGMImportance", "random": "RandomImportance"}
 
@@ -144,8 +144,8 @@ def prune(
     "A copy of a network without its least important units."
     tp, network = _torch_pruning(), unwrap(network)
     score = _scores_of(importance, scores, filtration)
-    shares = _shares(network, example, ratio, list(score) if score and layers is None else layers or "conv")
-    if importance in ("taylor", "hessian") if isinstance(importance, str) else False: images = _for_gradients(importance, images, network)
+    shares = _shares(network, example, ratio, _modules_of(score) if score and layers is None else layers or "conv")
+    if not score and importance in ("taylor", "hessian"): images = _for_gradients(importance, images, network)
     small = _copied(network)
     x = _one(small, example)
     criterion = entropy_importance(score, small, reduce) if score else _criterion(tp, importance, small, images)
@@ -159,7 +159,7 @@ def prune(
     if before != after: raise ValueError(f"the output changed from {tuple(before)} to {tuple(after)}: leave the layers that make it out by layers=")
     return _finished(small, network, importance, ratio, seed)
 
-# %% ../nbs/54_pruning.ipynb #a7b8a573
+# %% ../nbs/54_pruning.ipynb #84685920
 def _scores_of(importance, scores, filtration):
     "Scores by layer, or None for one of the built-in criteria."
     if isinstance(importance, dict): return importance
@@ -171,12 +171,14 @@ def _last(network, example):
     "The module that makes the output."
     return _base(network, list_layers(network, example).module.iloc[-1])
 
+def _modules_of(layers): return [str(name).split("+")[0] for name in layers]
+
 def _base(network, name):
     "The module of a layer; 'conv_1' is the second call of 'conv'."
     modules = dict(network.named_modules())
     return name if name in modules else name.rpartition("_")[0]
 
-# %% ../nbs/54_pruning.ipynb #bddeb18c
+# %% ../nbs/54_pruning.ipynb #4f61d2c9
 def _shares(network, example, ratio, layers):
     "The share to remove from each module, just so that whole units remain."
     wanted = ratio if isinstance(ratio, dict) else {w: ratio for w in ([layers] if isinstance(layers, str) else layers)}
@@ -193,7 +195,7 @@ def _shares(network, example, ratio, layers):
     if not found: raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
     return found
 
-# %% ../nbs/54_pruning.ipynb #232bcc2f
+# %% ../nbs/54_pruning.ipynb #6195c44e
 def _criterion(tp, name, small, images):
     "One of Torch-Pruning's criteria, with gradients in place where it needs them."
     if name in ("taylor", "hessian"): _put_gradients(small, images, squared=name == "hessian")
@@ -206,7 +208,7 @@ def _for_gradients(name, images, network):
     if not isinstance(images, Images) or not len(images): raise ValueError(f"{name} needs gradients: pass images=, some labelled images")
     return prepared(images, network)
 
-# %% ../nbs/54_pruning.ipynb #4ef40579
+# %% ../nbs/54_pruning.ipynb #a2b27edb
 def _put_gradients(small, images, squared, batch_size=64):
     "Mean gradient of the loss in every parameter's .grad, or the mean of the squared gradients of single images."
     total = {p: torch.zeros_like(p) for p in small.parameters()}
@@ -222,7 +224,7 @@ def _put_gradients(small, images, squared, batch_size=64):
                 if p.grad is not None: total[p] += p.grad ** 2 if squared else p.grad
     for p, g in total.items(): p.grad = g / len(images)
 
-# %% ../nbs/54_pruning.ipynb #4d40508c
+# %% ../nbs/54_pruning.ipynb #77d280f9
 def _copied(network):
     "A copy in eval mode whose every parameter can have a gradient."
     try: small = copy.deepcopy(network).eval()
@@ -245,7 +247,7 @@ def _finished(small, network, importance, ratio, seed):
         small.featent = {**network.featent, "pruned": how, "hash": weights_hash(small)}
     return small
 
-# %% ../nbs/54_pruning.ipynb #33b03411
+# %% ../nbs/54_pruning.ipynb #c126d753
 def cost(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `prune`
@@ -254,7 +256,7 @@ def cost(
     macs, params = _torch_pruning().utils.count_ops_and_params(network, _one(network, example))
     return {"macs": int(macs), "params": int(params)}
 
-# %% ../nbs/54_pruning.ipynb #0fc6947b
+# %% ../nbs/54_pruning.ipynb #e62ec4c3
 def recalibrate(
     network: nn.Module,  # any network; it is not changed
     images: Images,  # training images
@@ -270,7 +272,7 @@ def recalibrate(
     for m, momentum in zip(norms, before): m.momentum = momentum
     return small.eval()
 
-# %% ../nbs/54_pruning.ipynb #2bbd3fb4
+# %% ../nbs/54_pruning.ipynb #2444bcde
 def prune_curve(
     network: nn.Module,  # a trained classifier; it is not changed
     images: Images,  # training images, for gradients and fine-tuning
@@ -290,7 +292,7 @@ def prune_curve(
     _torch_pruning()
     if not len(ratios) or not len(importances) or not len(seeds): raise ValueError("ratios, importances and seeds need at least one entry each")
     if epochs < 0 or min(gradients, norms) < 2: raise ValueError(f"epochs={epochs}, gradients={gradients}, norms={norms}: at least 0, 2 and 2")
-    if layers is None and scores is not None: layers = list((scores.table if isinstance(scores, Result) else scores).layer.unique())
+    if layers is None and scores is not None: layers = _modules_of((scores.table if isinstance(scores, Result) else scores).layer.unique())
     for name in importances: _scores_of(name, scores, filtration)
     images, test = _at_hand(prepared(images, network)), _at_hand(prepared(test, network))
     whole = cost(network, images)
@@ -302,7 +304,7 @@ def prune_curve(
     table = pd.DataFrame(rows)
     return table.assign(macs_share=table.macs / whole["macs"], params_share=table.params / whole["params"]).sort_values(["importance", "ratio", "seed"], ignore_index=True)
 
-# %% ../nbs/54_pruning.ipynb #9b57fb12
+# %% ../nbs/54_pruning.ipynb #a465e650
 def _some_images(images, n, seed):
     "Some images in random order."
     at = np.random.default_rng(seed).permutation(len(images))[:n]
@@ -325,7 +327,7 @@ def _at_hand(images, limit=2**29):
     if images[0][0].nbytes * len(images) > limit: return images
     return as_images([(images[i][0], int(images.labels[i])) for i in range(len(images))], transform=_as_it_is)
 
-# %% ../nbs/54_pruning.ipynb #cd41e57d
+# %% ../nbs/54_pruning.ipynb #b74ba687
 _LINES = [*STYLES, ("0.2", "X", "-."), ("0.55", "*", "-."), ("#8C510A", "<", "--"), ("#01665E", ">", "--")]
 
 def plot_prune_curve(
@@ -344,10 +346,11 @@ def plot_prune_curve(
             ax.fill_between(g.x, g.low, g.high, color=color, alpha=.1, lw=0)
         ax.set_xlabel({"macs_share": "multiply-adds, share of the whole", "params_share": "parameters, share of the whole", "ratio": "share of units removed"}[x])
         ax.set_ylabel(text); ax.spines[["top", "right"]].set_visible(False)
-    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2 * len(values) + 1, frameon=False, fontsize=8)
+    n = curve.importance.nunique()
+    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=-(-n // -(-n // (3 * len(values)))), frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/54_pruning.ipynb #30ee3f4a
+# %% ../nbs/54_pruning.ipynb #3cb6d33b
 def score_differences(
     curve: pd.DataFrame,  # rows of `prune_curve`, with a column `run` where there are several networks
     reference: str = "H",  # the score to compare with the others

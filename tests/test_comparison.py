@@ -15,7 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from featent import cli, runs
 from featent.assess import assess
-from featent.comparison import (SCALED, indicator_table, match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations,
+from featent.evidence import indicator_table
+from featent.comparison import (SCALED, match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations,
                                 separation)
 from featent.images import images, preprocess
 from featent.indicators import INDICATORS, SUMMARIES, kernel_l1

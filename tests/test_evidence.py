@@ -150,7 +150,7 @@ def test_a_saved_result_answers_as_well(result, tmp_path):
     (lambda r: r.intervals("class"), "choose 'unit', 'layer' or 'network'"), (lambda r: r.excess("network"), "choose 'unit' or 'layer'"),
     (lambda r: r.excess(null="noise"), "choose 'shuffle' or 'random'"), (lambda r: r.information("median"), "choose from birth, l1, mean, max, zeros"),
     (lambda r: r.information(label="ten"), "choose from 0, 1, 2"), (lambda r: r.coarsen().coarsen(), "already coarse"),
-    (lambda r: r.scores("random9"), "this result has 'real', 'shuffled', 'random0', 'random1'"), (lambda r: r.indicators("shuffled"), "has no summaries"),
+    (lambda r: r.scores("random9"), "this result has 'real', 'shuffled', 'random0', 'random1'"), (lambda r: r.indicators("shuffled"), "no summaries of 'shuffled' maps"),
     (lambda r: r.profiles(("layer", "class", "filtration"), n_resamples=9), "limits are those of layers"),
     (lambda r: r.intervals(level=95), "between 0 and 1")])
 def test_errors_say_what_to_choose(result, call, message):

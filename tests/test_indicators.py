@@ -8,11 +8,10 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
-import featent.indicators as ind
 from featent.activations import read_maps, select_layers
 from featent.entropy import score_table
 from featent.images import images, preprocess
-from featent.indicators import INDICATORS, SUMMARIES, indicators, kernel_l1, map_summaries
+from featent.indicators import INDICATORS, SUMMARIES, _summarised, indicators, kernel_l1, map_summaries
 
 maps = arrays(np.float32, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
               elements=st.integers(-4, 4).map(float))
@@ -31,7 +30,7 @@ def test_summaries_are_their_definitions(m):
     for k in SUMMARIES:
         assert found[k].dtype == np.float32 and found[k].shape == m.shape[:2]
         np.testing.assert_allclose(found[k], expected[k], rtol=1e-6, atol=1e-6)
-    for k, v in zip(SUMMARIES, ind._summarised(torch.from_numpy(m))): np.testing.assert_allclose(v, expected[k], atol=1e-6)
+    for k, v in zip(SUMMARIES, _summarised(torch.from_numpy(m))): np.testing.assert_allclose(v, expected[k], atol=1e-6)
 
 
 @given(maps)

@@ -307,8 +307,8 @@ def test_an_interrupted_command_exits_with_130(capsys, monkeypatch, tmp_path):
 # ---- one run, and one job of an array
 
 def test_a_notebook_file_is_run_as_an_experiment(capsys, tmp_path, monkeypatch):
-    path = book(tmp_path/"mine.ipynb", "if shard >= n_shards: raise ValueError('no')", "(__import__('pathlib').Path(out)/'a.txt').write_text(f'{shard} of {n_shards} in {store}')",
-                parameters="shard: int = 0  # a\nn_shards: int = 1  # b\nstore: str = ''  # c\nout: str = 'x'  # d")
+    book(tmp_path/"mine.ipynb", "if shard >= n_shards: raise ValueError('no')", "(__import__('pathlib').Path(out)/'a.txt').write_text(f'{shard} of {n_shards} in {store}')",
+         parameters="shard: int = 0  # a\nn_shards: int = 1  # b\nstore: str = ''  # c\nout: str = 'x'  # d")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["run", "mine.ipynb", "-p", "shard", "7"]) == 2 and capsys.readouterr().err == "featent: error: no\n" and os.listdir() == ["mine.ipynb"]
     for words, message in (([], "--shard and --n-shards go together"), (["--n-shards", "2"], "numbered 0 to 1"), (["--n-shards", "3"], "-p store DIR")):
