@@ -41,7 +41,7 @@ def depth(tmp_path_factory):
 
 def test_depth_writes_what_it_promises(depth):
     assert sorted(os.listdir(depth)) == ["d"]
-    assert {"depth.ipynb", "depth_clique.png", "profiles.csv", "trends.csv", "training.csv", "parameters.json", "trained"} <= set(os.listdir(depth/"d"))
+    assert {"depth.ipynb", "depth_clique.png", "profiles.csv", "trends.csv", "excess.csv", "verdict.csv", "training.csv", "parameters.json", "trained"} <= set(os.listdir(depth/"d"))
     profiles = pd.read_csv(depth/"d/profiles.csv")
     assert profiles.groupby("series").run.nunique().to_dict() == {"trained": 1, "random networks": 2, "shuffled maps": 1}
     assert profiles.layer.nunique() == 6 and profiles.H.between(0, np.log(5)).all()
