@@ -6,7 +6,7 @@
 __all__ = ['ZERO', 'rescaling_groups', 'rescale', 'indicator_changes', 'check_rescaling', 'halve_images', 'halve_filters',
            'target_only']
 
-# %% ../nbs/45_rescaling.ipynb #64bb543a
+# %% ../nbs/45_rescaling.ipynb #732c8b99
 import copy
 from functools import partial
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from .images import Images, batches, preprocess
 from .indicators import indicators
 from .networks import evaluating, prepared, weights_hash
 
-# %% ../nbs/45_rescaling.ipynb #3ca8c68f
+# %% ../nbs/45_rescaling.ipynb #5a93eea7
 ZERO = -1  # slot of a padded zero, which any factor leaves alone
 
 def _thin(*slots):
@@ -42,7 +42,7 @@ def _pairs(a, b):
     code = torch.unique((a + 1) * base + b + 1)
     return [(i - 1, j - 1) for i, j in zip((code // base).tolist(), (code % base).tolist()) if i and j and i != j]
 
-# %% ../nbs/45_rescaling.ipynb #6fd9f7a6
+# %% ../nbs/45_rescaling.ipynb #81d4eb27
 class _Ledger:
     "Which elements must share a factor, and which keep the factor 1."
     def __init__(self, names):
@@ -92,7 +92,7 @@ class _Ledger:
         for a, b in zip(old, (up, down)):
             if a is not b: self.tie(a, b)
 
-# %% ../nbs/45_rescaling.ipynb #60f117d3
+# %% ../nbs/45_rescaling.ipynb #d6bb2a69
 class _Op(NamedTuple):
     "One function call of a forward pass, with its first result."
     op: str
@@ -104,7 +104,7 @@ class _Op(NamedTuple):
 
 def _arg(c, position, name, default=None): return c.args[position] if len(c.args) > position else c.kwargs.get(name, default)
 
-# %% ../nbs/45_rescaling.ipynb #e3961672
+# %% ../nbs/45_rescaling.ipynb #af2954fe
 def _weighted(f, c):
     "Convolutions, transposed or not, and linear layers."
     x, w, b = (_arg(c, i, n) for i, n in enumerate(("input", "weight", "bias")))
@@ -125,7 +125,7 @@ def _weight_slots(made, read, groups, shape, transposed):
 
 def _channels(slots, channel, shape): return slots.view(-1, *[1] * (len(shape) - channel - 1)).expand(shape)
 
-# %% ../nbs/45_rescaling.ipynb #14045323
+# %% ../nbs/45_rescaling.ipynb #2d63bd34
 def _normalised(f, c):
     "Batch, instance, group and layer normalisation."
     at = 3 if c.op in ("batch_norm", "instance_norm") else 2
@@ -142,7 +142,7 @@ def _normalised(f, c):
     for p in (w, b): f.role(p, made.view(w.shape), torch.tensor(ZERO))
     return made.view(w.shape).expand(c.out.shape) if c.op == "layer_norm" else _channels(made, 1, c.out.shape)
 
-# %% ../nbs/45_rescaling.ipynb #f9c18609
+# %% ../nbs/45_rescaling.ipynb #70e047f0
 def _same(f, c):
     "Functions with h(c a) = c h(a)."
     slots = f.of(_arg(c, 0, "input"))
@@ -160,7 +160,7 @@ def _pooled(f, c):
     maps = next((int(d) for d in c.op if d.isdigit()), slots.ndim - 2)
     return f.merge(slots, range(slots.ndim - maps, slots.ndim)).expand(c.out.shape)
 
-# %% ../nbs/45_rescaling.ipynb #4e7280d7
+# %% ../nbs/45_rescaling.ipynb #567a292a
 def _summed(f, c):
     "Sums, differences and maxima of two tensors."
     a, b = _arg(c, 0, "input"), _arg(c, 1, "other")
@@ -189,7 +189,7 @@ def _reduced(f, c):
     dims = range(slots.ndim) if dims is None or dims == () else [dims] if isinstance(dims, int) else dims
     return f.merge(slots, dims).reshape(c.out.shape)
 
-# %% ../nbs/45_rescaling.ipynb #d62d0dac
+# %% ../nbs/45_rescaling.ipynb #1664536d
 def _moved(f, c):
     "Repeat the call on the shadows."
     def shadow(v):
@@ -209,7 +209,7 @@ def _padded(f, c):
     if value: f.keep(slots, "operation", f"{c.op} with a constant in {c.where}")
     return F.pad(slots, _arg(c, 1, "pad"), value=ZERO)
 
-# %% ../nbs/45_rescaling.ipynb #de19e722
+# %% ../nbs/45_rescaling.ipynb #8ce75013
 _RULES = [
     (_weighted, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear"),
     (_normalised, "batch_norm instance_norm group_norm layer_norm"),
@@ -232,7 +232,7 @@ _SYNONYMS = {"multiply": "mul", "rmul": "mul", "imul": "mul", "divide": "div", "
 _BLIND = set("size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex len hash get_device element_size "
              "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor rand_like randn_like".split())
 
-# %% ../nbs/45_rescaling.ipynb #b6590bb4
+# %% ../nbs/45_rescaling.ipynb #8573393a
 class _Follower(TorchFunctionMode):
     "Follow the factors through one forward pass."
     def __init__(self, ledger):
@@ -263,7 +263,7 @@ class _Follower(TorchFunctionMode):
         if name == "setitem": f.put(args[0], f.stay(args[0].shape, "operation", f"{name} in {where}"))
         for i, t in enumerate(made): f.put(t, slots[i] if i < len(slots) else f.stay(t.shape, "operation", f"{name} in {where}"))
 
-# %% ../nbs/45_rescaling.ipynb #50fde834
+# %% ../nbs/45_rescaling.ipynb #187f3200
 def _own_parameters(network):
     "Names of the parameters that share no memory with another one, by identity."
     found = {id(p): (name, p) for name, p in reversed(list(network.named_parameters(remove_duplicate=False)))}
@@ -298,7 +298,7 @@ def _finished(ledger, out, others):
         for slots in ledger.roles[i]: ledger.keep(slots, "weights", f"{ledger.names[i]} is also used in another way")
     return ledger
 
-# %% ../nbs/45_rescaling.ipynb #f5c391a1
+# %% ../nbs/45_rescaling.ipynb #8e7a3cbf
 def _layer(name): return name.removesuffix(".weight").removesuffix(".bias") or name
 
 class _Plan(NamedTuple):
@@ -327,7 +327,7 @@ def _joined(writes):
         parts.append((layers, roots))
     return sorted(sorted(roots) for _, roots in parts)
 
-# %% ../nbs/45_rescaling.ipynb #6ba2f633
+# %% ../nbs/45_rescaling.ipynb #d9d91f99
 def _plan(network, example):
     "Groups and refusals of a network."
     f = _follow(network, example)
@@ -355,7 +355,7 @@ def rescaling_groups(
     plan = _plan(unwrap(network), example)
     return plan.groups, plan.refused
 
-# %% ../nbs/45_rescaling.ipynb #0b408f62
+# %% ../nbs/45_rescaling.ipynb #39d180e8
 def _random_factors(rng, shape, powers_of_two):
     k = rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], shape) if powers_of_two else rng.uniform(-4, 4, shape)
     return np.exp2(k.astype(float))
@@ -369,7 +369,7 @@ def _checked_factors(value, n, what):
     if len(bad): raise ValueError(f"factor {np.atleast_1d(value)[bad[0]]} for {what}{f', number {bad[0]}' if value.ndim else ''}: factors must be positive and finite")
     return np.broadcast_to(value, n)
 
-# %% ../nbs/45_rescaling.ipynb #3cc70500
+# %% ../nbs/45_rescaling.ipynb #558aa74a
 def _group_of(plan, key):
     "Number of a group from its number or one of the layers that write it."
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < len(plan.groups): return int(key)
@@ -391,7 +391,7 @@ def _chosen_factors(plan, factors, per, powers_of_two, seed):
         found = np.split(_checked_factors(every, sum(free), f"all groups, per {per}"), np.cumsum(free)[:-1])
     return [np.broadcast_to(v, n).copy() for v, n in zip(found, sizes)]
 
-# %% ../nbs/45_rescaling.ipynb #bcc7b669
+# %% ../nbs/45_rescaling.ipynb #ef9a6b9a
 def _values(plan, factors):
     "The factor of every slot, and at the end that of `ZERO`."
     value, f = np.ones(len(plan.ledger.parent) + 1), plan.ledger
@@ -414,7 +414,7 @@ def _new_weights(network, plan, value):
         if exact: lost += int((new[name] / scale != old).sum())
     return new, lost
 
-# %% ../nbs/45_rescaling.ipynb #d04b0b7a
+# %% ../nbs/45_rescaling.ipynb #8957d8d9
 def _allowed(plan, partial):
     "Refuse a network that cannot be rescaled, or not wholly, before anything is changed."
     reasons = "; ".join(f"{r.layers}: {r.why}" for r in plan.refused.itertuples())
@@ -446,7 +446,7 @@ def rescale(
     if getattr(target, "featent", None): target.featent = {**target.featent, "hash": weights_hash(target), "rescaled": True}
     return network if inplace else target
 
-# %% ../nbs/45_rescaling.ipynb #59d37fb4
+# %% ../nbs/45_rescaling.ipynb #60f8fb80
 def _write_checked(network, new, example):
     "Write new weights, and take them back if they change the output."
     x, parameters = _example(network, example), dict(network.named_parameters(remove_duplicate=False))
@@ -467,7 +467,7 @@ def _write(parameters, values):
     with torch.no_grad():
         for name, v in values.items(): parameters[name].copy_(v)
 
-# %% ../nbs/45_rescaling.ipynb #f19445dd
+# %% ../nbs/45_rescaling.ipynb #65e8c114
 class _Recorder(TorchFunctionMode):
     "Keep the first result of every call that returns tensors."
     def __init__(self): super().__init__(); self.results = []
@@ -491,7 +491,7 @@ def _first_difference(network, other, plan, value, x):
 
 def _relative(a, b): return float((a - b).abs().max() / a.abs().max())
 
-# %% ../nbs/45_rescaling.ipynb #bdc4883b
+# %% ../nbs/45_rescaling.ipynb #3d9baea9
 def _compared(layer, name, before, after):
     "One row about the same values before and after."
     a, b = np.asarray(before, float).ravel(), np.asarray(after, float).ravel()
@@ -528,7 +528,7 @@ def _tables(result, layer):
     table = indicators(kept, result.labels, result.classes, int(row.height * row.width))
     return found | {c: table[c].to_numpy()[:row.units if c == "selectivity" else None] for c in table.columns.drop(["unit", "class"])}
 
-# %% ../nbs/45_rescaling.ipynb #64e649f6
+# %% ../nbs/45_rescaling.ipynb #8cb613ac
 def _scores(network, images, batch_size): return torch.cat([_output(network, to_network(network, x)) for _, x, _ in batches(images, batch_size)]).numpy()
 
 def check_rescaling(
@@ -561,7 +561,7 @@ def _difference_of_one(network, other, plan, chosen, images, i):
     "The first difference for one image, alone in its batch."
     return _first_difference(network, other, plan, _values(plan, chosen), to_network(network, images[i][0][None])) or "only in larger batches"
 
-# %% ../nbs/45_rescaling.ipynb #54aeb5b0
+# %% ../nbs/45_rescaling.ipynb #cd303c12
 def halve_images(
     images: Images,  # images with a transform; see `prepared` for a network's own
     by: float = .5,  # factor, positive
@@ -589,7 +589,7 @@ def halve_filters(
         _write(target, {name: target[name] * by for name in (by_id[id(p)] for p in w if p is not None)})
     return new
 
-# %% ../nbs/45_rescaling.ipynb #876d8feb
+# %% ../nbs/45_rescaling.ipynb #5b47b796
 def target_only(
     before: Result,  # assessment of the original
     after: Result,  # the same with halved images or filters
