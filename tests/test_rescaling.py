@@ -1,6 +1,7 @@
 "A rescaled network computes the same, to the last bit where floating point allows it, and the scores that should not notice do not."
 import copy
-import re
+import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -382,7 +383,7 @@ def test_halved_images(photos, weights, archs):
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")/"r"
-    quick = dict(per_class=4, epochs=1, trainings=1, draws=1, filtration="clique", layers="features.conv2,features.conv6")
+    quick = dict(per_class=4, epochs=1, trainings=1, draws=1, filtration="clique", layers="features.conv2,features.conv6", classes="0,1,2")
     code = cli.main(["run", "rescaling", *[a for k, v in quick.items() for a in ("-p", k, str(v))], "-o", str(folder)])
     assert code == 0
     return folder
@@ -409,9 +410,15 @@ def test_experiment_halvings(experiment):
     assert (half.class_selectivity_target[alive] < x.class_selectivity[alive]).all()
 
 
-@pytest.mark.parametrize("words,message", [
-    (["halved", "features.conv*"], "halved='features.conv\\*' means 6 layers"), (["target", "cat"], "target='cat': choose from 0, 1"),
-    (["draws", "0"], "draws=0: must be at least 1")])
-def test_experiment_refuses(capsys, tmp_path, words, message):
-    assert cli.main(["run", "rescaling", "-p", *words, "-o", str(tmp_path/"r")]) == 2
-    assert re.search(message, capsys.readouterr().err) and not (tmp_path/"r").exists()
+@pytest.mark.parametrize("name,value,message", [
+    ("halved", "features.conv*", r"halved='features.conv\*' means 6 layers"), ("target", "cat", "target='cat': choose from 0, 1"),
+    ("draws", 0, "draws=0: must be at least 1"), ("filtration", "rips", "choose clique, cubical or both"), ("classes", "3", "at least two classes"),
+    ("network", "mobilenet_v3_small", "takes 3 channels"), ("normalise", "cifar", "choose imagenet")])
+def test_experiment_refuses(name, value, message):
+    "The first two cells of the page alone: parameters, then validation before any work."
+    cells = json.loads((Path(__file__).parent.parent/"nbs/experiments/rescaling.ipynb").read_text(encoding="utf-8"))["cells"]
+    parameters, validate = ("".join(c["source"]) for c in cells if c["metadata"].get("tags"))
+    values = {}
+    exec(parameters, values)
+    assert name in values
+    with pytest.raises(ValueError, match=message): exec(validate, {**values, name: value})
