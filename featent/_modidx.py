@@ -320,6 +320,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'featent.images._pil': ('images.html#_pil', 'featent/images.py'),
                                 'featent.images._pixels': ('images.html#_pixels', 'featent/images.py'),
                                 'featent.images._plain': ('images.html#_plain', 'featent/images.py'),
+                                'featent.images._plain_text': ('images.html#_plain_text', 'featent/images.py'),
                                 'featent.images._read': ('images.html#_read', 'featent/images.py'),
                                 'featent.images._readable': ('images.html#_readable', 'featent/images.py'),
                                 'featent.images._record': ('images.html#_record', 'featent/images.py'),

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from .activations import INTERNAL, read_finite, select_layers, unwrap
 from .entropy import check_rule, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
-from .images import Images, batches, describe_transform, images as as_images
+from .images import Images, _plain_text, batches, describe_transform, images as as_images
 from .indicators import SUMMARIES, kernel_l1, map_summaries
 from .kernels import n_threads
 from .networks import prepared, progress, random_twin, weights_hash
@@ -213,7 +213,7 @@ class Result:
         return f"Result({units} units of {len(self.layers)} layers, {n} images, {' and '.join(self.record['filtrations'])}; .table, .summary(), .plot())"
 
     def _repr_markdown_(self):
-        head = f"**{self.record['network']['name']}** on **{self.record['images']['source']}**: {self!r}"
+        head = f"**{_plain_text(self.record['network']['name'])}** on **{_plain_text(self.record['images']['source'])}**: {self!r}"
         skipped = "".join(f"\n\nLeft out, no map: {', '.join(self.record['left_out'])}" for _ in self.record["left_out"][:1])
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
@@ -221,7 +221,7 @@ class Result:
 def _markdown(table):
     "A table as Markdown text."
     cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in cells)
+    return "\n".join("| " + " | ".join(map(_plain_text, row)) + " |" for row in cells)
 
 def tabulate(
     births: Mapping,  # (layer, filtration, kind): (n_images, units) levels

@@ -181,9 +181,11 @@ def _record(images):
 def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class"
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
-    rows = [f"| {name} | {n} |" for name, n in count[:most]] + [f"| ... {len(count) - most} more | |"] * (len(count) > most)
-    head = f"{len(images)} images of {images.record['source']} ({images.settings.get('split')}), fingerprint {images.record['fingerprint']}"
+    rows = [f"| {_plain_text(name)} | {n} |" for name, n in count[:most]] + [f"| ... {len(count) - most} more | |"] * (len(count) > most)
+    head = f"{len(images)} images of {_plain_text(images.record['source'])} ({images.settings.get('split')}), fingerprint {images.record['fingerprint']}"
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
+
+def _plain_text(text): return html.escape(str(text)).replace("|", "&#124;")  # names of classes and folders are data, not HTML or Markdown
 
 # %% ../nbs/00_images.ipynb #9e454fe4
 @dataclass(frozen=True, eq=False, repr=False)

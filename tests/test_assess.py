@@ -180,3 +180,15 @@ def test_plots(result):
     assert fe.plot_units(result.table.query("layer == @layer")).axes
     with pytest.raises(ValueError, match="no births for 'x'"): fe.plot_births(result, "x", 0)
     with pytest.raises(ValueError, match="this result has clique, cubical"): result.plot(filtration="rips")
+
+
+def test_names_from_data_are_text_and_not_html(net):
+    "A class, a folder or a network may be called anything; a notebook must show it and not run it."
+    x = [(torch.rand(1, 16, 16), 0) for _ in range(3)]
+    data = fe.images(x)
+    from dataclasses import replace
+    data = replace(data, classes=("<script>alert(1)</script>|",))
+    assert "<script>" not in data._repr_markdown_() and "&lt;script&gt;" in data._repr_markdown_()
+    r = fe.assess(net, data, "conv1")
+    r.record["network"]["name"] = r.record["images"]["source"] = "<img src=x onerror=alert(1)>"
+    assert "<img" not in r._repr_markdown_() and "&lt;img" in r._repr_markdown_()
