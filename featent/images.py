@@ -6,7 +6,7 @@
 __all__ = ['Preprocess', 'preprocess', 'describe_transform', 'Images', 'images', 'batches', 'corrupt_labels']
 
 # %% ../nbs/00_images.ipynb #6ecbc183
-import functools, hashlib, inspect, json, math, re, warnings
+import functools, hashlib, html, inspect, json, math, re, warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
