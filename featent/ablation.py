@@ -6,7 +6,7 @@
 __all__ = ['EFFECTIVE', 'VALUES', 'masked_scores', 'unit_orders', 'curves', 'pooled', 'ablate', 'speedup', 'turning_points',
            'held_out_gain', 'change_points', 'area', 'compare_areas', 'plot_ablation']
 
-# %% ../nbs/50_ablation.ipynb #ca37c507
+# %% ../nbs/50_ablation.ipynb #f3473e23
 import time
 import warnings
 import weakref
@@ -26,7 +26,7 @@ from .images import Images, batches
 from .networks import _enough, _outputs, evaluating, prepared, progress
 from .plots import STYLES
 
-# %% ../nbs/50_ablation.ipynb #f3c468c9
+# %% ../nbs/50_ablation.ipynb #b50e6888
 class _Step(NamedTuple):
     "One function call of a recorded pass."
     name: str  # of the function
@@ -44,7 +44,7 @@ def _mapped(value, f):
     parts = [_mapped(v, f) for v in value]
     return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
-# %% ../nbs/50_ablation.ipynb #72fd5cec
+# %% ../nbs/50_ablation.ipynb #e506a769
 def _stand_in(t, n, times):
     "A zero in the shape of `t`; if its first axis is the batch of `n` images or a multiple, it is `times` as long."
     shape = (t.shape[0] * times, *t.shape[1:]) if t.ndim and t.shape[0] % n == 0 else t.shape
@@ -54,7 +54,7 @@ def _repeated(t, n, times):
     "`t` once for every mask, along the batch."
     return t.repeat(times, *[1] * (t.ndim - 1)) if t.ndim and t.shape[0] % n == 0 else t.clone()
 
-# %% ../nbs/50_ablation.ipynb #a72d28d6
+# %% ../nbs/50_ablation.ipynb #16b830bc
 _READS_VALUES = {"item", "tolist", "numpy", "array", "bool", "int", "float", "index", "complex", "equal", "allclose", "is_nonzero", "contains"}
 
 class _Recorder(TorchFunctionMode):
@@ -77,7 +77,7 @@ class _Recorder(TorchFunctionMode):
         self.write(_op_name(func), kind, inputs, out, args)
         return out
 
-# %% ../nbs/50_ablation.ipynb #d04009f3
+# %% ../nbs/50_ablation.ipynb #242ea37d
 def _write(self, name, kind, inputs, out, args):
     "Add a step, and mark what it made."
     made = list(_tensors(out))
@@ -92,7 +92,7 @@ def _write(self, name, kind, inputs, out, args):
 
 _Recorder.write = _write
 
-# %% ../nbs/50_ablation.ipynb #49f5e8f8
+# %% ../nbs/50_ablation.ipynb #344db716
 class _Replayer(TorchFunctionMode):
     "Run the calls after the layer on `times` masked copies of its maps; answer the others from the record."
     def __init__(self, recorder, masked, times):
@@ -110,7 +110,7 @@ class _Replayer(TorchFunctionMode):
         left = [self.masked]
         return _mapped(step.out, lambda t: left.pop() if left else _stand_in(t, self.n, self.times))
 
-# %% ../nbs/50_ablation.ipynb #43c88c46
+# %% ../nbs/50_ablation.ipynb #a0ea842d
 def _given(self, step, args, kwargs):
     "The arguments of a call after the layer, with recorded values in place of stand-ins."
     position = iter(range(10**9))
@@ -126,14 +126,14 @@ def _given(self, step, args, kwargs):
 
 _Replayer.given = _given
 
-# %% ../nbs/50_ablation.ipynb #cd5d4e02
+# %% ../nbs/50_ablation.ipynb #ac8b9261
 def _masked(maps, removed, fill, last):
     "Maps (n, ...) under masks (m, units): (m * n, ...), mask by mask."
     shape = [1] * (maps.ndim - 1)
     shape[-1 if last else 0] = -1
     return torch.where(removed.reshape(len(removed), 1, *shape), fill.reshape(shape), maps).flatten(0, 1)
 
-# %% ../nbs/50_ablation.ipynb #91b621c8
+# %% ../nbs/50_ablation.ipynb #e149695e
 class _Masker(TorchFunctionMode):
     "Change the output of one call while the network runs."
     def __init__(self, at, change):
@@ -150,7 +150,7 @@ class _Masker(TorchFunctionMode):
         left = [self.change(first)]
         return _mapped(out, lambda t: left.pop() if left else t)
 
-# %% ../nbs/50_ablation.ipynb #f222e327
+# %% ../nbs/50_ablation.ipynb #eced8646
 def _scores(out, logits_of):
     "Scores (b, K) out of what a network returned."
     y = out if logits_of is None else logits_of(out)
@@ -167,7 +167,7 @@ def _recorded(network, x, layer, logits_of):
     if "after" not in map(recorder.kind, _tensors(out)): raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
     return recorder, _scores(out, logits_of)
 
-# %% ../nbs/50_ablation.ipynb #74cf2699
+# %% ../nbs/50_ablation.ipynb #2b4a3d07
 def _replayed(network, recorder, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by the tail alone."
     masked, blank = _masked(recorder.maps, removed, fill, layer.last), _stand_in(x, 1, len(removed))
@@ -180,7 +180,7 @@ def _rerun(network, x, layer, removed, fill, logits_of):
         with _Masker(layer.at, lambda t: _masked(t, mask[None], fill, layer.last)): return _scores(network(x), logits_of)
     return torch.stack([one(mask) for mask in removed])
 
-# %% ../nbs/50_ablation.ipynb #4b088e33
+# %% ../nbs/50_ablation.ipynb #461f00e7
 def _distance(a, b):
     "Largest difference of scores, in units of the largest score's last place."
     scale = b.abs().max().clamp_min(torch.finfo(b.dtype).tiny) * torch.finfo(b.dtype).eps
@@ -190,6 +190,7 @@ def _tail(network, x, layer, fill, logits_of, engine):
     "A function from masks to scores, the engine behind it, and the distance found in its proof; images are on the network's device."
     rerun = lambda removed: _rerun(network, x, layer, removed, fill, logits_of)
     recorder, whole = _recorded(network, x, layer, logits_of)
+    if not whole.isfinite().all(): raise ValueError("the network gives NaN or infinite scores, with all its units")
     if engine == "rerun": return rerun, "rerun", 0.
     replay = lambda removed: _replayed(network, recorder, x, layer, removed, fill, logits_of)
     proof = torch.zeros(2, layer.units, dtype=torch.bool, device=x.device)
@@ -206,7 +207,7 @@ def _refused(rerun, layer, engine):
     warnings.warn(text + ": every step runs the whole network", stacklevel=5)
     return rerun, "rerun", 0.
 
-# %% ../nbs/50_ablation.ipynb #67e39478
+# %% ../nbs/50_ablation.ipynb #87acb0c3
 def masked_scores(
     network: nn.Module,  # any network whose output is scores (images, classes); nothing of it is changed
     x: torch.Tensor,  # images (n, C, H, W)
@@ -240,7 +241,7 @@ def _one_layer(network, example, layer):
     if row.units < 2: raise ValueError(f"layer {row.layer!r} has {row.units} unit: there is nothing to remove one after another")
     return row
 
-# %% ../nbs/50_ablation.ipynb #312e3734
+# %% ../nbs/50_ablation.ipynb #654ffe22
 EFFECTIVE = {**dict.fromkeys(("H/eps", "H", "score", "apoz"), "low"),  # the end of each score that is called effective
              **dict.fromkeys(("eps", "l1", "mean", "max", "persistence", "selectivity", "class_selectivity", "kernel_l1"), "high")}
 
@@ -265,7 +266,7 @@ def unit_orders(
     for i in range(random): orders[f"random {i}"] = [rng.permutation(units) for _ in names]
     return {k: dict(zip(names, rows)) for k, rows in orders.items()}
 
-# %% ../nbs/50_ablation.ipynb #20ed8df7
+# %% ../nbs/50_ablation.ipynb #2b9f1fed
 def _directions(by, table):
     "{column: effective end} of known columns."
     columns = by if isinstance(by, dict) else {c: EFFECTIVE.get(c) for c in ((by,) if isinstance(by, str) else by)}
@@ -287,7 +288,7 @@ def _badness(table, column, end, released, nan):
                          "leave the column out, or pass nan='worst' to rank them as least effective")
     return np.where(np.isnan(v), np.inf, v if end == "low" else -v)
 
-# %% ../nbs/50_ablation.ipynb #7b3b2f94
+# %% ../nbs/50_ablation.ipynb #9eaf6798
 def _splits(network, images):
     "Image sets by name of the split, ready for the network, with the same classes."
     sets = images if isinstance(images, dict) else {images.settings.get("split") or "train": images}
@@ -309,7 +310,7 @@ def _labels_of(sets, classes):
         if empty: raise ValueError(f"no {split} images of class {', '.join(empty)}: add some, or leave these out by classes=")
     return [label[c] for c in wanted]
 
-# %% ../nbs/50_ablation.ipynb #52357f1d
+# %% ../nbs/50_ablation.ipynb #b5c142cf
 def _permutations(orders, names, units):
     "{order: int64 (classes, units)} of valid permutations."
     if not isinstance(orders, dict) or not orders: raise ValueError("orders must be a dictionary {name: permutation}, as from unit_orders")
@@ -335,7 +336,7 @@ def _step_list(steps, units):
     if a[-1] > units: raise ValueError(f"steps={a[-1]}, but the layer has only {units} units to remove")
     return a
 
-# %% ../nbs/50_ablation.ipynb #f759c33b
+# %% ../nbs/50_ablation.ipynb #788633a8
 def _judged(scores, target, what):
     "Cross-entropy and rank of the right output, 0 for the best, each (masks, images)."
     z = scores.flatten(0, 1)
@@ -355,7 +356,7 @@ def _unit_means(network, images, rows, batch_size):
         total, count = total + s, count + n
     return (total / count).cpu().numpy()
 
-# %% ../nbs/50_ablation.ipynb #4b34ef5d
+# %% ../nbs/50_ablation.ipynb #1615fab3
 def _walk(network, part, target, layer, orders, steps, fill, batch_size, budget, engine, logits_of, bar):
     "Loss float32 and rank (orders, steps, images) of one class's images, the engine and the largest distance."
     loss, rank = np.empty((len(orders), len(steps), len(part)), np.float32), np.empty((len(orders), len(steps), len(part)), np.uint16)
@@ -373,7 +374,7 @@ def _walk(network, part, target, layer, orders, steps, fill, batch_size, budget,
                 bar.update(len(at) * len(x))
     return loss, rank, used, worst
 
-# %% ../nbs/50_ablation.ipynb #82830fdc
+# %% ../nbs/50_ablation.ipynb #8c297cec
 def curves(
     samples: dict,  # (order, class, split): (steps (s,), loss (s, n_images), rank of the right output (s, n_images))
 ) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5
@@ -389,7 +390,7 @@ def pooled(
     for (o, _, s), v in samples.items(): groups.setdefault((o, "all", s), []).append(v)
     return {k: (v[0][0], np.concatenate([p[1] for p in v], 1), np.concatenate([p[2] for p in v], 1)) for k, v in groups.items()}
 
-# %% ../nbs/50_ablation.ipynb #6861a7b1
+# %% ../nbs/50_ablation.ipynb #d48aa9d8
 def ablate(
     network: nn.Module,  # any classifier, in any mode, on any device; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first one gives the means
@@ -420,7 +421,7 @@ def ablate(
     table.attrs = {"layer": row.layer, "value": value, "engine": "rerun" if "rerun" in engines else "replay", "distance": distance}
     return (table, samples) if per_image else table
 
-# %% ../nbs/50_ablation.ipynb #d05b02c1
+# %% ../nbs/50_ablation.ipynb #99e8478b
 def _ablated(network, sets, labels, names, targets, row, orders, steps, fill, batch_size, budget, engine, logits_of):
     "Samples, engines used and the largest distance."
     samples, engines, worst = {}, set(), 0.
@@ -446,7 +447,7 @@ def _targets(network, images, labels, label_map, logits_of):
     _enough(out, n)
     return out.tolist()
 
-# %% ../nbs/50_ablation.ipynb #99d0acc3
+# %% ../nbs/50_ablation.ipynb #85ae18c6
 def speedup(
     network: nn.Module,  # as for `ablate`
     images: Images,  # one batch is taken
@@ -475,7 +476,7 @@ def _timed(f, x):
     start = time.perf_counter()
     return (f(), wait(), time.perf_counter() - start)[::-2]
 
-# %% ../nbs/50_ablation.ipynb #6309b9e6
+# %% ../nbs/50_ablation.ipynb #321aab14
 VALUES = "loss", "top1", "top5"  # of a curve; a smaller loss and a larger accuracy are better
 
 def _known_value(value):
@@ -498,7 +499,7 @@ def turning_points(
     found = curves.groupby(["order", "class", "split"], sort=False)[["step", value]].apply(turning).reset_index()
     return found.astype({"step": int})
 
-# %% ../nbs/50_ablation.ipynb #c9019a84
+# %% ../nbs/50_ablation.ipynb #b8074da3
 def _per_image(entry, value):
     "Steps (s,) and results of the images (s, n)."
     steps, loss, rank = entry
@@ -533,7 +534,7 @@ def held_out_gain(
         rows.append({"order": order, "class": name, "step": step, "gain": change.mean(), "low": low, "high": high})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #df5d1213
+# %% ../nbs/50_ablation.ipynb #087a737d
 def _line_residual(n, x, xx, y, xy, yy):
     "Residual sum of squares of a line, from the sums over its points."
     spread = xx - x * x / n
@@ -549,7 +550,7 @@ def _two_lines(x, y, least=3):
     at = both.argmin(1)
     return at + least, _line_residual(*total)[:, 0], both[np.arange(len(y)), at]
 
-# %% ../nbs/50_ablation.ipynb #951164d5
+# %% ../nbs/50_ablation.ipynb #b79b8b7b
 def _width(steps, y):
     "Share of the path between 10% and 90% of the way from the first value to the last."
     if y[0] == y[-1]: return np.nan
@@ -575,7 +576,7 @@ def change_points(
                      "fit_gain": 1 - two / one if one > 0 else 0., "width": _width(steps, curve)})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #0c631a13
+# %% ../nbs/50_ablation.ipynb #582c0b09
 def area(
     curves: pd.DataFrame,  # as from `ablate`
     value: str = "top1",  # "top1", "top5" or "loss"
@@ -607,7 +608,7 @@ def compare_areas(
             rows.append({"split": split, "order": order, "against": other, "difference": d.mean(), "low": low, "high": high, "classes": len(d)})
     return pd.DataFrame(rows)
 
-# %% ../nbs/50_ablation.ipynb #2c5ce924
+# %% ../nbs/50_ablation.ipynb #0824b54c
 def plot_ablation(
     curves: pd.DataFrame,  # as from `ablate`
     values: "str | tuple" = "top1",  # some of "top1", "top5", "loss"
@@ -631,9 +632,9 @@ def _panel(ax, data, value, title):
     "The curves of one split."
     for (name, rows), (color, marker, line) in zip(data.groupby("series", sort=False), STYLES * 9):
         runs = rows.pivot_table(value, "step", "order")
-        y = runs.mean(1)
+        y = runs.mean(axis=1)
         ax.plot(y.index, y, color=color, ls=line, lw=1.4, label=name)
-        if runs.shape[1] > 1: ax.fill_between(y.index, runs.min(1), runs.max(1), color=color, alpha=.2, lw=0)
+        if runs.shape[1] > 1: ax.fill_between(y.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=.2, lw=0)
         best = (y.max() if value != "loss" else y.min()) == y
         ax.plot(y.index[best][-1:], y[best][-1:], color=color, marker=marker, ms=6, mec="white", mew=.8, clip_on=False, zorder=5)
     ax.set_title(title, fontsize=9, loc="left"); ax.spines[["top", "right"]].set_visible(False)

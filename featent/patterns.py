@@ -7,7 +7,7 @@ __all__ = ['binary_entropy', 'Patterns', 'patterns', 'linear_stack', 'plot_patte
            'pattern_profile', 'plot_pattern_profile', 'class_information', 'layer_falls', 'depth_trials',
            'depth_advice', 'plot_depths']
 
-# %% ../nbs/56_patterns.ipynb #ce06b03e
+# %% ../nbs/56_patterns.ipynb #965a8041
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -20,10 +20,10 @@ from torch import nn
 from .activations import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from .images import Images, images as as_images
 from .networks import accuracy, prepared, progress, train, weights_hash
+from .plots import STYLES, _axes, plot_profile
 from .pruning import _at_hand
-from .plots import STYLES, _axes, _short, plot_profile
 
-# %% ../nbs/56_patterns.ipynb #45b02eb2
+# %% ../nbs/56_patterns.ipynb #1066e2d4
 def binary_entropy(
     p: np.ndarray,  # (...) shares in [0, 1]
 ) -> np.ndarray:  # (...) float64 in nats, between 0 and ln 2
@@ -33,7 +33,7 @@ def binary_entropy(
     with np.errstate(divide="ignore", invalid="ignore"): terms = [np.where(q > 0, -q * np.log(q), 0.) for q in (p, 1 - p)]
     return terms[0] + terms[1]
 
-# %% ../nbs/56_patterns.ipynb #a9429b90
+# %% ../nbs/56_patterns.ipynb #7b1150fb
 @dataclass(frozen=True, repr=False)
 class Patterns:
     "Which neurons of each linear layer are active for which image; `patterns[layer]` is a boolean array (n_images, neurons)."
@@ -55,7 +55,7 @@ def _labels(labels, n):
     if labels.shape != (n,) or labels.dtype.kind not in "iu": raise ValueError(f"labels must be {n} integers, not {labels.dtype} {labels.shape}")
     return labels.astype(np.int64)
 
-# %% ../nbs/56_patterns.ipynb #5064e95d
+# %% ../nbs/56_patterns.ipynb #cc6d76c4
 def _select_linear(network, images, layers):
     "The chosen linear layers that give one vector for each image, and those that do not."
     table = list_layers(network, images)
@@ -68,7 +68,7 @@ def _select_linear(network, images, layers):
     if not flat.any(): raise ValueError(f"{', '.join(chosen.module)}: a vector for each token or position, not for each image; such layers have no pattern")
     return chosen[flat].reset_index(drop=True), tuple(chosen.layer[~flat])
 
-# %% ../nbs/56_patterns.ipynb #44e3ada1
+# %% ../nbs/56_patterns.ipynb #d73efab4
 def patterns(
     network: nn.Module,  # any network with linear layers, in any mode; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
@@ -89,7 +89,7 @@ def patterns(
     classes = {c: images.classes[c] for c in images.by_class}
     return Patterns(packed, np.array(images.labels), classes, chosen.drop(columns=[*INTERNAL, "height", "width"]), left_out, record)
 
-# %% ../nbs/56_patterns.ipynb #8cd5c4ee
+# %% ../nbs/56_patterns.ipynb #dfabe97a
 def linear_stack(
     shape: tuple,  # (C, H, W) of the images
     num_classes: int,  # outputs of the last linear layer
@@ -113,7 +113,7 @@ def _lenet(shape):
     return [("conv1", nn.Conv2d(shape[0], 6, 5)), ("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(2)),
             ("conv2", nn.Conv2d(6, 16, 5)), ("relu2", nn.ReLU()), ("pool2", nn.MaxPool2d(2)), ("flatten", nn.Flatten())]
 
-# %% ../nbs/56_patterns.ipynb #1c3155bd
+# %% ../nbs/56_patterns.ipynb #ea724891
 def plot_patterns(
     patterns: Patterns,  # what `patterns` returned
     layers: "list | None" = None,  # layers to draw, one panel each; default: the last four
@@ -138,7 +138,7 @@ def _picture(ax, active, labels, classes, name, per_class, neurons):
     edges = np.cumsum([0, *map(len, order)])
     for e in edges[1:-1]: ax.axvline(e - .5, color=STYLES[1][0], lw=.5)
     few = len(classes) <= 12
-    ax.set_xticks((edges[:-1] + edges[1:]) / 2 - .5 if few else [], [str(v)[:6] for v in classes.values()] if few else [],
+    ax.set_xticks((edges[:-1] + edges[1:]) / 2 - .5 if few else [], [str(v)[:10] for v in classes.values()] if few else [],
                   rotation=90 if max(len(str(v)) for v in classes.values()) > 2 else 0, fontsize=6)
     ax.tick_params(length=0); ax.set_yticks([]); ax.set_title(f"{name.split('+')[0]} ({active.shape[1]})", fontsize=9)
 
@@ -147,7 +147,7 @@ def _by_agreement(active, at):
     common = active[at].mean(0) > .5
     return at[np.argsort((active[at] != common).sum(1), kind="stable")]
 
-# %% ../nbs/56_patterns.ipynb #bff65270
+# %% ../nbs/56_patterns.ipynb #a96183de
 def _weights(n, n_boot, seed):
     "How much each of n images counts in each redrawn sample: (n_boot, n), rows sum to 1."
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).astype(np.float32) / np.float32(n)
@@ -162,7 +162,7 @@ def _interval(redrawn, value, level):
     low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
     return 2 * value - high, 2 * value - low
 
-# %% ../nbs/56_patterns.ipynb #d2c6a79f
+# %% ../nbs/56_patterns.ipynb #af529695
 def _codes(packed):
     "How often each distinct row occurs."
     return np.unique(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel(), return_counts=True)[1]
@@ -177,7 +177,7 @@ def _layer_row(active, packed, n_boot, level, seed):
         row |= {"h_low": max(0., low), "h_high": min(np.log(2), high)}
     return row
 
-# %% ../nbs/56_patterns.ipynb #ba2d5d2c
+# %% ../nbs/56_patterns.ipynb #9be440b2
 def pattern_entropy(
     active: "Patterns | dict",  # what `patterns` returned, or layer: boolean (n_images, neurons), in order of depth
     labels: "np.ndarray | None" = None,  # (n_images,) integers; None: those of the patterns
@@ -198,7 +198,7 @@ def pattern_entropy(
             rows.append(head | _layer_row(bits[at], found.packed[layer.layer][at], n_boot, level, [seed, c]))
     return pd.DataFrame(rows)
 
-# %% ../nbs/56_patterns.ipynb #4cc71459
+# %% ../nbs/56_patterns.ipynb #e77c6c76
 def _as_patterns(active, labels=None, classes=None):
     "Patterns of whatever was passed, every class with images."
     if isinstance(active, Patterns):
@@ -224,7 +224,7 @@ def _arrays(active):
     if len({len(a) for a in arrays.values()}) > 1 or not len(next(iter(arrays.values()))): raise ValueError("all layers need the same images, at least one")
     return arrays
 
-# %% ../nbs/56_patterns.ipynb #cc61a94d
+# %% ../nbs/56_patterns.ipynb #e657754b
 def neuron_entropy(
     active: "Patterns | dict",  # as for `pattern_entropy`
     labels: "np.ndarray | None" = None,  # as for `pattern_entropy`
@@ -240,7 +240,7 @@ def neuron_entropy(
                                        "n_images": int((found.labels == c).sum()), "rate": rate, "h": binary_entropy(rate)}))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/56_patterns.ipynb #cbd61825
+# %% ../nbs/56_patterns.ipynb #40a0c77d
 def pattern_profile(
     own: Patterns,  # patterns of the trained network
     untrained: list = (),  # patterns of untrained networks of the same architecture, for the same images
@@ -261,7 +261,7 @@ def _class_means(patterns):
     means = ["n_images", "rate", "h_mean", "h_sum", "H_pattern", "ceiling", "distinct", "never", "always"]
     return pattern_entropy(patterns, n_boot=0).groupby(["layer", "depth", "activated", "neurons"], sort=False)[means].mean().reset_index()
 
-# %% ../nbs/56_patterns.ipynb #3f68bf40
+# %% ../nbs/56_patterns.ipynb #22f835e1
 def plot_pattern_profile(
     profile: pd.DataFrame,  # what `pattern_profile` returned
 ) -> Figure:  # mean neuron entropy, and whole-pattern entropy with its ceiling
@@ -273,7 +273,7 @@ def plot_pattern_profile(
         ax.text(1, top * 1.01, text, color="0.4", ha="right", va="bottom", fontsize=8, transform=ax.get_yaxis_transform())
     return fig
 
-# %% ../nbs/56_patterns.ipynb #6b230614
+# %% ../nbs/56_patterns.ipynb #d135a70e
 def class_information(
     profile: pd.DataFrame,  # what `pattern_profile` returned, with shuffles
 ) -> pd.DataFrame:  # layer, activated, h_mean, h_shuffled, information
@@ -284,7 +284,7 @@ def class_information(
     out = h[["trained", "shuffled labels"]].set_axis(["h_mean", "h_shuffled"], axis=1)
     return out.assign(information=out.h_shuffled - out.h_mean).reset_index()
 
-# %% ../nbs/56_patterns.ipynb #267e38ab
+# %% ../nbs/56_patterns.ipynb #20e6fd23
 def layer_falls(
     patterns: Patterns,  # what `patterns` returned
     n_boot: int = 300,  # redrawn samples
@@ -304,7 +304,7 @@ def layer_falls(
         rows.append({"from": a.layer, "to": b.layer, "activated": b.activated, "fall": fall, "low": low, "high": high, "verdict": verdict})
     return pd.DataFrame(rows, columns=["from", "to", "activated", "fall", "low", "high", "verdict"])
 
-# %% ../nbs/56_patterns.ipynb #91bbd26a
+# %% ../nbs/56_patterns.ipynb #b2b502c9
 def depth_trials(
     images: Images,  # training images
     test: Images,  # test images: accuracy, and the patterns
@@ -328,7 +328,7 @@ def depth_trials(
     columns = ["depth", "seed", "at", "layer", "activated", "neurons", "h_mean", "h_untrained", "H_pattern", "train_accuracy", "test_accuracy"]
     return pd.concat(rows, ignore_index=True)[columns]
 
-# %% ../nbs/56_patterns.ipynb #66bfa585
+# %% ../nbs/56_patterns.ipynb #439778f0
 def depth_advice(
     trials: pd.DataFrame,  # what `depth_trials` returned, at least two depths
     tolerance: float = .005,  # a loss of accuracy that does not matter
@@ -344,7 +344,7 @@ def depth_advice(
     tells = by["by_entropy"] == by["by_accuracy"] != by["by_entropy_untrained"]
     return pd.Series({**by, "rho": rho, "tells": tells, "text": _advice(**by, tells=tells)})
 
-# %% ../nbs/56_patterns.ipynb #2f84e371
+# %% ../nbs/56_patterns.ipynb #b2ef2e69
 def _standard_error(values): return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.
 
 def _enough_layers(nets, tolerance):
@@ -368,7 +368,7 @@ def _advice(by_accuracy, by_entropy, by_entropy_untrained, tells):
            f"it says {by_entropy} as accuracy does, but untrained networks say the same")
     return f"{layers(by_accuracy)}, by accuracy alone. Entropy does not tell: {why}."
 
-# %% ../nbs/56_patterns.ipynb #e86e6d0e
+# %% ../nbs/56_patterns.ipynb #3daa6bd2
 def plot_depths(
     trials: pd.DataFrame,  # what `depth_trials` returned
 ) -> Figure:  # test accuracy by number of layers; entropy of every layer before and after training

@@ -6,7 +6,7 @@
 __all__ = ['CRITERIA', 'unit_importance', 'entropy_importance', 'prune', 'cost', 'recalibrate', 'prune_curve', 'plot_prune_curve',
            'score_differences']
 
-# %% ../nbs/54_pruning.ipynb #c4a4b4d5
+# %% ../nbs/54_pruning.ipynb #bce5778e
 import copy
 
 import numpy as np
@@ -23,14 +23,14 @@ from .images import Images, batches, images as as_images
 from .networks import accuracy, evaluating, prepared, progress, train, weights_hash
 from .plots import STYLES, _axes
 
-# %% ../nbs/54_pruning.ipynb #a8ddda9e
+# %% ../nbs/54_pruning.ipynb #3ecbdcb9
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
     try: import torch_pruning
     except ImportError as e: raise ImportError("pruning needs the package Torch-Pruning: pip install featent[pruning]") from e
     return torch_pruning
 
-# %% ../nbs/54_pruning.ipynb #fb0fd506
+# %% ../nbs/54_pruning.ipynb #ebf5bba3
 def unit_importance(
     table: "pd.DataFrame | Result",  # layer, unit, class and scores; what `assess` returned, or `indicator_table` of it
     column: str = "H",  # the score; with " reversed" after it, the other end is kept
@@ -50,7 +50,7 @@ def unit_importance(
     sign = -1. if low != flip else 1.
     return {layer: sign * _in_order(v.droplevel("layer"), layer) for layer, v in means.groupby("layer", sort=False)}
 
-# %% ../nbs/54_pruning.ipynb #24640006
+# %% ../nbs/54_pruning.ipynb #3b811be7
 def _rows_of(table, column, filtration):
     "The rows of one filtration, with the column."
     needed = ["layer", "unit", column, *(["n_images"] if column == "H/eps" else [])]
@@ -71,7 +71,7 @@ def _in_order(values, layer):
     if list(values.index) != list(range(len(values))): raise ValueError(f"{layer}: the table must have every unit from 0 on")
     return values.to_numpy()
 
-# %% ../nbs/54_pruning.ipynb #ee9b8860
+# %% ../nbs/54_pruning.ipynb #8776dc29
 def entropy_importance(
     importance: dict,  # layer name or module: (units,), higher means keep, such as from `unit_importance`
     network: "nn.Module | None" = None,  # the network to be pruned; needed where layers are given by name
@@ -92,7 +92,7 @@ def entropy_importance(
         return {"mean": torch.nanmean, "max": lambda t, d: t.nan_to_num(-torch.inf).amax(d), "min": lambda t, d: t.nan_to_num(torch.inf).amin(d)}[reduce](found, 0)
     return of_group
 
-# %% ../nbs/54_pruning.ipynb #acca9bcd
+# %% ../nbs/54_pruning.ipynb #24a0b379
 def _votes(item, known, place):
     "What one layer says about the members of a group; NaN where it says nothing."
     scores, out = known[item.dep.target.module], torch.full((len(place),), torch.nan, dtype=torch.float64)
@@ -125,7 +125,7 @@ def _module(network, layer):
 
 def _weighted(network): return [n for n, m in network.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]
 
-# %% ../nbs/54_pruning.ipynb #fcfca5cd
+# %% ../nbs/54_pruning.ipynb #5c3178ac
 CRITERIA = {"weight_l1": "MagnitudeImportance", "weight_l2": "MagnitudeImportance", "bn_scale": "BNScaleImportance", "taylor": "TaylorImportance",
             "hessian": "HessianImportance", "fpgm": "FPGMImportance", "random": "RandomImportance"}
 
@@ -159,7 +159,7 @@ def prune(
     if before != after: raise ValueError(f"the output changed from {tuple(before)} to {tuple(after)}: leave the layers that make it out by layers=")
     return _finished(small, network, importance, ratio, seed)
 
-# %% ../nbs/54_pruning.ipynb #84685920
+# %% ../nbs/54_pruning.ipynb #da4e41b0
 def _scores_of(importance, scores, filtration):
     "Scores by layer, or None for one of the built-in criteria."
     if isinstance(importance, dict): return importance
@@ -178,7 +178,7 @@ def _base(network, name):
     modules = dict(network.named_modules())
     return name if name in modules else name.rpartition("_")[0]
 
-# %% ../nbs/54_pruning.ipynb #4f61d2c9
+# %% ../nbs/54_pruning.ipynb #7daa0b81
 def _shares(network, example, ratio, layers):
     "The share to remove from each module, just so that whole units remain."
     wanted = ratio if isinstance(ratio, dict) else {w: ratio for w in ([layers] if isinstance(layers, str) else layers)}
@@ -195,7 +195,7 @@ def _shares(network, example, ratio, layers):
     if not found: raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
     return found
 
-# %% ../nbs/54_pruning.ipynb #6195c44e
+# %% ../nbs/54_pruning.ipynb #a2987449
 def _criterion(tp, name, small, images):
     "One of Torch-Pruning's criteria, with gradients in place where it needs them."
     if name in ("taylor", "hessian"): _put_gradients(small, images, squared=name == "hessian")
@@ -208,7 +208,7 @@ def _for_gradients(name, images, network):
     if not isinstance(images, Images) or not len(images): raise ValueError(f"{name} needs gradients: pass images=, some labelled images")
     return prepared(images, network)
 
-# %% ../nbs/54_pruning.ipynb #a2b27edb
+# %% ../nbs/54_pruning.ipynb #c0e13cf7
 def _put_gradients(small, images, squared, batch_size=64):
     "Mean gradient of the loss in every parameter's .grad, or the mean of the squared gradients of single images."
     total = {p: torch.zeros_like(p) for p in small.parameters()}
@@ -224,7 +224,7 @@ def _put_gradients(small, images, squared, batch_size=64):
                 if p.grad is not None: total[p] += p.grad ** 2 if squared else p.grad
     for p, g in total.items(): p.grad = g / len(images)
 
-# %% ../nbs/54_pruning.ipynb #77d280f9
+# %% ../nbs/54_pruning.ipynb #d361ecb8
 def _copied(network):
     "A copy in eval mode whose every parameter can have a gradient."
     try: small = copy.deepcopy(network).eval()
@@ -247,7 +247,7 @@ def _finished(small, network, importance, ratio, seed):
         small.featent = {**network.featent, "pruned": how, "hash": weights_hash(small)}
     return small
 
-# %% ../nbs/54_pruning.ipynb #c126d753
+# %% ../nbs/54_pruning.ipynb #1b361d52
 def cost(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `prune`
@@ -256,7 +256,7 @@ def cost(
     macs, params = _torch_pruning().utils.count_ops_and_params(network, _one(network, example))
     return {"macs": int(macs), "params": int(params)}
 
-# %% ../nbs/54_pruning.ipynb #e62ec4c3
+# %% ../nbs/54_pruning.ipynb #99c1c6e5
 def recalibrate(
     network: nn.Module,  # any network; it is not changed
     images: Images,  # training images
@@ -272,7 +272,7 @@ def recalibrate(
     for m, momentum in zip(norms, before): m.momentum = momentum
     return small.eval()
 
-# %% ../nbs/54_pruning.ipynb #2444bcde
+# %% ../nbs/54_pruning.ipynb #a5fcfb68
 def prune_curve(
     network: nn.Module,  # a trained classifier; it is not changed
     images: Images,  # training images, for gradients and fine-tuning
@@ -304,7 +304,7 @@ def prune_curve(
     table = pd.DataFrame(rows)
     return table.assign(macs_share=table.macs / whole["macs"], params_share=table.params / whole["params"]).sort_values(["importance", "ratio", "seed"], ignore_index=True)
 
-# %% ../nbs/54_pruning.ipynb #a465e650
+# %% ../nbs/54_pruning.ipynb #200bd0d8
 def _some_images(images, n, seed):
     "Some images in random order."
     at = np.random.default_rng(seed).permutation(len(images))[:n]
@@ -327,7 +327,7 @@ def _at_hand(images, limit=2**29):
     if images[0][0].nbytes * len(images) > limit: return images
     return as_images([(images[i][0], int(images.labels[i])) for i in range(len(images))], transform=_as_it_is)
 
-# %% ../nbs/54_pruning.ipynb #b74ba687
+# %% ../nbs/54_pruning.ipynb #4ab2288d
 _LINES = [*STYLES, ("0.2", "X", "-."), ("0.55", "*", "-."), ("#8C510A", "<", "--"), ("#01665E", ">", "--")]
 
 def plot_prune_curve(
@@ -350,7 +350,7 @@ def plot_prune_curve(
     fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=-(-n // -(-n // (3 * len(values)))), frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/54_pruning.ipynb #3cb6d33b
+# %% ../nbs/54_pruning.ipynb #e105e435
 def score_differences(
     curve: pd.DataFrame,  # rows of `prune_curve`, with a column `run` where there are several networks
     reference: str = "H",  # the score to compare with the others

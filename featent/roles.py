@@ -6,7 +6,7 @@
 __all__ = ['ROLES', 'useful_units', 'contributions', 'roles', 'role_shares', 'agreement', 'stability', 'resampled_roles',
            'plot_roles']
 
-# %% ../nbs/52_roles.ipynb #2e7cb2b5
+# %% ../nbs/52_roles.ipynb #983c4ebe
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from .ablation import _known_value, _per_image, _resampled, turning_points
 
-# %% ../nbs/52_roles.ipynb #557b6235
+# %% ../nbs/52_roles.ipynb #aa4dad1f
 def useful_units(
     curves: pd.DataFrame,  # as from `ablate`
     orders: dict,  # {name: {class: permutation}}, those of the ablation
@@ -34,7 +34,7 @@ def useful_units(
 def _known(what, value, choices):
     if value not in choices: raise ValueError(f"{what}={value!r}: choose from {', '.join(map(repr, choices))}")
 
-# %% ../nbs/52_roles.ipynb #29b4561b
+# %% ../nbs/52_roles.ipynb #9e83fbbc
 def contributions(
     samples: dict,  # as from `ablate(..., per_image=True)`, with every step
     orders: dict,  # those of the ablation
@@ -65,7 +65,7 @@ def _changes(steps, y, order, sign):
     change[order] = sign * np.diff(y)
     return change
 
-# %% ../nbs/52_roles.ipynb #a4c61926
+# %% ../nbs/52_roles.ipynb #f434c0c0
 ROLES = "both", "train only", "test only", "neither"
 
 def roles(
@@ -91,7 +91,7 @@ def role_shares(
     groups = shares.groupby([table[c] for c in by], sort=False) if by else shares.assign(all="all").groupby("all")
     return groups.agg({**dict.fromkeys(ROLES, "mean"), "n": "sum"}).astype({"n": int}).reset_index(drop=not by)
 
-# %% ../nbs/52_roles.ipynb #d9eedfc6
+# %% ../nbs/52_roles.ipynb #bcc9d7d5
 def agreement(
     a: pd.DataFrame,  # as from `roles`
     b: pd.DataFrame,  # another one of the same units and classes
@@ -112,7 +112,7 @@ def stability(
     if not len(others): raise ValueError("others is empty: pass at least one table of roles")
     return pd.DataFrame([agreement(reference, t) for t in others]).astype({"n": int})
 
-# %% ../nbs/52_roles.ipynb #4f4f8a4e
+# %% ../nbs/52_roles.ipynb #676f6613
 def resampled_roles(
     samples: dict,  # as from `ablate(..., per_image=True)`, with the splits "train" and "test"
     orders: dict,  # those of the ablation
@@ -143,7 +143,7 @@ def _roles_of(means, orders, order, value):
     rows = pd.concat([pd.DataFrame({"order": o, "class": c, "split": s, "step": steps, value: y}) for (o, c, s), (steps, y) in means.items()])
     return roles(*(useful_units(rows, orders, s, order, value) for s in splits))
 
-# %% ../nbs/52_roles.ipynb #0af2a2e9
+# %% ../nbs/52_roles.ipynb #0a9573cd
 _COLOURS = dict(zip(ROLES, ("#0072B2", "#E69F00", "#56B4E9", "#BBBBBB")))
 
 def plot_roles(
