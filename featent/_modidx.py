@@ -121,6 +121,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'featent.assess._arrays': ('assess.html#_arrays', 'featent/assess.py'),
                                 'featent.assess._as_worker': ('assess.html#_as_worker', 'featent/assess.py'),
                                 'featent.assess._births': ('assess.html#_births', 'featent/assess.py'),
+                                'featent.assess._calls_of': ('assess.html#_calls_of', 'featent/assess.py'),
                                 'featent.assess._check': ('assess.html#_check', 'featent/assess.py'),
                                 'featent.assess._classes': ('assess.html#_classes', 'featent/assess.py'),
                                 'featent.assess._corrected': ('assess.html#_corrected', 'featent/assess.py'),

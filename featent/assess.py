@@ -7,6 +7,7 @@ __all__ = ['BIRTHS_VERSION', 'Result', 'tabulate', 'assess', 'versions', 'estima
 
 # %% ../nbs/25_assess.ipynb #d248af26
 import errno
+import hashlib
 import json
 import shutil
 import sys
@@ -30,7 +31,7 @@ import torch
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
-from .activations import INTERNAL, read_finite, select_layers, unwrap
+from .activations import INTERNAL, _trace, read_finite, select_layers, unwrap
 from .entropy import check_rule, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
 from .images import Images, _plain_text, batches, describe_transform, images as as_images
@@ -367,6 +368,11 @@ def _identity_of(record):
     return {"network": who(record["network"]), "twins": [who(t) for t in record["twins"]], "images": record["images"]["fingerprint"],
             **{k: record[k] for k in _MATTERS}, "births_version": BIRTHS_VERSION, "torch": record["versions"]["torch"]}
 
+def _calls_of(plan):
+    "A hash of what the network calls: the same weights in another `forward` are another network."
+    calls = [(c.op, c.module, c.shape) for c in _trace(plan.networks["real"], plan.images)[0]]
+    return hashlib.sha256(repr(calls).encode()).hexdigest()
+
 def _opened_for(plan, folder, rule, shard_size):
     "The store of a plan, made if it is not there."
     record, n = _record(plan, rule), len(plan.images)
@@ -376,7 +382,8 @@ def _opened_for(plan, folder, rule, shard_size):
     size = min(-(-shard_size // plan.batch_size) * plan.batch_size, -(-n // plan.batch_size) * plan.batch_size)
     kernels = [[*k, np.where(np.isnan(v), None, v).tolist()] for k, v in _kernels(plan).items()]
     if not (Path(folder)/"manifest.json").exists(): _enough_space(Path(folder), expected_bytes(n * sum(births.values()), n * sum(kept.values())))
-    return create_store(folder, _identity_of(record), {**record, "kernel_l1": kernels}, plan.chosen.drop(columns=INTERNAL), plan.images.labels, births, kept, size)
+    identity = {**_identity_of(record), "calls": _calls_of(plan)}
+    return create_store(folder, identity, {**record, "kernel_l1": kernels}, plan.chosen.drop(columns=INTERNAL), plan.images.labels, births, kept, size)
 
 # %% ../nbs/25_assess.ipynb #51775737
 def _enough_space(folder, needed):

@@ -187,3 +187,13 @@ def test_too_little_space_is_said_before_the_run(net, digits, tmp_path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda p: namedtuple("usage", "total used free")(10**9, 10**9 - 1000, 1000))
     with pytest.raises(OSError, match="the store needs about .* MB left: choose another disk"): fe.fill(tmp_path/"s", net, digits)
     assert not (tmp_path/"s").exists()
+
+
+def test_the_same_weights_in_another_forward_are_another_network(tmp_path):
+    build = lambda pool: torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), pool, torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU())
+    net, other = build(torch.nn.MaxPool2d(2)), build(torch.nn.AvgPool2d(2))
+    other.load_state_dict(net.state_dict())
+    images = fe.images("digits", per_class=2)
+    fe.fill(tmp_path/"s", net, images)
+    assert list(fe.fill(tmp_path/"s", net, images).state) == ["done"]
+    with pytest.raises(ValueError, match="holds other births: calls"): fe.fill(tmp_path/"s", other, images)
