@@ -1,5 +1,5 @@
 "An honest score for every unit of a convolutional network: topological feature entropy."
-from featent.images import Images, corrupt_labels, describe_transform, images, preprocess
+from featent.images import Images, check_disjoint, corrupt_labels, describe_transform, hold_out, images, preprocess
 from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
@@ -18,7 +18,7 @@ from featent.rescaling import check_rescaling, rescale, rescaling_groups
 from featent.runs import run, sweep
 
 __version__ = versions()["featent"] or "0+unknown"
-__all__ = ["Images", "corrupt_labels", "describe_transform", "images", "preprocess",
+__all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "hold_out", "images", "preprocess",
            "accuracy", "list_networks", "network", "preprocessing", "random_twin", "train", "weights_hash",
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",

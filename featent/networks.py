@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['list_networks', 'weights_hash', 'network', 'preprocessing', 'prepared', 'random_twin', 'progress', 'evaluating',
-           'accuracy', 'train']
+           'accuracy', 'train', 'recalibrate']
 
-# %% ../nbs/05_networks.ipynb #02cd93bf
-import copy, difflib, hashlib, math, os, pickle, time
+# %% ../nbs/05_networks.ipynb #382fa68b
+import copy, difflib, hashlib, math, os, pickle, time, zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ import torch
 import torchvision
 from torch import nn
 from tqdm.auto import tqdm
-from .images import Images, batches, corrupt_labels
+from .images import Images, batches, corrupt_labels, describe_transform
 
-# %% ../nbs/05_networks.ipynb #6f90be8e
+# %% ../nbs/05_networks.ipynb #5996922e
 @contextmanager
 def _seeded(seed, device="cpu"):
     "Random numbers from `seed` inside; the generators outside are left as they were"
@@ -31,7 +31,7 @@ def _seeded(seed, device="cpu"):
         for d in cuda: torch.cuda.default_generators[d].manual_seed(seed)
         yield
 
-# %% ../nbs/05_networks.ipynb #3da29d8d
+# %% ../nbs/05_networks.ipynb #924c262b
 def _conv(cin, cout, stride=1): return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
 
 def _head(width, num_classes): return [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(width, num_classes))]
@@ -44,7 +44,7 @@ def _small_vgg(num_classes, in_channels):
         if i in (2, 4): layers.append((f"pool{i}", nn.MaxPool2d(2)))
     return nn.Sequential(OrderedDict([("features", nn.Sequential(OrderedDict(layers))), *_head(128, num_classes)]))
 
-# %% ../nbs/05_networks.ipynb #642041b6
+# %% ../nbs/05_networks.ipynb #28e14277
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place"
     def __init__(self, cin, cout, stride):
@@ -58,7 +58,7 @@ class _Block(nn.Module):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return self.relu(y + self.shortcut(x))
 
-# %% ../nbs/05_networks.ipynb #3dc19450
+# %% ../nbs/05_networks.ipynb #9ff6eafe
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units"
     layers = [("conv1", _conv(in_channels, 32)), ("bn1", nn.BatchNorm2d(32)), ("relu1", nn.ReLU(inplace=True))]
@@ -67,12 +67,12 @@ def _small_resnet(num_classes, in_channels):
 
 _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
-# %% ../nbs/05_networks.ipynb #570d9b9f
+# %% ../nbs/05_networks.ipynb #4e1fac4e
 def list_networks() -> list:  # names, the two small networks first
     "Names that `network` knows"
     return [*_small, *sorted(torchvision.models.list_models(module=torchvision.models))]
 
-# %% ../nbs/05_networks.ipynb #de728a0a
+# %% ../nbs/05_networks.ipynb #1aba9817
 def _bare(key):
     "A name in a state_dict without the prefixes of DataParallel and torch.compile"
     key = key.replace("_orig_mod.", "")
@@ -90,7 +90,7 @@ def weights_hash(
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/05_networks.ipynb #1bbea7c1
+# %% ../nbs/05_networks.ipynb #def00ed1
 _resave = 'load it where you trust it and save the tensors alone: torch.save(net.state_dict(), "weights.pt")'
 
 _code_in_it = "GLOBAL ", "Can only create", "Can only build", "unrecognized function", "TorchScript"
@@ -105,7 +105,7 @@ def _torch_file(path):
         raise ValueError(f"{path.name} is damaged or is no PyTorch file ({type(e).__name__}: {text.split(chr(10))[0][:120]}): "
                          "copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #eb5e0d1f
+# %% ../nbs/05_networks.ipynb #a7cd518c
 def _safetensors_file(path):
     "Tensors of a safetensors file"
     try: from safetensors.torch import load_file
@@ -113,7 +113,7 @@ def _safetensors_file(path):
     try: return load_file(path, device="cpu")
     except Exception as e: raise ValueError(f"{path.name} is damaged or is no safetensors file ({e}): copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #0f3c42a1
+# %% ../nbs/05_networks.ipynb #90f1ff2f
 _wrappers = "state_dict", "model_state_dict", "model"
 
 def _state_of(path):
@@ -127,7 +127,7 @@ def _state_of(path):
         raise ValueError(f"{path.name} holds no state_dict (a dict of tensors, or one under {', '.join(_wrappers)}); {_resave}")
     return {_bare(k): v for k, v in state.items()}
 
-# %% ../nbs/05_networks.ipynb #c5c1254e
+# %% ../nbs/05_networks.ipynb #6fa4e19f
 def _some(names, most=5):
     "A few of many names"
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
@@ -150,7 +150,7 @@ def _loaded(net, state, what):
     net.load_state_dict({own[k]: v for k, v in state.items()}, strict=False)
     return net
 
-# %% ../nbs/05_networks.ipynb #b43363f8
+# %% ../nbs/05_networks.ipynb #99b31c7a
 _suffixes = (".pt", ".pth", ".th", ".tar", ".bin", ".safetensors")
 
 def _published(name, weights):
@@ -164,7 +164,7 @@ def _weights_choices(name):
     published = [] if name in _small else ["DEFAULT", *(w.name for w in torchvision.models.get_model_weights(name))]
     return ", ".join(["None (random)", *published, f"a file ({' '.join(_suffixes)})"])
 
-# %% ../nbs/05_networks.ipynb #e17ab7f0
+# %% ../nbs/05_networks.ipynb #217b5dd9
 def _downloaded(name, published, num_classes):
     "torchvision's network with published weights; the file is first read as tensors only"
     classes = len(published.meta["categories"])
@@ -176,7 +176,7 @@ def _downloaded(name, published, num_classes):
                               f"or fetch {published.url} elsewhere and pass the file as weights=") from e
     return torchvision.models.get_model(name, weights=published)
 
-# %% ../nbs/05_networks.ipynb #878229fc
+# %% ../nbs/05_networks.ipynb #213814c6
 def _built(name, num_classes, in_channels, seed):
     "A network by name with random weights"
     if name not in _small and in_channels != 3:
@@ -188,7 +188,7 @@ def _built(name, num_classes, in_channels, seed):
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
 
-# %% ../nbs/05_networks.ipynb #473554d2
+# %% ../nbs/05_networks.ipynb #5f6cb2db
 def _unknown(name):
     "The error for a name that no network has"
     close = difflib.get_close_matches(str(name).lower(), list_networks(), n=4, cutoff=0.5)
@@ -205,7 +205,7 @@ def _own(net, weights):
     net.featent = {**r, "hash": weights_hash(net)}
     return net
 
-# %% ../nbs/05_networks.ipynb #49500160
+# %% ../nbs/05_networks.ipynb #004421b5
 def _named(name, weights, num_classes, in_channels, seed):
     "A network by name, with random, published or stored weights, in eval mode"
     published = _published(name, weights)
@@ -216,7 +216,7 @@ def _named(name, weights, num_classes, in_channels, seed):
     net = _downloaded(name, published, num_classes) if published else _built(name, num_classes, in_channels, seed)
     return (_loaded(net, state, Path(weights).name) if is_file else net).eval(), published
 
-# %% ../nbs/05_networks.ipynb #cb65b493
+# %% ../nbs/05_networks.ipynb #8150bf5a
 def network(
     name_or_module: str | nn.Module,         # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), or a module
     weights: str | Path | None = None,       # None: random; "DEFAULT" or another torchvision weights name; or a file of tensors
@@ -237,7 +237,7 @@ def network(
                    "hash": weights_hash(net)}
     return net
 
-# %% ../nbs/05_networks.ipynb #13e98eef
+# %% ../nbs/05_networks.ipynb #9f803d8e
 def preprocessing(
     net: nn.Module,  # made by `network`
 ) -> Callable | None:  # picture -> float tensor (C, H, W); None where the weights came without one
@@ -253,7 +253,7 @@ def prepared(
     own = preprocessing(net) if images.transform is None else None
     return images if own is None else images.with_transform(own)
 
-# %% ../nbs/05_networks.ipynb #df1cf55f
+# %% ../nbs/05_networks.ipynb #1e78fafe
 def _reset(net):
     "A copy of `net` with every `reset_parameters` called; an error names what this did not reach"
     try: twin = copy.deepcopy(net)
@@ -272,7 +272,7 @@ def _reset(net):
                          "pass build= a function that makes it anew")
     return twin
 
-# %% ../nbs/05_networks.ipynb #91ca25b3
+# %% ../nbs/05_networks.ipynb #2939a9eb
 def _shapes(net): return {(k, tuple(v.shape)) for k, v in net.state_dict().items()}
 
 def _like(twin, net):
@@ -288,7 +288,7 @@ def _like(twin, net):
     twin.zero_grad(set_to_none=True)
     return twin
 
-# %% ../nbs/05_networks.ipynb #6393d0d0
+# %% ../nbs/05_networks.ipynb #c6fd96fb
 def random_twin(
     net: nn.Module,                 # any network; it is not touched
     seed: int = 0,                  # of the twin's weights
@@ -304,7 +304,7 @@ def random_twin(
     twin.featent = {**record, "weights": None, "published": False, "seed": int(seed), "hash": weights_hash(twin)}
     return twin
 
-# %% ../nbs/05_networks.ipynb #67bb3b17
+# %% ../nbs/05_networks.ipynb #b4b943a9
 def progress(
     *args,     # as for `tqdm`: what to go through, if anything
     **options, # as for `tqdm`: total, desc, unit, ...
@@ -312,7 +312,7 @@ def progress(
     "A progress bar that keeps quiet where nobody watches"
     return tqdm(*args, **options, disable=True if os.environ.get("TQDM_DISABLE") else None)
 
-# %% ../nbs/05_networks.ipynb #6b322da3
+# %% ../nbs/05_networks.ipynb #23e55668
 def _device(net):
     "Device of a network's first parameter"
     return next((p.device for p in net.parameters()), torch.device("cpu"))
@@ -328,7 +328,7 @@ def evaluating(
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../nbs/05_networks.ipynb #64f50a96
+# %% ../nbs/05_networks.ipynb #1f12c666
 def _logits(net, x, logits_of=None):
     "Scores (b, K) of a batch; an error says which shape the network could not take"
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)
@@ -343,7 +343,7 @@ def _logits(net, x, logits_of=None):
         raise ValueError(f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them")
     return y
 
-# %% ../nbs/05_networks.ipynb #72a9c6d4
+# %% ../nbs/05_networks.ipynb #a85e7fc8
 def _outputs(labels, label_map):
     "Output index of every label"
     if label_map is None: return torch.as_tensor(labels)
@@ -357,7 +357,7 @@ def _enough(labels, n):
         raise ValueError(f"the network has {n} outputs, but there is a label {int(max(labels))}: "
                          "choose classes=, another num_classes= or a label_map=")
 
-# %% ../nbs/05_networks.ipynb #281ff3c3
+# %% ../nbs/05_networks.ipynb #b055120a
 def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=None):
     "Mean cross-entropy and the shares of images whose label is among the k highest scores"
     device = torch.device(device) if device is not None else _device(net)
@@ -375,7 +375,7 @@ def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=N
         bar.close()
     return loss / len(images), {f"top{k}": hits[k] / len(images) for k in topk}
 
-# %% ../nbs/05_networks.ipynb #967df470
+# %% ../nbs/05_networks.ipynb #9c17d9a4
 def accuracy(
     net: nn.Module,                       # any classifier; its mode and device are as before afterwards
     images: Images,                       # the images; without a transform they get the network's own
@@ -394,39 +394,33 @@ def accuracy(
     finally:
         if device is not None: net.to(home)
 
-# %% ../nbs/05_networks.ipynb #24f35818
+# %% ../nbs/05_networks.ipynb #c4b7fc81
 def _scheduled(lr, steps, done, i): return _rate(lr, done + i, steps)
 
 def _rate(lr, step, steps):
     "Learning rate of a step: warm-up over a fifth of the steps, then half a cosine"
     return lr * min((step + 1) / (0.2 * steps), 0.5 + 0.5 * math.cos(math.pi * max(0.0, (step / steps - 0.2) / 0.8)))
 
-# %% ../nbs/05_networks.ipynb #511fd1ae
-def _saved(net, path):
-    "Write the state_dict to `path`, whole or not at all"
+# %% ../nbs/05_networks.ipynb #d43117b6
+def _write_whole(content, path):
+    "Write tensors and plain containers to `path`, whole or not at all"
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as f:
-        torch.save({k: v.detach().cpu() for k, v in net.state_dict().items()}, f)
+        torch.save(content, f)
         f.flush(); os.fsync(f.fileno())
     os.replace(part, path)
 
-def _checkpoint_folder(folder):
-    "The folder, made if need be; one with checkpoints in it is refused"
-    if folder is None: return None
-    folder = Path(folder).expanduser(); folder.mkdir(parents=True, exist_ok=True)
-    if old := sorted(folder.glob("epoch_*.pt")):
-        raise ValueError(f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them")
-    return folder
+def _weights(net): return {k: v.detach().cpu() for k, v in net.state_dict().items()}
 
-# %% ../nbs/05_networks.ipynb #2eb66e4e
+# %% ../nbs/05_networks.ipynb #d9ccb361
 def _in_memory(images, limit=2**30):
     "Function from positions to a batch of tensors, read once where all fit into `limit` bytes, else each time"
     if images[0][0].nbytes * len(images) > limit: return lambda at: torch.stack([images[int(i)][0] for i in at])
     x = torch.cat([x for _, x, _ in batches(images, 256)])
     return x.__getitem__
 
-# %% ../nbs/05_networks.ipynb #58b20e51
-def _epoch(net, batch_of, y, opt, rate, order, augment, device):
+# %% ../nbs/05_networks.ipynb #50d23fca
+def _epoch(net, batch_of, y, opt, rate, order, augment, device, after_step):
     "One pass over the images in the given order; mean loss and accuracy on the way"
     loss_sum = hits = 0
     for i, at in enumerate(order):
@@ -434,28 +428,103 @@ def _epoch(net, batch_of, y, opt, rate, order, augment, device):
         x = batch_of(at) if augment is None else augment(batch_of(at))
         z, target = _logits(net, x.to(device)), y[at].to(device)
         loss = nn.functional.cross_entropy(z, target)
-        if not loss.isfinite(): raise ValueError(f"training diverged (the loss is {loss.item()} at batch {i}): pass a lower lr")
+        value = loss.item()
+        if not math.isfinite(value): raise ValueError(f"training diverged (the loss is {value} at batch {i}): pass a lower lr")
         opt.zero_grad(); loss.backward(); opt.step()
-        loss_sum += loss.item() * len(at); hits += int((z.argmax(1) == target).sum())
+        loss_sum += value * len(at); hits += int((z.argmax(1) == target).sum())
+        if i + 1 < len(order): after_step(i + 1, lr=rate(i), batch_loss=value)
     n = sum(map(len, order))
     return loss_sum / n, hits / n
 
-# %% ../nbs/05_networks.ipynb #f893f425
+# %% ../nbs/05_networks.ipynb #7894a047
 def _order(n, batch_size, generator):
     "Random batches of positions; a last one of a single image is left out, batch normalisation cannot take it"
     order = list(torch.randperm(n, generator=generator).split(batch_size))
     return order[:-1] if len(order) > 1 and len(order[-1]) == 1 else order
 
-def _trainable(net, images, test, epochs, batch_size):
+def _trainable(net, images, test, epochs, batch_size, until):
     "Raises where training cannot start"
     for name, s in (("images", images), ("test", test)):
         if s is not None and not len(s): raise ValueError(f"{name} is empty")
     if epochs < 1 or batch_size < 1: raise ValueError("epochs and batch_size must be at least 1")
+    if until is not None and not 0 < until <= 1: raise ValueError(f"until={until} is a training accuracy: above 0, at most 1, or None")
     with evaluating(net), torch.no_grad(): n = _logits(net, images[0][0][None].to(_device(net))).shape[1]
     for s in (images, test):
         if s is not None: _enough(s.labels, n)
 
-# %% ../nbs/05_networks.ipynb #d8852298
+# %% ../nbs/05_networks.ipynb #1db795c0
+_TRAINING = "featent training, version 1"
+
+def _identity(net, images, test, y, how, augment, device):
+    "Everything that changes the result of a training"
+    labels = hashlib.sha256(y.numpy().tobytes()).hexdigest()[:16]
+    frozen = [_bare(k) for k, p in net.named_parameters() if not p.requires_grad]
+    return {**how, "initial weights": weights_hash(net), "frozen": ", ".join(frozen), "images": images.record["fingerprint"], "labels": labels,
+            "test images": None if test is None else test.record["fingerprint"], "augment": describe_transform(augment), "device": device.type}
+
+def _intact(path):
+    "Contents of a torch file whose checksums are right"
+    try:
+        with zipfile.ZipFile(path) as z: bad = z.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f"{path.name} is damaged ({e})") from e
+    if bad: raise ValueError(f"{path.name} is damaged (wrong checksum of {bad})")
+    return _torch_file(path)
+
+# %% ../nbs/05_networks.ipynb #de68b1d2
+def _stored_training(path, identity):
+    "What a file says of this training so far; None where there is no file"
+    if path is None or not path.exists(): return None
+    if path.is_dir(): raise ValueError(f"resume={path.name!r} is a folder: pass the name of a file in it")
+    try: state = _intact(path)
+    except ValueError as e: raise ValueError(f"{e}; remove {path} to train from the start") from e
+    if not isinstance(state, dict) or state.get("format") != _TRAINING:
+        raise ValueError(f"{path} does not hold an interrupted training: pass resume= the name of a new file")
+    old = state["identity"]
+    if found := [f"{k}: {old.get(k)} -> {identity.get(k)}" for k in {**old, **identity} if old.get(k) != identity.get(k)]:
+        raise ValueError(f"{path} holds another training: {'; '.join(found)} (in the file -> asked for); "
+                         "pass the same network, images and settings as then, or the name of a new file")
+    return state
+
+def _taken_up(state, net, opt, order, device):
+    "Network, optimizer and generators as they were after the last finished epoch; its rows"
+    if state is None: return []
+    net.load_state_dict(state["net"]); opt.load_state_dict(state["optimizer"])
+    order.set_state(state["order"]); torch.set_rng_state(state["rng"])
+    if state["cuda"] is not None: torch.cuda.set_rng_state(state["cuda"], device)
+    return list(state["history"])
+
+def _state(net, opt, order, device, rows, identity):
+    "All that the next epoch depends on"
+    return {"format": _TRAINING, "identity": identity, "net": _weights(net), "optimizer": opt.state_dict(), "order": order.get_state(),
+            "rng": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None, "history": rows}
+
+# %% ../nbs/05_networks.ipynb #98bc0426
+def _same(a, b): return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+def _checkpoint_folder(folder, state):
+    "The folder, made if need be; checkpoints in it must be those of the training so far"
+    if folder is None: return None
+    folder = Path(folder).expanduser(); folder.mkdir(parents=True, exist_ok=True)
+    old = sorted(folder.glob("epoch_*.pt"))
+    if state is None and old:
+        raise ValueError(f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them")
+    done = len(state["history"]) if state else 0
+    if done and (gone := [e for e in range(done + 1) if not (folder/f"epoch_{e:04d}.pt").exists()]):
+        raise ValueError(f"{folder} lacks epoch_{gone[0]:04d}.pt of a training that has finished {done} epochs: "
+                         "pass the folder it began with, or none, or remove the file resume= to train from the start")
+    last = folder/f"epoch_{done:04d}.pt"
+    if last.exists() and not _same(_state_of(last), {_bare(k): v for k, v in state["net"].items()}):
+        raise ValueError(f"{last.name} in {folder} is of another training: pass the folder this one began with, or none")
+    return folder
+
+# %% ../nbs/05_networks.ipynb #24527ba6
+def _undisturbed(callback, net, seed, device):
+    "The callback in eval mode and with random numbers of its own; modes and generators are put back"
+    def call(epoch, step, **logs):
+        with _seeded(seed, device), evaluating(net): callback(epoch=epoch, step=step, **logs)
+    return call if callback else lambda *args, **logs: None
+
+# %% ../nbs/05_networks.ipynb #89f9dcff
 def train(
     net: nn.Module,                       # trained in place, in eval mode afterwards
     images: Images,                       # training images
@@ -468,35 +537,88 @@ def train(
     checkpoints: str | Path | None = None,  # empty folder for the weights after each epoch, epoch_0000.pt being the initial ones
     label_corruption: float = 0.0,        # share of the training labels to redraw (`corrupt_labels`)
     device: str | torch.device | None = None,  # where to compute; None: where the network is
-    augment: Callable | None = None,      # batch (b, C, H, W) -> batch, on training images only
+    augment: Callable | None = None,      # batch (b, C, H, W) -> batch, on training images only; random by PyTorch's generator
+    resume: str | Path | None = None,     # file to go on from after an interruption, rewritten after each epoch
+    callback: Callable | None = None,     # called as callback(epoch, step, **logs) before the first and after every step
+    until: float | None = None,           # end after the epoch whose training accuracy reaches this; None: after `epochs`
 ) -> pd.DataFrame:  # a row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds
     "Train a classifier by stochastic gradient descent"
     images, test = prepared(images, net), None if test is None else prepared(test, net)
-    _trainable(net, images, test, epochs, batch_size)
-    folder, home = _checkpoint_folder(checkpoints), _device(net)
+    _trainable(net, images, test, epochs, batch_size, until)
+    home = _device(net)
     device = torch.device(device) if device is not None else home
     y = torch.from_numpy(corrupt_labels(images.labels, label_corruption, len(images.classes), seed))
-    try: rows = _fitted(net.to(device), images, y, test, epochs, lr, batch_size, weight_decay, seed, folder, device, augment)
+    how = {"epochs": int(epochs), "lr": float(lr), "batch_size": int(batch_size), "weight_decay": float(weight_decay), "seed": int(seed),
+           "label_corruption": float(label_corruption), "until": None if until is None else float(until)}
+    keep = _keeper(net, resume, checkpoints, _identity(net, images, test, y, how, augment, device))
+    try: rows = _fitted(net.to(device), images, y, test, how, device, augment, _undisturbed(callback, net, seed, device), *keep)
     finally: net.to(home).eval()
     if hasattr(net, "featent"):
-        how = {"epochs": epochs, "lr": lr, "batch_size": batch_size, "weight_decay": weight_decay, "seed": seed,
-               "label_corruption": label_corruption}
-        net.featent = {**net.featent, "trained": {**how, "images": images.record["fingerprint"]}, "hash": weights_hash(net)}
+        trained = {**how, "epochs_done": len(rows), "images": images.record["fingerprint"]}
+        net.featent = {**net.featent, "trained": trained, "hash": weights_hash(net)}
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_networks.ipynb #fdba0f00
-def _fitted(net, images, y, test, epochs, lr, batch_size, weight_decay, seed, folder, device, augment):
+# %% ../nbs/05_networks.ipynb #a3491524
+def _keeper(net, resume, checkpoints, identity):
+    "What is stored of this training, and a function that stores it after an epoch"
+    path = None if resume is None else Path(resume).expanduser()
+    state = _stored_training(path, identity)
+    folder = _checkpoint_folder(checkpoints, state)
+    if path: path.parent.mkdir(parents=True, exist_ok=True)
+    def weights(done):
+        if folder: _write_whole(_weights(net), folder/f"epoch_{done:04d}.pt")
+    def training(*parts):
+        if path: _write_whole(_state(net, *parts, identity), path)
+    return state, weights, training
+
+# %% ../nbs/05_networks.ipynb #b38d5dab
+def _fitted(net, images, y, test, how, device, augment, callback, state, store_weights, store_training):
     "The loop over epochs; a dict per epoch"
-    batch_of, order_seed, rows = _in_memory(images), torch.Generator().manual_seed(seed), []
-    opt = torch.optim.SGD(net.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
-    if folder: _saved(net, folder/"epoch_0000.pt")
-    with _seeded(seed, device):
-        for e in progress(range(epochs), desc="train", unit="epoch"):
-            start, order = time.perf_counter(), _order(len(y), batch_size, order_seed)
-            rate = partial(_scheduled, lr, epochs * len(order), e * len(order))
-            loss, right = _epoch(net.train(), batch_of, y, opt, rate, order, augment, device)
-            test_loss, test_right = _evaluate(net, test, (1,), batch_size, device) if test is not None else (math.nan, {"top1": math.nan})
-            if folder: _saved(net, folder/f"epoch_{e + 1:04d}.pt")
+    order_seed, epochs = torch.Generator().manual_seed(how["seed"]), how["epochs"]
+    opt = torch.optim.SGD(net.parameters(), lr=how["lr"], momentum=0.9, nesterov=True, weight_decay=how["weight_decay"])
+    with _seeded(how["seed"], device):
+        rows = _taken_up(state, net, opt, order_seed, device)
+        if not rows: store_training(opt, order_seed, device, rows); store_weights(0); callback(0.0, 0)
+        if _enough_learnt(rows, how): return rows
+        batch_of = _in_memory(images)
+        for e in progress(range(len(rows), epochs), desc="train", unit="epoch", initial=len(rows), total=epochs):
+            start, order = time.perf_counter(), _order(len(y), how["batch_size"], order_seed)
+            done, rate = e * len(order), partial(_scheduled, how["lr"], epochs * len(order), e * len(order))
+            after_step = lambda i, e=e, done=done, n=len(order), **logs: callback(e + i / n, done + i, **logs)
+            loss, right = _epoch(net.train(), batch_of, y, opt, rate, order, augment, device, after_step)
+            test_loss, test_right = _evaluate(net, test, (1,), how["batch_size"], device) if test is not None else (math.nan, {"top1": math.nan})
             rows.append({"epoch": e + 1, "lr": rate(len(order) - 1), "train_loss": loss, "train_accuracy": right, "test_loss": test_loss,
                          "test_accuracy": test_right["top1"], "seconds": time.perf_counter() - start})
+            store_weights(e + 1)
+            callback(e + 1.0, done + len(order), **{k: v for k, v in rows[-1].items() if k != "epoch"})
+            store_training(opt, order_seed, device, rows)
+            if _enough_learnt(rows, how): break
     return rows
+
+def _enough_learnt(rows, how):
+    "Whether the last epoch is behind us, or the accuracy reached"
+    return len(rows) == how["epochs"] or bool(rows and how["until"] is not None and rows[-1]["train_accuracy"] >= how["until"])
+
+# %% ../nbs/05_networks.ipynb #e78203e4
+def recalibrate(
+    net: nn.Module,        # any network; it is not changed
+    images: Images,        # training images, some hundred or more
+    batch_size: int = 64,  # images over which one mean and one variance are taken
+) -> nn.Module:  # a copy in eval mode; without batch normalisation an equal one
+    "A copy whose batch normalisations have measured their means and variances anew"
+    if not len(images): raise ValueError("there are no images")
+    twin = copy.deepcopy(net).eval()
+    norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    before = [m.momentum for m in norms]
+    for m in norms: m.reset_running_stats(); m.momentum = None; m.train()  # without momentum: the plain mean over batches
+    if norms:
+        batch_of = _in_memory(prepared(images, net))
+        with torch.no_grad():
+            for at in _order(len(images), batch_size, torch.Generator().manual_seed(0)): _logits_of_any(twin, batch_of(at))
+    for m, momentum in zip(norms, before, strict=True): m.momentum = momentum
+    return twin.eval()
+
+def _logits_of_any(net, x):
+    "A forward pass on the network's device and in its precision, whatever it returns"
+    first = next((p for p in net.parameters() if p.is_floating_point()), x)
+    return net(x.to(first.device, first.dtype))

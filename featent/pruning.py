@@ -6,8 +6,9 @@
 __all__ = ['CRITERIA', 'unit_importance', 'entropy_importance', 'prune', 'cost', 'recalibrate', 'prune_curve', 'plot_prune_curve',
            'score_differences']
 
-# %% ../nbs/54_pruning.ipynb #bce5778e
+# %% ../nbs/54_pruning.ipynb #ab76dbec
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,14 +24,14 @@ from .images import Images, batches, images as as_images
 from .networks import accuracy, evaluating, prepared, progress, train, weights_hash
 from .plots import STYLES, _axes
 
-# %% ../nbs/54_pruning.ipynb #3ecbdcb9
+# %% ../nbs/54_pruning.ipynb #94244c04
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
     try: import torch_pruning
     except ImportError as e: raise ImportError("pruning needs the package Torch-Pruning: pip install featent[pruning]") from e
     return torch_pruning
 
-# %% ../nbs/54_pruning.ipynb #ebf5bba3
+# %% ../nbs/54_pruning.ipynb #bcbb5171
 def unit_importance(
     table: "pd.DataFrame | Result",  # layer, unit, class and scores; what `assess` returned, or `indicator_table` of it
     column: str = "H",  # the score; with " reversed" after it, the other end is kept
@@ -50,7 +51,7 @@ def unit_importance(
     sign = -1. if low != flip else 1.
     return {layer: sign * _in_order(v.droplevel("layer"), layer) for layer, v in means.groupby("layer", sort=False)}
 
-# %% ../nbs/54_pruning.ipynb #3b811be7
+# %% ../nbs/54_pruning.ipynb #3a793a62
 def _rows_of(table, column, filtration):
     "The rows of one filtration, with the column."
     needed = ["layer", "unit", column, *(["n_images"] if column == "H/eps" else [])]
@@ -71,7 +72,7 @@ def _in_order(values, layer):
     if list(values.index) != list(range(len(values))): raise ValueError(f"{layer}: the table must have every unit from 0 on")
     return values.to_numpy()
 
-# %% ../nbs/54_pruning.ipynb #8776dc29
+# %% ../nbs/54_pruning.ipynb #7a8b5446
 def entropy_importance(
     importance: dict,  # layer name or module: (units,), higher means keep, such as from `unit_importance`
     network: "nn.Module | None" = None,  # the network to be pruned; needed where layers are given by name
@@ -92,7 +93,7 @@ def entropy_importance(
         return {"mean": torch.nanmean, "max": lambda t, d: t.nan_to_num(-torch.inf).amax(d), "min": lambda t, d: t.nan_to_num(torch.inf).amin(d)}[reduce](found, 0)
     return of_group
 
-# %% ../nbs/54_pruning.ipynb #24a0b379
+# %% ../nbs/54_pruning.ipynb #40b56d2b
 def _votes(item, known, place):
     "What one layer says about the members of a group; NaN where it says nothing."
     scores, out = known[item.dep.target.module], torch.full((len(place),), torch.nan, dtype=torch.float64)
@@ -125,7 +126,7 @@ def _module(network, layer):
 
 def _weighted(network): return [n for n, m in network.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]
 
-# %% ../nbs/54_pruning.ipynb #5c3178ac
+# %% ../nbs/54_pruning.ipynb #bee526d2
 CRITERIA = {"weight_l1": "MagnitudeImportance", "weight_l2": "MagnitudeImportance", "bn_scale": "BNScaleImportance", "taylor": "TaylorImportance",
             "hessian": "HessianImportance", "fpgm": "FPGMImportance", "random": "RandomImportance"}
 
@@ -159,7 +160,7 @@ def prune(
     if before != after: raise ValueError(f"the output changed from {tuple(before)} to {tuple(after)}: leave the layers that make it out by layers=")
     return _finished(small, network, importance, ratio, seed)
 
-# %% ../nbs/54_pruning.ipynb #da4e41b0
+# %% ../nbs/54_pruning.ipynb #74194a69
 def _scores_of(importance, scores, filtration):
     "Scores by layer, or None for one of the built-in criteria."
     if isinstance(importance, dict): return importance
@@ -178,7 +179,7 @@ def _base(network, name):
     modules = dict(network.named_modules())
     return name if name in modules else name.rpartition("_")[0]
 
-# %% ../nbs/54_pruning.ipynb #7daa0b81
+# %% ../nbs/54_pruning.ipynb #285a67f6
 def _shares(network, example, ratio, layers):
     "The share to remove from each module, just so that whole units remain."
     wanted = ratio if isinstance(ratio, dict) else {w: ratio for w in ([layers] if isinstance(layers, str) else layers)}
@@ -195,7 +196,7 @@ def _shares(network, example, ratio, layers):
     if not found: raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
     return found
 
-# %% ../nbs/54_pruning.ipynb #a2987449
+# %% ../nbs/54_pruning.ipynb #d352c830
 def _criterion(tp, name, small, images):
     "One of Torch-Pruning's criteria, with gradients in place where it needs them."
     if name in ("taylor", "hessian"): _put_gradients(small, images, squared=name == "hessian")
@@ -208,7 +209,7 @@ def _for_gradients(name, images, network):
     if not isinstance(images, Images) or not len(images): raise ValueError(f"{name} needs gradients: pass images=, some labelled images")
     return prepared(images, network)
 
-# %% ../nbs/54_pruning.ipynb #c0e13cf7
+# %% ../nbs/54_pruning.ipynb #9dee9f3b
 def _put_gradients(small, images, squared, batch_size=64):
     "Mean gradient of the loss in every parameter's .grad, or the mean of the squared gradients of single images."
     total = {p: torch.zeros_like(p) for p in small.parameters()}
@@ -224,7 +225,7 @@ def _put_gradients(small, images, squared, batch_size=64):
                 if p.grad is not None: total[p] += p.grad ** 2 if squared else p.grad
     for p, g in total.items(): p.grad = g / len(images)
 
-# %% ../nbs/54_pruning.ipynb #d361ecb8
+# %% ../nbs/54_pruning.ipynb #d2fd31a8
 def _copied(network):
     "A copy in eval mode whose every parameter can have a gradient."
     try: small = copy.deepcopy(network).eval()
@@ -247,7 +248,7 @@ def _finished(small, network, importance, ratio, seed):
         small.featent = {**network.featent, "pruned": how, "hash": weights_hash(small)}
     return small
 
-# %% ../nbs/54_pruning.ipynb #1b361d52
+# %% ../nbs/54_pruning.ipynb #9c195315
 def cost(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `prune`
@@ -256,7 +257,7 @@ def cost(
     macs, params = _torch_pruning().utils.count_ops_and_params(network, _one(network, example))
     return {"macs": int(macs), "params": int(params)}
 
-# %% ../nbs/54_pruning.ipynb #99c1c6e5
+# %% ../nbs/54_pruning.ipynb #1272c0c7
 def recalibrate(
     network: nn.Module,  # any network; it is not changed
     images: Images,  # training images
@@ -272,7 +273,7 @@ def recalibrate(
     for m, momentum in zip(norms, before): m.momentum = momentum
     return small.eval()
 
-# %% ../nbs/54_pruning.ipynb #a5fcfb68
+# %% ../nbs/54_pruning.ipynb #8ce71c55
 def prune_curve(
     network: nn.Module,  # a trained classifier; it is not changed
     images: Images,  # training images, for gradients and fine-tuning
@@ -287,6 +288,7 @@ def prune_curve(
     lr: float = .02,  # largest learning rate of the fine-tuning
     gradients: int = 64,  # images for taylor and hessian
     norms: int = 256,  # images for recalibration
+    label_map: "list | None" = None,  # label_map[label] is the output of that class; None: the label itself
 ) -> pd.DataFrame:  # importance, ratio, seed, macs, params, macs_share, params_share, accuracy, accuracy_norms, accuracy_tuned
     "Accuracy against size for networks pruned by several scores."
     _torch_pruning()
@@ -294,7 +296,7 @@ def prune_curve(
     if epochs < 0 or min(gradients, norms) < 2: raise ValueError(f"epochs={epochs}, gradients={gradients}, norms={norms}: at least 0, 2 and 2")
     if layers is None and scores is not None: layers = _modules_of((scores.table if isinstance(scores, Result) else scores).layer.unique())
     for name in importances: _scores_of(name, scores, filtration)
-    images, test = _at_hand(prepared(images, network)), _at_hand(prepared(test, network))
+    images, test = (_at_hand(_by_output(prepared(s, network), label_map)) for s in (images, test))
     whole = cost(network, images)
     rows = [{"importance": name, "ratio": 0., "seed": s, **whole, "accuracy": a, "accuracy_norms": a, "accuracy_tuned": a if epochs else np.nan}
             for a in [accuracy(network, test)["top1"]] for name in importances for s in seeds]
@@ -304,7 +306,7 @@ def prune_curve(
     table = pd.DataFrame(rows)
     return table.assign(macs_share=table.macs / whole["macs"], params_share=table.params / whole["params"]).sort_values(["importance", "ratio", "seed"], ignore_index=True)
 
-# %% ../nbs/54_pruning.ipynb #200bd0d8
+# %% ../nbs/54_pruning.ipynb #009764e3
 def _some_images(images, n, seed):
     "Some images in random order."
     at = np.random.default_rng(seed).permutation(len(images))[:n]
@@ -322,12 +324,19 @@ def _accuracies(small, images, test, norms, epochs, lr, seed):
 
 def _as_it_is(x): return x
 
+def _by_output(images, label_map):
+    "Images whose labels are outputs of the network."
+    if label_map is None: return images
+    if len(label_map) <= images.labels.max(): raise ValueError(f"label_map has {len(label_map)} entries, but there is a label {images.labels.max()}")
+    names = {int(k): c for k, c in zip(label_map, images.classes)}
+    return replace(images, labels=np.asarray(label_map)[images.labels], classes=tuple(names.get(k, f"output {k}") for k in range(max(names) + 1)))
+
 def _at_hand(images, limit=2**29):
     "The images as tensors in memory, read and transformed once for all networks, where they are small enough."
     if images[0][0].nbytes * len(images) > limit: return images
     return as_images([(images[i][0], int(images.labels[i])) for i in range(len(images))], transform=_as_it_is)
 
-# %% ../nbs/54_pruning.ipynb #4ab2288d
+# %% ../nbs/54_pruning.ipynb #c31328e4
 _LINES = [*STYLES, ("0.2", "X", "-."), ("0.55", "*", "-."), ("#8C510A", "<", "--"), ("#01665E", ">", "--")]
 
 def plot_prune_curve(
@@ -350,7 +359,7 @@ def plot_prune_curve(
     fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=-(-n // -(-n // (3 * len(values)))), frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/54_pruning.ipynb #e105e435
+# %% ../nbs/54_pruning.ipynb #35199ce8
 def score_differences(
     curve: pd.DataFrame,  # rows of `prune_curve`, with a column `run` where there are several networks
     reference: str = "H",  # the score to compare with the others

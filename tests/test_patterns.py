@@ -16,8 +16,8 @@ from torch import nn
 from featent import cli
 from featent.images import images, preprocess
 from featent.networks import network, random_twin, train, weights_hash
-from featent.patterns import (binary_entropy, class_information, depth_advice, depth_trials, layer_falls, linear_stack, neuron_entropy, pattern_entropy,
-                              pattern_profile, patterns, plot_depths, plot_pattern_profile, plot_patterns)
+from featent.patterns import (binary_entropy, pattern_information, depth_advice, depth_trials, layer_falls, linear_stack, neuron_entropy, pattern_entropy,
+                              pattern_profile, unit_means, patterns, plot_depths, plot_pattern_profile, plot_patterns)
 
 bits = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 20)))
 
@@ -198,18 +198,18 @@ def test_bad_arrays():
 def test_shuffled_labels_measure_information(digits, net, seen):
     profile = pattern_profile(seen, [patterns(random_twin(net, s), digits) for s in (1, 2)], shuffles=20)
     assert profile.groupby("series").run.nunique().to_dict() == {"trained": 1, "untrained": 2, "shuffled labels": 20}
-    assert (class_information(profile).information > .02).all()  # even random neurons see which digit it is
+    assert (pattern_information(profile).information > .02).all()  # even random neurons see which digit it is
     noise = seen.with_labels(np.random.default_rng(0).permutation(seen.labels))
-    assert class_information(pattern_profile(noise, shuffles=20)).information.abs().max() < .02
+    assert pattern_information(pattern_profile(noise, shuffles=20)).information.abs().max() < .02
     with pytest.raises(ValueError, match="same layers"): pattern_profile(seen, [noise])
-    with pytest.raises(ValueError, match="no shuffled labels"): class_information(pattern_profile(seen, shuffles=0))
+    with pytest.raises(ValueError, match="no shuffled labels"): pattern_information(pattern_profile(seen, shuffles=0))
 
 
 def test_training_adds_information(digits):
     fresh = linear_stack((1, 16, 16), 10, (24, 17), seed=3)
-    untrained = class_information(pattern_profile(patterns(fresh, digits)))
+    untrained = pattern_information(pattern_profile(patterns(fresh, digits)))
     train(fresh, digits, epochs=8)
-    trained = class_information(pattern_profile(patterns(fresh, digits)))
+    trained = pattern_information(pattern_profile(patterns(fresh, digits)))
     assert trained.information.iloc[-1] > untrained.information.iloc[-1] + .1
 
 
@@ -308,3 +308,14 @@ def test_experiment_refuses(change, message):
     given, checks = (next(c.source for c in page.cells if tag in c.metadata.get("tags", [])) for tag in ("parameters", "validate"))
     exec(given, space)
     with pytest.raises(ValueError, match=message): exec(checks, space | change)
+
+
+# linear layers on the features of a convolutional network
+
+def test_unit_means_are_the_means_of_the_maps():
+    net, data = network("small_vgg", in_channels=1, seed=3), images("digits", per_class=3, size=16)
+    got = unit_means(net, data, "*conv5+bn+relu", batch_size=7)
+    with torch.no_grad(): want = net.features[:-3](torch.stack([data[i][0] for i in range(len(data))])).mean((2, 3))
+    assert got[0][0].shape == (128, 1, 1) and got.classes == data.classes and (got.labels == data.labels).all()
+    assert torch.allclose(torch.stack([got[i][0][:, 0, 0] for i in range(len(got))]), want, atol=1e-6)
+    with pytest.raises(ValueError, match="means 6 layers"): unit_means(net, data, "conv")

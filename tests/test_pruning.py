@@ -304,3 +304,17 @@ def test_experiment_refuses(change, message):
     given, checks = (next(c.source for c in page.cells if tag in c.metadata.get("tags", [])) for tag in ("parameters", "validate"))
     exec(given, space)
     with pytest.raises(ValueError, match=message): exec(checks, space | change)
+
+
+def test_labels_may_be_other_outputs(digits, vgg):
+    "A network whose outputs are in another order gives the same curve by its label_map, and another one without."
+    turned = network("small_vgg", in_channels=1, seed=1)
+    turned.load_state_dict(vgg.state_dict())
+    with torch.no_grad():
+        turned.fc.weight.copy_(vgg.fc.weight.flip(0)); turned.fc.bias.copy_(vgg.fc.bias.flip(0))
+    same = dict(ratios=(.3,), importances=("weight_l1", "taylor"), seeds=(0,), epochs=1, gradients=8, norms=8)
+    want = prune_curve(vgg, digits, digits, **same)
+    got = prune_curve(turned, digits, digits, **same, label_map=list(range(9, -1, -1)))
+    values = ["accuracy", "accuracy_norms", "macs"]
+    assert (got[values] == want[values]).all(axis=None) and got.accuracy_tuned.tolist() == pytest.approx(want.accuracy_tuned.tolist(), abs=.05)
+    with pytest.raises(ValueError, match="label_map has 3 entries"): prune_curve(vgg, digits, digits, **same, label_map=[0, 1, 2])

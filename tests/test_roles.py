@@ -196,7 +196,7 @@ def test_folders_without_a_test_part_need_a_holdout(name, tmp_path):
         for i in range(9): Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path/"set"/c/f"{i}.png")
     (tmp_path/"names.txt").write_text("dog a dog\nfox a fox\ncat a cat\n")
     options = dict(data=str(tmp_path/"set"), per_class=4, ablate_per_class=3, label_names=str(tmp_path/"names.txt"), **(dict(train_per_class=4) if name == "roles" else {}))
-    with pytest.raises(ValueError, match="has no test part: pass holdout=True"): validated(name, **{**options, **({"train_per_class": 9, "per_class": 9, "ablate_per_class": 9} if name == "roles" else {"per_class": 9, "ablate_per_class": 9})})
+    with pytest.raises(ValueError, match="are in both sets"): validated(name, **{**options, **({"train_per_class": 9, "per_class": 9, "ablate_per_class": 9} if name == "roles" else {"per_class": 9, "ablate_per_class": 9})})
     found = validated(name, holdout=True, **options)
     own, test = found["images" if name == "ablation" else "own"], found["held_out"]
     assert not set(own.names) & set(test.names) and len(own) == 8 and len(test) == 6 and found["label_map"] == [2, 0]
