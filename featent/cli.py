@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEEDED', 'OPTIONAL', 'doctor', 'main']
 
-# %% ../nbs/90_cli.ipynb #24ccf906
+# %% ../nbs/90_cli.ipynb #5d940ac3
 import argparse
 import os
 import platform
@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from .runs import _free, _title, experiments, parameters, read_grid, read_parameters, run, sweep
 
-# %% ../nbs/90_cli.ipynb #5e7ecde8
+# %% ../nbs/90_cli.ipynb #7b991171
 def _assess(args):
     "featent assess"
     import featent as fe
@@ -36,7 +36,7 @@ def _assess(args):
     print(result.summary().round(3).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #312f5973
+# %% ../nbs/90_cli.ipynb #ca14ecfc
 def _share(args):
     "(i, k) for job i of k, or None."
     if args.shard is None and args.n_shards is None: return None
@@ -61,7 +61,7 @@ def _fill(args, net, images, options):
     states = fill(options.pop("store"), net, images, shard=args.shard, **options)
     print(f"job {args.shard[0]} of {args.shard[1]} is done; of the store's {len(states)} shards, {(states.state == 'done').sum()} are done")
 
-# %% ../nbs/90_cli.ipynb #6bdddc8b
+# %% ../nbs/90_cli.ipynb #8fc2157f
 def _bench(args):
     "featent bench"
     from featent import bench
@@ -73,9 +73,20 @@ def _bench(args):
     print(bench.targets(engines, pipeline, about).to_string(index=False))
     print(f"saved in {out}")
 
-# %% ../nbs/90_cli.ipynb #d48e5770
+# %% ../nbs/90_cli.ipynb #8841f9f0
+def _claims(args):
+    "featent claims"
+    from featent.claims import claims
+    out = Path(args.output) if args.output else None
+    if out and out.exists(): raise ValueError(f"{out} exists already: choose another file, or remove it")
+    table = claims(args.folders)
+    print(table[["claim", "statement", "case", "data", "verdict", "value", "low", "high"]].round(3).to_string(index=False))
+    if out: table.to_csv(out, index=False); print(f"saved in {out}")
+
+# %% ../nbs/90_cli.ipynb #d4f1fe62
 NEEDED = "numpy torch torchvision gudhi numba pandas scikit-learn matplotlib papermill jupyterlab ipywidgets".split()
-OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files"}
+OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files", "torch-pruning": "pruning", "ruptures": "a second opinion on change points",
+            "dask": "births from many machines", "weightwatcher": "its alpha beside other baselines"}
 
 def _installed(package):
     try: return version(package)
@@ -92,7 +103,7 @@ def doctor() -> tuple:  # report lines, and the needed packages that are missing
         lines.append(f"  {'CUDA':14}{torch.cuda.get_device_name() if torch.cuda.is_available() else 'none: networks run on the CPU'}")
     return lines, missing
 
-# %% ../nbs/90_cli.ipynb #fe7a12a2
+# %% ../nbs/90_cli.ipynb #d28caa75
 def _run(args):
     "featent run"
     if args.list or not args.experiment:
@@ -141,7 +152,7 @@ def _doctor(args):
     print("\n".join(lines))
     return 1 if missing else 0
 
-# %% ../nbs/90_cli.ipynb #c9e780a5
+# %% ../nbs/90_cli.ipynb #6fe655b3
 _EXAMPLES = """examples:
   featent run depth -o depth
   featent run depth -p network small_resnet -p epochs 8 -o resnet
@@ -156,7 +167,7 @@ def _parser():
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("featent", description="An honest score for every unit of a convolutional network.", epilog=_EXAMPLES, formatter_class=raw)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="run | sweep | assess | bench | doctor")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="run | sweep | assess | claims | bench | doctor")
     run = commands.add_parser("run", help="run an experiment", description="Run an experiment: a notebook with parameters.", epilog=_EXAMPLES, formatter_class=raw)
     run.add_argument("experiment", nargs="?", help="name of the experiment, or a notebook file (.ipynb)")
     run.add_argument("--list", action="store_true", help="list the experiments")
@@ -170,6 +181,11 @@ def _parser():
                                          epilog=_EXAMPLES, formatter_class=raw))
     _assess_arguments(commands.add_parser("assess", help="score the units of a network", description="Feature entropy of every unit of a network.",
                                           epilog=_EXAMPLES, formatter_class=raw))
+    claims = commands.add_parser("claims", help="what runs of experiments say about the published claims",
+                                 description="Verdict, effect, interval and command for each published claim, from folders that `featent run` left.")
+    claims.add_argument("folders", nargs="+", metavar="DIR", help="folders that featent run left")
+    claims.add_argument("-o", "--output", metavar="FILE", help="write the whole table to a CSV file")
+    claims.set_defaults(do=_claims)
     bench = commands.add_parser("bench", help="speed of every engine and installed peer", description="Every engine and installed peer on the same maps in one run.")
     bench.add_argument("--quick", action="store_true", help="small maps only: seconds instead of minutes")
     bench.add_argument("-o", "--output", default="featent-bench", metavar="DIR", help="folder for tables, figure and JSON (default: %(default)s)")
@@ -178,7 +194,7 @@ def _parser():
     doctor.set_defaults(do=_doctor)
     return parser
 
-# %% ../nbs/90_cli.ipynb #3661be52
+# %% ../nbs/90_cli.ipynb #228f13c7
 def _sweep_arguments(p):
     "Options of featent sweep."
     add = p.add_argument
@@ -195,7 +211,7 @@ def _share_arguments(p):
     p.add_argument("--shard", type=int, metavar="I", help="do the share of job I of an array, from 0; all jobs need one store")
     p.add_argument("--n-shards", type=int, metavar="K", help="number of jobs of the array")
 
-# %% ../nbs/90_cli.ipynb #8906405a
+# %% ../nbs/90_cli.ipynb #869c1901
 def _assess_arguments(p):
     "Options of featent assess."
     add = p.add_argument
@@ -225,7 +241,7 @@ def _assess_arguments(p):
     add("-o", "--output", metavar="DIR", help="folder for the result")
     p.set_defaults(do=_assess)
 
-# %% ../nbs/90_cli.ipynb #d1f1239c
+# %% ../nbs/90_cli.ipynb #6d5c9ca4
 def main(
     argv: "list | None" = None,  # words of the command; default: those of the process
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong

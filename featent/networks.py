@@ -6,8 +6,8 @@
 __all__ = ['list_networks', 'weights_hash', 'network', 'preprocessing', 'prepared', 'random_twin', 'progress', 'evaluating',
            'accuracy', 'train', 'recalibrate']
 
-# %% ../nbs/05_networks.ipynb #382fa68b
-import copy, difflib, hashlib, math, os, pickle, time, zipfile
+# %% ../nbs/05_networks.ipynb #5c21b652
+import copy, difflib, hashlib, importlib.util, inspect, math, os, pickle, time, zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 from .images import Images, batches, corrupt_labels, describe_transform
 
-# %% ../nbs/05_networks.ipynb #5996922e
+# %% ../nbs/05_networks.ipynb #bd508888
 @contextmanager
 def _seeded(seed, device="cpu"):
     "Random numbers from `seed` inside; the generators outside are left as they were"
@@ -31,7 +31,7 @@ def _seeded(seed, device="cpu"):
         for d in cuda: torch.cuda.default_generators[d].manual_seed(seed)
         yield
 
-# %% ../nbs/05_networks.ipynb #924c262b
+# %% ../nbs/05_networks.ipynb #72f60900
 def _conv(cin, cout, stride=1): return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
 
 def _head(width, num_classes): return [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(width, num_classes))]
@@ -44,7 +44,7 @@ def _small_vgg(num_classes, in_channels):
         if i in (2, 4): layers.append((f"pool{i}", nn.MaxPool2d(2)))
     return nn.Sequential(OrderedDict([("features", nn.Sequential(OrderedDict(layers))), *_head(128, num_classes)]))
 
-# %% ../nbs/05_networks.ipynb #28e14277
+# %% ../nbs/05_networks.ipynb #6ea1424b
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place"
     def __init__(self, cin, cout, stride):
@@ -58,7 +58,7 @@ class _Block(nn.Module):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         return self.relu(y + self.shortcut(x))
 
-# %% ../nbs/05_networks.ipynb #9ff6eafe
+# %% ../nbs/05_networks.ipynb #52fbb65f
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units"
     layers = [("conv1", _conv(in_channels, 32)), ("bn1", nn.BatchNorm2d(32)), ("relu1", nn.ReLU(inplace=True))]
@@ -67,12 +67,12 @@ def _small_resnet(num_classes, in_channels):
 
 _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
-# %% ../nbs/05_networks.ipynb #4e1fac4e
+# %% ../nbs/05_networks.ipynb #7a0b0457
 def list_networks() -> list:  # names, the two small networks first
     "Names that `network` knows"
     return [*_small, *sorted(torchvision.models.list_models(module=torchvision.models))]
 
-# %% ../nbs/05_networks.ipynb #1aba9817
+# %% ../nbs/05_networks.ipynb #59063db6
 def _bare(key):
     "A name in a state_dict without the prefixes of DataParallel and torch.compile"
     key = key.replace("_orig_mod.", "")
@@ -90,7 +90,7 @@ def weights_hash(
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/05_networks.ipynb #def00ed1
+# %% ../nbs/05_networks.ipynb #425cb397
 _resave = 'load it where you trust it and save the tensors alone: torch.save(net.state_dict(), "weights.pt")'
 
 _code_in_it = "GLOBAL ", "Can only create", "Can only build", "unrecognized function", "TorchScript"
@@ -105,7 +105,7 @@ def _torch_file(path):
         raise ValueError(f"{path.name} is damaged or is no PyTorch file ({type(e).__name__}: {text.split(chr(10))[0][:120]}): "
                          "copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #a7cd518c
+# %% ../nbs/05_networks.ipynb #b33d7e65
 def _safetensors_file(path):
     "Tensors of a safetensors file"
     try: from safetensors.torch import load_file
@@ -113,7 +113,7 @@ def _safetensors_file(path):
     try: return load_file(path, device="cpu")
     except Exception as e: raise ValueError(f"{path.name} is damaged or is no safetensors file ({e}): copy or download it again") from e
 
-# %% ../nbs/05_networks.ipynb #90f1ff2f
+# %% ../nbs/05_networks.ipynb #09dc595a
 _wrappers = "state_dict", "model_state_dict", "model"
 
 def _state_of(path):
@@ -127,7 +127,7 @@ def _state_of(path):
         raise ValueError(f"{path.name} holds no state_dict (a dict of tensors, or one under {', '.join(_wrappers)}); {_resave}")
     return {_bare(k): v for k, v in state.items()}
 
-# %% ../nbs/05_networks.ipynb #6fa4e19f
+# %% ../nbs/05_networks.ipynb #63ce3c22
 def _some(names, most=5):
     "A few of many names"
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
@@ -150,7 +150,7 @@ def _loaded(net, state, what):
     net.load_state_dict({own[k]: v for k, v in state.items()}, strict=False)
     return net
 
-# %% ../nbs/05_networks.ipynb #99b31c7a
+# %% ../nbs/05_networks.ipynb #5ff88efe
 _suffixes = (".pt", ".pth", ".th", ".tar", ".bin", ".safetensors")
 
 def _published(name, weights):
@@ -164,7 +164,7 @@ def _weights_choices(name):
     published = [] if name in _small else ["DEFAULT", *(w.name for w in torchvision.models.get_model_weights(name))]
     return ", ".join(["None (random)", *published, f"a file ({' '.join(_suffixes)})"])
 
-# %% ../nbs/05_networks.ipynb #217b5dd9
+# %% ../nbs/05_networks.ipynb #096199e9
 def _downloaded(name, published, num_classes):
     "torchvision's network with published weights; the file is first read as tensors only"
     classes = len(published.meta["categories"])
@@ -176,7 +176,7 @@ def _downloaded(name, published, num_classes):
                               f"or fetch {published.url} elsewhere and pass the file as weights=") from e
     return torchvision.models.get_model(name, weights=published)
 
-# %% ../nbs/05_networks.ipynb #213814c6
+# %% ../nbs/05_networks.ipynb #9abd2f8f
 def _built(name, num_classes, in_channels, seed):
     "A network by name with random weights"
     if name not in _small and in_channels != 3:
@@ -188,12 +188,12 @@ def _built(name, num_classes, in_channels, seed):
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
 
-# %% ../nbs/05_networks.ipynb #5f6cb2db
+# %% ../nbs/05_networks.ipynb #50ea6df2
 def _unknown(name):
     "The error for a name that no network has"
     close = difflib.get_close_matches(str(name).lower(), list_networks(), n=4, cutoff=0.5)
     hint = f"; close are {', '.join(close)}" if close else ""
-    return ValueError(f"unknown network {name!r}{hint}; list_networks() gives all names")
+    return ValueError(f"unknown network {name!r}{hint}; list_networks() gives all names, and file.py:Name means a network in your own code")
 
 def _own(net, weights):
     "A module that was passed in, with its weights loaded if given; a record that it has already is kept"
@@ -205,7 +205,7 @@ def _own(net, weights):
     net.featent = {**r, "hash": weights_hash(net)}
     return net
 
-# %% ../nbs/05_networks.ipynb #004421b5
+# %% ../nbs/05_networks.ipynb #e7aea504
 def _named(name, weights, num_classes, in_channels, seed):
     "A network by name, with random, published or stored weights, in eval mode"
     published = _published(name, weights)
@@ -216,9 +216,38 @@ def _named(name, weights, num_classes, in_channels, seed):
     net = _downloaded(name, published, num_classes) if published else _built(name, num_classes, in_channels, seed)
     return (_loaded(net, state, Path(weights).name) if is_file else net).eval(), published
 
-# %% ../nbs/05_networks.ipynb #8150bf5a
+# %% ../nbs/05_networks.ipynb #63031d50
+def _maker(text):
+    "The function or class that `file.py:name` or `package.module:name` means"
+    where, _, name = text.rpartition(":")
+    if where.endswith(".py"):
+        path = Path(where).expanduser()
+        if not path.is_file(): raise FileNotFoundError(f"there is no file {path} with a network {name!r} in it")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)
+    else:
+        try: module = importlib.import_module(where)
+        except ImportError as e: raise ValueError(f"{text!r} means {name!r} of a package {where!r}, which cannot be imported ({e}): write file.py:Name for a file") from e
+    make = getattr(module, name, None)
+    if callable(make): return make
+    known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_") and getattr(v, "__module__", None) == module.__name__]
+    raise ValueError(f"{Path(where).name} has no function or class {name!r}; it has {_some(known) or 'none'}")
+
+def _own_code(text, weights, num_classes, in_channels, seed):
+    "A network made by code of one's own, with random or stored weights, in eval mode"
+    make = _maker(text)
+    takes = inspect.signature(make).parameters
+    given = {"num_classes": num_classes, "in_channels": None if in_channels == 3 else in_channels}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    with _seeded(seed): net = make(**{k: v for k, v in given.items() if v is not None and (open_ended or k in takes)})
+    if not isinstance(net, nn.Module): raise TypeError(f"{text} makes a {type(net).__name__}, not a torch.nn.Module")
+    net = _own(net.eval(), weights)
+    net.featent = {**net.featent, "name": f"{Path(text.rpartition(':')[0]).name}:{text.rpartition(':')[2]}", "seed": int(seed) if weights is None else None}
+    return net
+
+# %% ../nbs/05_networks.ipynb #44d213b9
 def network(
-    name_or_module: str | nn.Module,         # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), or a module
+    name_or_module: str | nn.Module,         # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), "file.py:Name", or a module
     weights: str | Path | None = None,       # None: random; "DEFAULT" or another torchvision weights name; or a file of tensors
     num_classes: int | None = None,          # outputs; None: 10 for the small networks, 1000 for torchvision, those of published weights
     in_channels: int = 3,                    # channels of the images; torchvision's networks take 3
@@ -228,6 +257,7 @@ def network(
     if isinstance(name_or_module, nn.Module):
         if num_classes is not None: raise ValueError("num_classes applies to networks by name: build the module with it")
         return _own(name_or_module, weights)
+    if isinstance(name_or_module, str) and ":" in name_or_module: return _own_code(name_or_module, weights, num_classes, in_channels, seed)
     if name_or_module not in list_networks(): raise _unknown(name_or_module)
     net, published = _named(name_or_module, weights, num_classes, in_channels, seed)
     outputs = len(published.meta["categories"]) if published else num_classes or (10 if name_or_module in _small else 1000)
@@ -237,7 +267,7 @@ def network(
                    "hash": weights_hash(net)}
     return net
 
-# %% ../nbs/05_networks.ipynb #9f803d8e
+# %% ../nbs/05_networks.ipynb #b9673f37
 def preprocessing(
     net: nn.Module,  # made by `network`
 ) -> Callable | None:  # picture -> float tensor (C, H, W); None where the weights came without one
@@ -253,7 +283,7 @@ def prepared(
     own = preprocessing(net) if images.transform is None else None
     return images if own is None else images.with_transform(own)
 
-# %% ../nbs/05_networks.ipynb #1e78fafe
+# %% ../nbs/05_networks.ipynb #bf6fefb6
 def _reset(net):
     "A copy of `net` with every `reset_parameters` called; an error names what this did not reach"
     try: twin = copy.deepcopy(net)
@@ -272,7 +302,7 @@ def _reset(net):
                          "pass build= a function that makes it anew")
     return twin
 
-# %% ../nbs/05_networks.ipynb #2939a9eb
+# %% ../nbs/05_networks.ipynb #eaf9f1e0
 def _shapes(net): return {(k, tuple(v.shape)) for k, v in net.state_dict().items()}
 
 def _like(twin, net):
@@ -288,7 +318,7 @@ def _like(twin, net):
     twin.zero_grad(set_to_none=True)
     return twin
 
-# %% ../nbs/05_networks.ipynb #c6fd96fb
+# %% ../nbs/05_networks.ipynb #8b6085d0
 def random_twin(
     net: nn.Module,                 # any network; it is not touched
     seed: int = 0,                  # of the twin's weights
@@ -304,7 +334,7 @@ def random_twin(
     twin.featent = {**record, "weights": None, "published": False, "seed": int(seed), "hash": weights_hash(twin)}
     return twin
 
-# %% ../nbs/05_networks.ipynb #b4b943a9
+# %% ../nbs/05_networks.ipynb #5a133199
 def progress(
     *args,     # as for `tqdm`: what to go through, if anything
     **options, # as for `tqdm`: total, desc, unit, ...
@@ -312,7 +342,7 @@ def progress(
     "A progress bar that keeps quiet where nobody watches"
     return tqdm(*args, **options, disable=True if os.environ.get("TQDM_DISABLE") else None)
 
-# %% ../nbs/05_networks.ipynb #23e55668
+# %% ../nbs/05_networks.ipynb #34d8ffd4
 def _device(net):
     "Device of a network's first parameter"
     return next((p.device for p in net.parameters()), torch.device("cpu"))
@@ -328,7 +358,7 @@ def evaluating(
     finally:
         for m, mode in modes: m.training = mode
 
-# %% ../nbs/05_networks.ipynb #1f12c666
+# %% ../nbs/05_networks.ipynb #c387773e
 def _logits(net, x, logits_of=None):
     "Scores (b, K) of a batch; an error says which shape the network could not take"
     dtype = next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)
@@ -343,7 +373,7 @@ def _logits(net, x, logits_of=None):
         raise ValueError(f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them")
     return y
 
-# %% ../nbs/05_networks.ipynb #a85e7fc8
+# %% ../nbs/05_networks.ipynb #23636ea8
 def _outputs(labels, label_map):
     "Output index of every label"
     if label_map is None: return torch.as_tensor(labels)
@@ -357,7 +387,7 @@ def _enough(labels, n):
         raise ValueError(f"the network has {n} outputs, but there is a label {int(max(labels))}: "
                          "choose classes=, another num_classes= or a label_map=")
 
-# %% ../nbs/05_networks.ipynb #b055120a
+# %% ../nbs/05_networks.ipynb #24c6dc0f
 def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=None):
     "Mean cross-entropy and the shares of images whose label is among the k highest scores"
     device = torch.device(device) if device is not None else _device(net)
@@ -375,7 +405,7 @@ def _evaluate(net, images, topk, batch_size, device, label_map=None, logits_of=N
         bar.close()
     return loss / len(images), {f"top{k}": hits[k] / len(images) for k in topk}
 
-# %% ../nbs/05_networks.ipynb #9c17d9a4
+# %% ../nbs/05_networks.ipynb #6dd9a11b
 def accuracy(
     net: nn.Module,                       # any classifier; its mode and device are as before afterwards
     images: Images,                       # the images; without a transform they get the network's own
@@ -394,14 +424,14 @@ def accuracy(
     finally:
         if device is not None: net.to(home)
 
-# %% ../nbs/05_networks.ipynb #c4b7fc81
+# %% ../nbs/05_networks.ipynb #4f4b5cb4
 def _scheduled(lr, steps, done, i): return _rate(lr, done + i, steps)
 
 def _rate(lr, step, steps):
     "Learning rate of a step: warm-up over a fifth of the steps, then half a cosine"
     return lr * min((step + 1) / (0.2 * steps), 0.5 + 0.5 * math.cos(math.pi * max(0.0, (step / steps - 0.2) / 0.8)))
 
-# %% ../nbs/05_networks.ipynb #d43117b6
+# %% ../nbs/05_networks.ipynb #ddb80617
 def _write_whole(content, path):
     "Write tensors and plain containers to `path`, whole or not at all"
     part = path.with_name(path.name + ".part")
@@ -412,14 +442,14 @@ def _write_whole(content, path):
 
 def _weights(net): return {k: v.detach().cpu() for k, v in net.state_dict().items()}
 
-# %% ../nbs/05_networks.ipynb #d9ccb361
+# %% ../nbs/05_networks.ipynb #52c42ab4
 def _in_memory(images, limit=2**30):
     "Function from positions to a batch of tensors, read once where all fit into `limit` bytes, else each time"
     if images[0][0].nbytes * len(images) > limit: return lambda at: torch.stack([images[int(i)][0] for i in at])
     x = torch.cat([x for _, x, _ in batches(images, 256)])
     return x.__getitem__
 
-# %% ../nbs/05_networks.ipynb #50d23fca
+# %% ../nbs/05_networks.ipynb #47deece6
 def _epoch(net, batch_of, y, opt, rate, order, augment, device, after_step):
     "One pass over the images in the given order; mean loss and accuracy on the way"
     loss_sum = hits = 0
@@ -436,7 +466,7 @@ def _epoch(net, batch_of, y, opt, rate, order, augment, device, after_step):
     n = sum(map(len, order))
     return loss_sum / n, hits / n
 
-# %% ../nbs/05_networks.ipynb #7894a047
+# %% ../nbs/05_networks.ipynb #0bf941bf
 def _order(n, batch_size, generator):
     "Random batches of positions; a last one of a single image is left out, batch normalisation cannot take it"
     order = list(torch.randperm(n, generator=generator).split(batch_size))
@@ -452,7 +482,7 @@ def _trainable(net, images, test, epochs, batch_size, until):
     for s in (images, test):
         if s is not None: _enough(s.labels, n)
 
-# %% ../nbs/05_networks.ipynb #1db795c0
+# %% ../nbs/05_networks.ipynb #d0428b40
 _TRAINING = "featent training, version 1"
 
 def _identity(net, images, test, y, how, augment, device):
@@ -470,7 +500,7 @@ def _intact(path):
     if bad: raise ValueError(f"{path.name} is damaged (wrong checksum of {bad})")
     return _torch_file(path)
 
-# %% ../nbs/05_networks.ipynb #de68b1d2
+# %% ../nbs/05_networks.ipynb #5683bb69
 def _stored_training(path, identity):
     "What a file says of this training so far; None where there is no file"
     if path is None or not path.exists(): return None
@@ -498,7 +528,7 @@ def _state(net, opt, order, device, rows, identity):
     return {"format": _TRAINING, "identity": identity, "net": _weights(net), "optimizer": opt.state_dict(), "order": order.get_state(),
             "rng": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None, "history": rows}
 
-# %% ../nbs/05_networks.ipynb #98bc0426
+# %% ../nbs/05_networks.ipynb #339c736b
 def _same(a, b): return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
 
 def _checkpoint_folder(folder, state):
@@ -517,14 +547,14 @@ def _checkpoint_folder(folder, state):
         raise ValueError(f"{last.name} in {folder} is of another training: pass the folder this one began with, or none")
     return folder
 
-# %% ../nbs/05_networks.ipynb #24527ba6
+# %% ../nbs/05_networks.ipynb #a8737639
 def _undisturbed(callback, net, seed, device):
     "The callback in eval mode and with random numbers of its own; modes and generators are put back"
     def call(epoch, step, **logs):
         with _seeded(seed, device), evaluating(net): callback(epoch=epoch, step=step, **logs)
     return call if callback else lambda *args, **logs: None
 
-# %% ../nbs/05_networks.ipynb #89f9dcff
+# %% ../nbs/05_networks.ipynb #cb160ab8
 def train(
     net: nn.Module,                       # trained in place, in eval mode afterwards
     images: Images,                       # training images
@@ -558,7 +588,7 @@ def train(
         net.featent = {**net.featent, "trained": trained, "hash": weights_hash(net)}
     return pd.DataFrame(rows)
 
-# %% ../nbs/05_networks.ipynb #a3491524
+# %% ../nbs/05_networks.ipynb #6e500203
 def _keeper(net, resume, checkpoints, identity):
     "What is stored of this training, and a function that stores it after an epoch"
     path = None if resume is None else Path(resume).expanduser()
@@ -571,7 +601,7 @@ def _keeper(net, resume, checkpoints, identity):
         if path: _write_whole(_state(net, *parts, identity), path)
     return state, weights, training
 
-# %% ../nbs/05_networks.ipynb #b38d5dab
+# %% ../nbs/05_networks.ipynb #7921803c
 def _fitted(net, images, y, test, how, device, augment, callback, state, store_weights, store_training):
     "The loop over epochs; a dict per epoch"
     order_seed, epochs = torch.Generator().manual_seed(how["seed"]), how["epochs"]
@@ -599,7 +629,7 @@ def _enough_learnt(rows, how):
     "Whether the last epoch is behind us, or the accuracy reached"
     return len(rows) == how["epochs"] or bool(rows and how["until"] is not None and rows[-1]["train_accuracy"] >= how["until"])
 
-# %% ../nbs/05_networks.ipynb #e78203e4
+# %% ../nbs/05_networks.ipynb #00f29a9c
 def recalibrate(
     net: nn.Module,        # any network; it is not changed
     images: Images,        # training images, some hundred or more
