@@ -1,8 +1,10 @@
-"Write README.md from nbs/index.ipynb: its Markdown as it is, its code in fences."
+"Write README.md from nbs/index.ipynb and CHANGELOG.md from nbs/changelog.ipynb: their Markdown as it is, their code in fences."
 import json
+import re
 from pathlib import Path
 
 root = Path(__file__).parent.parent
+PAGES = {"README.md": "index.ipynb", "CHANGELOG.md": "changelog.ipynb"}
 
 
 def part(cell):
@@ -10,6 +12,13 @@ def part(cell):
     return text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
 
 
-cells = json.loads((root/"nbs/index.ipynb").read_text(encoding="utf-8"))["cells"]
-page = "\n\n".join(part(c) for c in cells if "".join(c["source"]).strip() and not "".join(c["source"]).startswith("#|"))
-(root/"README.md").write_text(page.replace("](images/", "](nbs/images/") + "\n", encoding="utf-8")
+def page(path):
+    "A notebook as Markdown, its links as they are seen from the root."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n\n".join(part(c) for c in cells if "".join(c["source"]).strip() and not "".join(c["source"]).startswith("#|"))
+    return re.sub(r"\]\((?!\w+:|#|/)", "](nbs/", text) + "\n"
+
+
+if __name__ == "__main__":
+    for name, notebook in PAGES.items():
+        if (root/"nbs"/notebook).exists(): (root/name).write_text(page(root/"nbs"/notebook), encoding="utf-8")

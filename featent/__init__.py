@@ -1,6 +1,6 @@
 "An honest score for every unit of a convolutional network: topological feature entropy."
 from featent.images import Images, check_disjoint, corrupt_labels, describe_transform, hold_out, images, preprocess
-from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, train, weights_hash
+from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, recalibrate, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
@@ -14,12 +14,24 @@ from featent.assess import Result, assess, estimate, fill, load, save, tabulate,
 from featent.evidence import coarsen, depth_trends, excess, indicator_table, information, intervals, profiles
 from featent.plots import plot, plot_births, plot_profile, plot_units
 from featent.comparison import match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations, separation
-from featent.rescaling import check_rescaling, rescale, rescaling_groups
+from featent.training import assess_checkpoints, follow, monitor, plot_training
+from featent.zoo import load_network, read_zoo, set_a, set_b, train_zoo
+from featent.generalization import compare_networks, gap_correlations, network_rows, plot_class_scatter, plot_gap, plot_network_profiles, weight_measures
+from featent.rescaling import check_rescaling, halve_filters, halve_images, rescale, rescaling_groups
+from featent.ablation import ablate, area, change_points, compare_areas, masked_scores, plot_ablation, turning_points, unit_orders
+from featent.roles import contributions, plot_roles, role_shares, stability, useful_units
+from featent.pruning import entropy_importance, plot_prune_curve, prune, prune_curve, score_differences, unit_importance
+from featent.patterns import depth_advice, depth_trials, layer_falls, linear_stack, pattern_entropy, pattern_information, pattern_profile
+from featent.patterns import plot_pattern_profile, plot_patterns, unit_means
+from featent.unit_views import load_views, save_views, unit_maps
+from featent.explorer import explore_layers, explore_units
+from featent.explorers import explore
 from featent.runs import run, sweep
+from featent.magics import _jupyter_labextension_paths as _jupyter_labextension_paths, load_ipython_extension as load_ipython_extension
 
 __version__ = versions()["featent"] or "0+unknown"
 __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "hold_out", "images", "preprocess",
-           "accuracy", "list_networks", "network", "preprocessing", "random_twin", "train", "weights_hash",
+           "accuracy", "list_networks", "network", "preprocessing", "random_twin", "recalibrate", "train", "weights_hash",
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "INDICATORS", "SUMMARIES", "indicators", "kernel_l1", "map_summaries",
@@ -31,4 +43,15 @@ __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "
            "coarsen", "depth_trends", "excess", "indicator_table", "information", "intervals", "profiles",
            "plot", "plot_births", "plot_profile", "plot_units",
            "match_scale", "plot_auc", "plot_correlations", "plot_separation", "rank_correlations", "separation",
-           "check_rescaling", "rescale", "rescaling_groups", "run", "sweep"]
+           "assess_checkpoints", "follow", "monitor", "plot_training",
+           "load_network", "read_zoo", "set_a", "set_b", "train_zoo",
+           "compare_networks", "gap_correlations", "network_rows", "plot_class_scatter", "plot_gap", "plot_network_profiles", "weight_measures",
+           "check_rescaling", "halve_filters", "halve_images", "rescale", "rescaling_groups",
+           "ablate", "area", "change_points", "compare_areas", "masked_scores", "plot_ablation", "turning_points", "unit_orders",
+           "contributions", "plot_roles", "role_shares", "stability", "useful_units",
+           "entropy_importance", "plot_prune_curve", "prune", "prune_curve", "score_differences", "unit_importance",
+           "depth_advice", "depth_trials", "layer_falls", "linear_stack", "pattern_entropy", "pattern_information", "pattern_profile",
+           "plot_pattern_profile", "plot_patterns", "unit_means",
+           "load_views", "save_views", "unit_maps",
+           "explore", "explore_layers", "explore_units",
+           "run", "sweep"]

@@ -61,9 +61,9 @@ def birth_distribution(
 RULE = {"min_eps": 0.1, "max_share": 0.5}  # invalid below min_eps; effective up to max_share of ln N
 
 def status(
-    H: np.ndarray,  # feature entropy, nats
-    eps: np.ndarray,  # selective rate
-    n_images: "int | np.ndarray",  # images per class
+    H: np.ndarray,  # (...,) feature entropy, nats
+    eps: np.ndarray,  # (...,) selective rate
+    n_images: "int | np.ndarray",  # images of the class, a number or (...,)
     rule: "dict | None" = None,  # `min_eps` and `max_share`; what is left out comes from `RULE`
 ) -> tuple:  # status ("effective", "ineffective", "invalid") and score (H, or ln N where invalid)
     "Sort units by an explicit rule."

@@ -18,7 +18,7 @@ from .filtrations import as_maps
 from .kernels import _jit
 
 # %% ../nbs/18_indicators.ipynb #3064f7e0
-SUMMARIES = "l1", "mean", "max", "zeros"
+SUMMARIES = "l1", "mean", "max", "zeros"  # what `map_summaries` computes of each map, in this order
 
 @_jit
 def _summaries(maps, out):

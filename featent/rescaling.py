@@ -426,7 +426,7 @@ def _allowed(plan, partial):
 def rescale(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `rescaling_groups`
-    factors: "str | float | np.ndarray | dict" = "random",  # positive: "random", a number, an array, or {group or layer: number or array}
+    factors: "str | float | np.ndarray | dict" = "random",  # positive: "random", a number, an array (channels,), or {group or layer: number or array}
     per: str = "channel",  # "channel": a factor for each channel of a group; "layer": one for the whole group
     powers_of_two: bool = True,  # draw random factors among the powers of two, which floating point multiplies exactly
     seed: int = 0,  # of the random factors
@@ -535,12 +535,12 @@ def check_rescaling(
     network: nn.Module,  # any network; nothing of it is changed
     images: Images,  # images with a transform, or for the network's own
     layers: "str | list" = "conv",  # layers to look at, as for `assess`
-    factors: "str | float | np.ndarray | dict" = "random",  # as for `rescale`, like the five after it
+    factors: "str | float | np.ndarray | dict" = "random",  # as for `rescale`
     filtration: "str | tuple" = ("clique", "cubical"),  # as for `assess`
-    per: str = "channel",
-    powers_of_two: bool = True,
-    seed: int = 0,
-    partial: bool = False,
+    per: str = "channel",  # as for `rescale`
+    powers_of_two: bool = True,  # as for `rescale`
+    seed: int = 0,  # as for `rescale`
+    partial: bool = False,  # as for `rescale`
     batch_size: int = 32,  # images in one forward pass
     before: "Result | None" = None,  # an assessment of this network, images, layers and filtrations, where there is one
 ) -> pd.DataFrame:  # layer, indicator, values, differ, moved, largest; place: for predictions, the first place that differs

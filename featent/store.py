@@ -440,7 +440,7 @@ def _clean(store, i):
 
 # %% ../nbs/24_store.ipynb #c27fc0ae
 def shard_states(
-    store: Store,
+    store: Store,  # an open store
     deep: bool = True,  # verify every byte
 ) -> pd.DataFrame:  # shard, first, last, state ("done", "missing", "damaged" or "claimed"), problem, bytes
     "One row for each shard."

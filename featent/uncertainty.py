@@ -46,7 +46,7 @@ def _estimate(counts, start, which, harmonic):
 
 def _harmonic(n): return np.r_[0., np.cumsum(1 / np.arange(1, n + 1))]
 
-ESTIMATORS = {"H": "plug-in", "H_mm": "Miller-Madow", "H_cwj": "Chao-Wang-Jost"}
+ESTIMATORS = {"H": "plug-in", "H_mm": "Miller-Madow", "H_cwj": "Chao-Wang-Jost"}  # column: name of the estimator
 
 # %% ../nbs/21_uncertainty.ipynb #4ca107c3
 @_jit

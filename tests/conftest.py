@@ -70,3 +70,18 @@ def imagenet_index(shared):
     "Output index of an ImageNet wnid: its line in the list of the 1,000 classes"
     lines = (shared / "data" / "imagenet_synset_words.txt").read_text().splitlines()
     return {line.split()[0]: i for i, line in enumerate(lines)}
+
+
+@pytest.fixture(scope="session")
+def lab_server(tmp_path_factory):
+    "A running JupyterLab, see lab.py; a test that needs it is skipped where there is no browser, but fails in continuous integration"
+    import lab
+    if text := lab.missing(): (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    with lab.serve(tmp_path_factory.mktemp("lab")) as server: yield server
+
+
+@pytest.fixture(scope="module")
+def lab(lab_server):
+    "JupyterLab with a browser: `with lab.page() as page: page.open(lab.write('a.ipynb', '1 + 1'))`"
+    import lab
+    with lab.browse(lab_server) as server: yield server

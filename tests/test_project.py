@@ -11,7 +11,7 @@ import pytest
 import featent as fe
 
 root = Path(__file__).parent.parent
-notebooks = sorted(p for p in (root/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+notebooks = sorted(p for p in (root/"nbs").rglob("*.ipynb") if not any(part.startswith((".", "_", "featent-")) for part in p.relative_to(root/"nbs").parts))
 
 
 def cells(path, kind): return [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == kind]

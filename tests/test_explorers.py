@@ -1,0 +1,209 @@
+"The explorers of rescaling, ablation, training and several networks, and the door to all: as objects, and in a real JupyterLab."
+import json
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from featent import explorers, network_views as nv
+from featent.assess import Result, assess
+from featent.explorers import explore
+from featent.images import images
+
+
+@pytest.fixture(scope="module")
+def few(): return images("digits", per_class=4, classes=["0", "1", "2"], size=16)
+
+
+def small(seed=0, width=12):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.ReLU(), nn.Conv2d(width, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(width * 144, 3)).eval()
+
+
+@pytest.fixture(scope="module")
+def net(): return small()
+
+
+@pytest.fixture(scope="module")
+def result(net, few): return assess(net, few)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pd.DataFrame([{"epoch": e, "layer": f"conv{i}", "H": 2 - .3 * i * (1 - .5 ** e), "eps": .9 - .1 * i, "train_loss": 2.3 * .6 ** e} for e in range(6) for i in range(1, 5)])
+
+
+@pytest.fixture(scope="module")
+def studies(net, few, result, table):
+    test = images("digits", per_class=4, classes=["0", "1", "2"], size=16, split="test")
+    return {"rescaling": nv.rescaling_study(net, few, factors=(1 / 4, 4), groups=("all", "2")),
+            "ablation": nv.ablation_study(net, {"train": few, "test": test}, by=("H/eps", "l1"), random=1, n_boot=10),
+            "training": nv.training_study(table),
+            "compare": nv.comparison_study({"one": result, "<b>two</b>": assess(small(5), few)}, 10)}
+
+
+@pytest.fixture(scope="module")
+def saved(studies, result, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies")
+    for name, study in studies.items(): study.save(folder/name)
+    return folder
+
+
+SLIDERS = {"rescaling": "factor", "ablation": "step", "training": "epoch", "compare": "depth"}
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_moving_a_slider_changes_picture_and_words(studies, name):
+    e = explore(studies[name]).current
+    slider = e.controls[SLIDERS[name]]
+    seen = set()
+    for i in range(len(slider.options)):
+        slider.index = i
+        assert e.failure is None and e.error.value == "" and e.picture.value == e.png
+        assert e.png[:4] == b"\x89PNG"
+        seen.add((e.png, e.text.value))
+    assert len(seen) == len(slider.options) == len({t for _, t in seen})
+    for control in e.controls.values():  # every choice of every control can be made
+        for option in getattr(control, "options", ()):
+            control.value = option[1] if isinstance(option, tuple) else option
+            assert e.failure is None, (name, option, e.failure)
+
+
+def test_words_are_the_numbers_of_the_tables(studies):
+    e = explore(studies["ablation"]).current.show(order="l1", name="1", value="loss", step=5)
+    row = nv.ablation_numbers(studies["ablation"], "l1", "1", "loss", 5).set_index("split").loc["test"]
+    assert f"test: cross-entropy {row.loss:.3f}" in e.text.value and f"turning point at {int(row['turning point'])} removed units" in e.text.value
+    t = studies["ablation"].tables["removals"]
+    last = t[(t.order == "l1") & (t["class"] == "1") & (t.place == 4)].iloc[0]
+    assert f"Removed last: unit {last.unit}, role: {last.role}" in e.text.value
+    e = explore(studies["rescaling"]).current.show(factor=4., per="channel")
+    n = nv.rescaling_numbers(studies["rescaling"], 4., "channel").set_index("indicator")
+    assert f"l1 ({n.moved['l1']} of {n['values']['l1']})" in e.text.value and "100.0% of 12 images keep" in e.text.value
+    e = explore(studies["training"]).current.show(epoch=2.)
+    assert "Train loss 0.828" in e.text.value and "<b>Epoch 2.</b>" in e.text.value
+
+
+def test_names_are_text_not_html(studies):
+    e = explore(studies["compare"]).current
+    assert "<b>two" not in e.text.value + e.tables.value and "&lt;b&gt;two" in e.text.value
+
+
+def test_an_error_is_shown_and_goes_away(studies):
+    study = nv.Study("training", {k: t.copy() for k, t in studies["training"].tables.items()}, studies["training"].about)
+    e = explore(study).current
+    before = e.png
+    study.tables["losses"] = study.tables["losses"].iloc[:0]
+    e.controls["epoch"].value = 1.
+    assert e.failure is not None and "featent-error" in e.error.value and type(e.failure).__name__ in e.error.value and e.png == before
+
+
+def test_choices_follow_each_other(studies):
+    e = explore(studies["rescaling"]).current.show(per="uncompensated")
+    e.controls["group"].value = "2"
+    assert e.controls["per"].options == ("layer", "channel") and e.controls["per"].value == "layer" and e.failure is None
+
+
+# opening
+
+def test_open_from_everything(studies, saved, result, table, tmp_path):
+    for name in studies:
+        app = explore(saved/name)
+        assert app.buttons.value == name and app.current is not None and app.failure is None
+    everything = explore(saved)
+    for name in studies: assert everything.choose(name).current is not None, name
+    result.save(tmp_path/"runs/a"); result.save(tmp_path/"runs/b")
+    assert explore(tmp_path/"runs").choose("compare").current is not None
+    assert explore({"x": result, "y": tmp_path/"runs/a"}).buttons.value == "compare"
+    assert explore([tmp_path/"runs/a", str(tmp_path/"runs/b")]).current.view.tables["side by side"].network.tolist() == ["a", "b"]
+    assert explore(table).buttons.value == "training"
+    table.to_csv(tmp_path/"monitor.csv", index=False)
+    assert explore(tmp_path/"monitor.csv").buttons.value == "training"
+    assert explore(tmp_path).buttons.value == "training"
+    curves = studies["ablation"].tables["curves"].query("`class` != 'all'")
+    (tmp_path/"ablation").mkdir()
+    curves.to_csv(tmp_path/"ablation/curves.csv", index=False)
+    e = explore(tmp_path/"ablation").current
+    assert set(dict(e.controls["name"].options) if isinstance(e.controls["name"].options[0], tuple) else e.controls["name"].options) == {"all", "0", "1", "2"}
+    app = result.explore("layers")
+    assert app.current is not None and app.failure is None and Result.explore is explore
+
+
+def test_what_is_missing_is_said(result, table, tmp_path, net):
+    for f, kind, words in [(lambda: explore(result, "rescaling"), ValueError, "Rescaling needs the network and its images"), (lambda: explore(table, "unit"), ValueError, "Unit needs a result"),
+                           (lambda: explore(result, "unit explorer"), ValueError, "choose from unit, layers, rescaling, ablation, training, compare"), (lambda: explore(tmp_path/"no"), FileNotFoundError, "there is no"),
+                           (lambda: explore(tmp_path), ValueError, "holds nothing to explore"), (lambda: explore(3), TypeError, "cannot explore a int"), (lambda: explore([result]), ValueError, "two results or more"),
+                           (lambda: explore(net), ValueError, "a network needs images"), (lambda: explore(pd.DataFrame({"a": [1]})), ValueError, "for no explorer")]:
+        with pytest.raises(kind, match=words): f()
+    app = explore(result, "layers")
+    app.buttons.value = "ablation"
+    assert "Ablation needs the network and its images" in str(app.failure) and "featent-error" in app.place.children[0].value
+    app.buttons.value = "layers"
+    assert app.current is not None
+
+
+def test_computed_only_when_asked(result, net, few, monkeypatch):
+    app = explore(result, "layers", network=net, images=few)
+    app.choose("ablation")
+    panel = app.made["ablation"]
+    assert app.current is None and "12 units" in panel.children[0].value and "ablation" not in app.source.studies
+    monkeypatch.setattr(explorers, "ablation_study", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("the disk is on fire")))
+    panel.compute()
+    assert "the disk is on fire" in panel.children[2].value and app.current is None
+    monkeypatch.undo()
+    panel.compute()
+    assert app.current is not None and app.source.studies["ablation"].about["units"] == 12
+    app.choose("compare").made["compare"].compute()
+    assert app.current.view.tables["side by side"].network.tolist() == ["Sequential", "random weights"]
+    assert "ablation" not in result.explore("layers").source.studies
+
+
+def test_without_a_front_end_there_is_a_picture(studies, capsys):
+    app = explore(studies["training"])
+    data = app._repr_mimebundle_()
+    assert data["image/png"] and "training" in data["text/plain"] and "application/vnd.jupyter.widget-view+json" in data
+    app.buttons.value = "unit"
+    assert "image/png" not in app._repr_mimebundle_()
+
+
+# in a real JupyterLab
+
+def moved(page, words, before, key="ArrowRight"):
+    "Press a key on the first slider until picture and words have changed; the milliseconds from the key to the new picture."
+    page.p.evaluate("() => { const i = document.querySelector('img.featent-figure'); window.t1 = 0; i.addEventListener('load', () => window.t1 = performance.now(), {once: true}) }")
+    page.p.locator(".featent-controls .noUi-handle").first.focus()
+    page.p.evaluate("() => window.t0 = performance.now()")
+    page.p.keyboard.press(key)
+    page.p.wait_for_function("() => window.t1 > 0", timeout=30_000)
+    page.p.wait_for_function("before => document.querySelector('.featent-text').innerText != before", arg=before)
+    return page.p.evaluate("() => window.t1 - window.t0")
+
+
+def test_in_jupyterlab(lab, saved, request):
+    "From a folder of studies: every explorer opens, its slider moves by the keyboard, picture and words change, an error is shown."
+    import shutil
+    shutil.copytree(saved, lab.files/"studies", dirs_exist_ok=True)
+    (lab.files/"studies/training/losses.csv").write_text("epoch,train_loss\n0.0,1.0\n")
+    times = {}
+    with lab.page(width=1280, theme="light") as page:
+        page.open(lab.write("explorers.ipynb", "import featent.explorers as fe", "app = fe.explore('studies'); app"))
+        page.alone()
+        page.run_all()
+        for label, words in (("Rescaling", "keep their predicted class"), ("Ablation", "units removed"), ("Compare", "Depth")):
+            page.p.get_by_role("button", name=label, exact=True).click()
+            page.wait_text(words)
+            times[label] = moved(page, words, page.p.locator(".featent-text").first.inner_text(), "ArrowLeft" if label == "Compare" else "ArrowRight")
+            clipped = page.p.evaluate("() => [...document.querySelectorAll('.featent-explorer .widget-label, .featent-explorer button')].filter(e => e.offsetWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)")
+            assert not clipped, (label, clipped)
+            wide = page.p.evaluate("() => { const i = document.querySelector('img.featent-figure').getBoundingClientRect(); return [i.left, i.right, window.innerWidth] }")
+            assert wide[0] >= 0 and wide[1] <= wide[2], wide
+        page.p.get_by_role("button", name="Training", exact=True).click()
+        page.p.locator(".featent-error").first.wait_for()
+        assert "epoch=5: choose from 0" in page.p.locator(".featent-error").first.inner_text()  # the error is there, with its cause
+        page.p.locator(".featent-controls .noUi-handle").first.focus()
+        for _ in range(5): page.p.keyboard.press("ArrowLeft")
+        page.wait_text("Train loss 1.")
+        page.p.locator(".featent-error").first.wait_for(state="detached")  # and gone where there is something to see
+        page.check()
+    print("milliseconds from key to picture:", json.dumps({k: round(v) for k, v in times.items()}))
+    assert all(v < 5000 for v in times.values()), times

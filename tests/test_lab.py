@@ -1,0 +1,196 @@
+"The extension of JupyterLab, from a plain install, in a real JupyterLab in a real Chromium."
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+
+root = Path(__file__).resolve().parents[1]
+EXPLORERS = ["Units", "Layers", "Rescaling", "Ablation", "Training", "Compare"]
+CARD = ".jp-LauncherCard"
+QUICK = "from featent import explorers\nfrom functools import lru_cache, partial\nexplorers._default = lru_cache(partial(explorers._default.__wrapped__, per_class=2, epochs=1))"
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    "Folder share/jupyter of a plain, not editable install of a copy of the sources"
+    copy, prefix = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("prefix")
+    for name in ("setup.py", "settings.ini", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"): shutil.copy(root/name, copy)
+    unwanted = shutil.ignore_patterns("__pycache__", "notebooks", "featent-*", ".ipynb_checkpoints")
+    for name in ("featent", "nbs/experiments"): shutil.copytree(root/name, copy/name, ignore=unwanted)
+    isolation = ["--no-build-isolation"] if find_spec("setuptools") else []
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--ignore-installed", *isolation, "--prefix", str(prefix), "."], cwd=copy,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return next(prefix.rglob("share/jupyter"))
+
+
+@pytest.fixture(scope="module")
+def lab(installed, tmp_path_factory):
+    "JupyterLab with the installed extension"
+    import lab
+    if text := lab.missing(): (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    folder = tmp_path_factory.mktemp("lab")
+    startup = folder/"ipython/profile_default/startup"
+    startup.mkdir(parents=True)
+    (startup/"quick.py").write_text(QUICK)
+    with lab.serve(folder, JUPYTER_PATH=str(installed)) as server, lab.browse(server): yield server
+
+
+def card(page, label): return page.p.locator(f"{CARD}:not([data-category='Notebook'])").filter(has=page.p.get_by_text(label, exact=True))
+
+
+def listed(page, label):
+    "What the command palette offers for these words"
+    page.command("apputils:activate-command-palette")
+    page.p.locator(".lm-CommandPalette-input:visible").fill(label)
+    return page.p.locator(".lm-CommandPalette-item:visible").filter(has_text=label)
+
+
+def started(page, name):
+    "Wait until a notebook of this name is in front, and its first cell of code runs or has run"
+    page.p.wait_for_function("""name => {
+        const panel = window.jupyterapp.shell.currentWidget
+        const cell = panel?.title.label === name && panel.content.widgets?.find(c => c.model.type === 'code')
+        return cell && (cell.model.executionCount !== null || cell.model.sharedModel.executionState === 'running') }""", arg=name, timeout=120_000)
+
+
+def test_the_list_of_extensions_has_it(installed):
+    done = subprocess.run([sys.executable, "-m", "jupyterlab.labextensions", "list"], env={**os.environ, "JUPYTER_PATH": str(installed)}, capture_output=True, text=True)
+    said = re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr)
+    config = ConfigParser(delimiters=["="])
+    config.read(root/"settings.ini")
+    assert re.search(rf"featent v{config['DEFAULT']['version']} enabled +OK \(python, featent\)", said), said
+
+
+def test_the_installed_files(installed):
+    folder = installed/"labextensions/featent"
+    kept = {p.relative_to(root/"featent/labextension") for p in (root/"featent/labextension").rglob("*") if p.is_file() and p.parent.name != "notebooks"}
+    assert kept and all((folder/p).read_bytes() == (root/"featent/labextension"/p).read_bytes() for p in kept)
+    experiments = next(installed.parents[1].rglob("featent/experiments"))
+    names = [p.stem for p in sorted(experiments.glob("*.ipynb"))]
+    index = json.loads((folder/"notebooks/index.json").read_text())
+    assert [e["name"] for e in index] == names and all(e["title"] and e["description"] for e in index)
+    for name in names:
+        here, there = (json.loads(p.read_text(encoding="utf-8"))["cells"] for p in (experiments/f"{name}.ipynb", folder/f"notebooks/{name}.ipynb"))
+        assert [c["source"] for c in here] == [c["source"] for c in there]
+        assert not any(c.get("outputs") or c.get("execution_count") for c in there)
+
+
+def test_a_card_opens_an_explorer_and_runs_it(lab, installed):
+    with lab.page() as page:
+        page.open()
+        card(page, "Depth").wait_for()
+        names = page.p.locator(f"{CARD}[data-category=featent]").all_inner_texts()
+        assert [n.strip() for n in names] == EXPLORERS
+        index = json.loads((installed/"labextensions/featent/notebooks/index.json").read_text())
+        assert len(index) > 5 and page.p.locator(f"{CARD}[data-category='featent experiments']").count() == len(index)
+        card(page, "Units").click()
+        started(page, "explore-unit.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore(explorer="unit")']
+        page.wait_done(300)
+        page.p.locator(".featent-explorer img").first.wait_for()
+        assert "Traceback" not in page.output() and "Error" not in page.output()
+        page.check()
+
+
+@pytest.fixture(scope="module")
+def result(lab):
+    "A saved result in the folder of the server"
+    import featent as fe
+    images = fe.images("digits", per_class=3, seed=0)
+    fe.assess(fe.network("small_vgg", in_channels=1, seed=0), images, layers="features.conv1,features.conv2".split(","), seed=0).save(lab.files/"deep/scores")
+    (lab.files/"empty").mkdir()
+    (lab.files/"deep/net.pth").write_bytes(b"no weights")
+    return "deep/scores"
+
+
+def chosen_in_browser(page, folder, name):
+    "Open the context menu of a file or folder; the item of featent"
+    page.command("filebrowser:open-path", path=folder, dontShowBrowser=False) if folder else None
+    page.p.locator(".jp-DirListing-item").filter(has_text=name).first.click(button="right")
+    return page.p.locator(".lm-Menu-item:not(.lm-mod-hidden)").filter(has_text="Explore with featent")
+
+
+def test_a_command_of_the_palette(lab):
+    with lab.page() as page:
+        page.open()
+        listed(page, "featent: Explore layers").first.click()
+        started(page, "explore-layers.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore(explorer="layers")']
+        listed(page, "featent: Explore layers").first.click()
+        started(page, "explore-layers-1.ipynb")
+        assert listed(page, "Experiment depth").count() == 1
+        page.check()
+
+
+def test_a_card_opens_an_experiment_with_its_parameters(lab, installed):
+    with lab.page() as page:
+        page.open()
+        card(page, "Depth").click()
+        page.p.locator(".jp-NotebookPanel").wait_for()
+        page.wait_idle()
+        kept = json.loads((installed/"labextensions/featent/notebooks/depth.ipynb").read_text(encoding="utf-8"))["cells"]
+        assert page.source() == ["".join(c["source"]) for c in kept] and page.title() == "depth.ipynb"
+        tags = page.p.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.map(c => c.model.getMetadata('tags')?.[0])")
+        assert [t for t in tags if t] == ["parameters", "validate"]
+        assert not page.p.locator(".jp-OutputArea-output").count()
+        page.check()
+
+
+def test_the_menu_of_a_result_and_its_static_page(lab, result):
+    with lab.page() as page:
+        page.open()
+        chosen_in_browser(page, "deep", "scores").click()
+        started(page, "explore-scores.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore("scores")'] and (lab.files/"deep/explore-scores.ipynb").exists()
+        page.wait_done(300)
+        page.p.locator(".featent-explorer img").first.wait_for()
+        assert "Error" not in page.output()
+        page.command("docmanager:save")
+        page.check()
+    book = nbformat.read(lab.files/"deep/explore-scores.ipynb", 4)
+    text, _ = HTMLExporter(require_js_url="", mathjax_url="", jquery_url="").from_notebook_node(book)
+    (lab.files/"scores.html").write_text(text, encoding="utf-8")
+    still = lab.browser.new_context(offline=True, viewport={"width": 1280, "height": 900}).new_page()
+    asked = []
+    still.on("request", lambda r: asked.append(r.url))
+    still.goto((lab.files/"scores.html").as_uri())
+    assert still.evaluate("() => Math.max(...[...document.images].filter(i => i.complete && i.checkVisibility()).map(i => i.naturalWidth))") > 500
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    still.context.close()
+
+
+def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
+    with lab.page() as page:
+        page.open()
+        chosen_in_browser(page, "deep", "net.pth").click()
+        page.p.locator(".jp-NotebookPanel").wait_for()
+        page.wait_idle()
+        cells = page.source()
+        assert 'weights = "net.pth"' in cells[1] and "network = " in cells[1] and cells[-1] == "fe.explore(result, network=net, images=images)" and not page.output().strip()
+        lab.write("deep/other.ipynb", "1")
+        page.command("filebrowser:refresh")
+        assert not chosen_in_browser(page, "", "other.ipynb").count()
+        page.check()
+
+
+def test_what_goes_wrong_is_told(lab, result):
+    with lab.page() as page:
+        page.open()
+        chosen_in_browser(page, "", "empty").click()
+        assert "holds no result of featent" in page.p.locator(".jp-Dialog").inner_text()
+        page.p.locator(".jp-Dialog button").first.click()
+        chosen_in_browser(page, "", "deep").click()   # a folder that holds results, such as that of an experiment
+        started(page, "explore-deep.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore("deep")']
+        page.check()
