@@ -843,7 +843,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'featent.pruning.plot_prune_curve': ('pruning.html#plot_prune_curve', 'featent/pruning.py'),
                                  'featent.pruning.prune': ('pruning.html#prune', 'featent/pruning.py'),
                                  'featent.pruning.prune_curve': ('pruning.html#prune_curve', 'featent/pruning.py'),
-                                 'featent.pruning.recalibrate': ('pruning.html#recalibrate', 'featent/pruning.py'),
                                  'featent.pruning.score_differences': ('pruning.html#score_differences', 'featent/pruning.py'),
                                  'featent.pruning.unit_importance': ('pruning.html#unit_importance', 'featent/pruning.py')},
             'featent.rescaling': { 'featent.rescaling._Follower': ('rescaling.html#_follower', 'featent/rescaling.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STYLES', 'AXES', 'plot_profile', 'plot_units', 'plot_births', 'plot']
 
-# %% ../nbs/30_plots.ipynb #6e1eec98
+# %% ../nbs/30_plots.ipynb #7f9dea8c
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from .assess import Result
 from .entropy import birth_distribution
 from .evidence import profiles
 
-# %% ../nbs/30_plots.ipynb #e045b323
+# %% ../nbs/30_plots.ipynb #52e07f00
 STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "v", "--"), ("#E69F00", "D", ":"), ("#56B4E9", "P", ":")]
 AXES = {"H": "feature entropy H (nats)", "eps": "selective rate ε", "score": "score (nats)", "H_valid": "H of valid units (nats)",
         "valid": "share of valid units", "effective": "share of effective units"}
@@ -31,7 +31,7 @@ def _short(layers):
     short = [str(name).split("+")[0] for name in layers]
     return short if len(set(short)) == len(short) else list(map(str, layers))
 
-# %% ../nbs/30_plots.ipynb #9a682da5
+# %% ../nbs/30_plots.ipynb #7a83a8f9
 def plot_profile(
     summary: pd.DataFrame,  # rows of `summarise`: layer and the values; with columns `series` and `run` for several of them
     values: tuple = ("H", "eps"),  # columns to draw, one panel each
@@ -65,7 +65,7 @@ def _profile(ax, data, value, ceiling):
     ax.set_xticks(range(len(layers)), _short(layers), rotation=45, ha="right", fontsize=8)
     ax.set_ylabel(AXES.get(value, value)); ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../nbs/30_plots.ipynb #bfec3e32
+# %% ../nbs/30_plots.ipynb #cf309884
 def plot_units(
     table: pd.DataFrame,  # rows of one layer and filtration: eps, H, n_images, status
 ) -> Figure:  # a scatter of H over eps
@@ -81,7 +81,7 @@ def plot_units(
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/30_plots.ipynb #d6d1cb04
+# %% ../nbs/30_plots.ipynb #41b5094d
 def plot_births(
     result: Result,  # what `assess` returned
     layer: str,  # a layer's name, as in `result.layers`
@@ -99,11 +99,12 @@ def plot_births(
         if (layer, filtration, kind) not in result.births: continue
         counts = birth_distribution(result.births[layer, filtration, kind][images, unit])
         axes[0][0].bar(counts.index + (.4 if kind == "shuffled" else 0), counts, width=.4, color=color, label=f"{kind} maps")
-    axes[0][0].set_xlabel("birth level (0 = no birth)"); axes[0][0].set_ylabel("images"); axes[0][0].legend(frameon=False)
-    axes[0][0].set_title(f"{layer}, unit {unit}, {filtration}", fontsize=9)
+    axes[0][0].set_xlabel("birth level (0 = no birth)"); axes[0][0].set_ylabel("images"); axes[0][0].yaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].set_title(f"{layer}, unit {unit}, {filtration}", fontsize=9); axes[0][0].spines[["top", "right"]].set_visible(False)
+    fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/30_plots.ipynb #c945fde5
+# %% ../nbs/30_plots.ipynb #df47ec06
 def plot(
     result: Result,  # what `assess` returned
     values: tuple = ("H", "eps"),  # columns of `result.summary()` to draw
