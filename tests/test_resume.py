@@ -158,7 +158,8 @@ def test_corrupted_shard_is_named_and_made_again(net, digits, tmp_path):
 
 
 def test_ctrl_c_is_a_clean_stop(net, digits, quiet, tmp_path):
-    job = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path/"s"), ".3"], env={**os.environ, "TQDM_DISABLE": "1"}, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path/"s"), ".3"], env={**os.environ, "TQDM_DISABLE": "1"}, stderr=subprocess.PIPE, text=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell's background job would ignore it
     start = time.time()
     while not list((tmp_path/"s/shards").glob("[0-9]*.npz")) and time.time() - start < 120: time.sleep(.02)
     job.send_signal(signal.SIGINT)
