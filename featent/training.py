@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'Monitor', 'monitor', 'assess_checkpoints', 'follow', 'plot_training']
 
-# %% ../nbs/34_training.ipynb #3e1386e8
+# %% ../nbs/34_training.ipynb #40f13393
 import copy
 import json
 import math
@@ -30,7 +30,7 @@ from .networks import _device, _evaluate, _intact, _loaded, _seeded, _state_of, 
 from .plots import AXES, STYLES, _axes, _short
 from .store import _canonical, _differences, _plain, _sha256, _write_whole
 
-# %% ../nbs/34_training.ipynb #93087d29
+# %% ../nbs/34_training.ipynb #04180ef2
 def _as_it_is(x): return x
 
 def _held(images, network, limit=2**30):
@@ -41,14 +41,14 @@ def _held(images, network, limit=2**30):
     kept = [images[i][0] for i in range(len(images))]
     return replace(images, read=kept.__getitem__, index=np.arange(len(kept)), transform=_as_it_is, settings={**images.settings, "size": None})
 
-# %% ../nbs/34_training.ipynb #4dc96902
+# %% ../nbs/34_training.ipynb #473721f1
 def _settled(network, images, recalibrate):
     "The network, or a copy with averages of batch normalisation measured anew."
     if not recalibrate or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules()): return network
     try: return recalibrated(network, images)
     except (RuntimeError, TypeError) as e: raise ValueError(f"{type(network).__name__} cannot be copied ({e}): pass recalibrate=False") from e
 
-# %% ../nbs/34_training.ipynb #f3716ecb
+# %% ../nbs/34_training.ipynb #d9a0d646
 def _moment(plan, rule, network, recalibrate, n_jobs, evaluate, sets):
     "Scores of a network at one moment: a row for each layer and filtration."
     net = _settled(network, plan.images, recalibrate)
@@ -69,7 +69,7 @@ def _means(plan, kept):
     return pd.DataFrame([{"layer": r.layer, "l1": mean("l1", r.layer), "mean": mean("mean", r.layer), "apoz": mean("zeros", r.layer) / (r.height * r.width)}
                          for r in plan.chosen.itertuples()])
 
-# %% ../nbs/34_training.ipynb #08b7962c
+# %% ../nbs/34_training.ipynb #f36cbc97
 def _opened_store(folder, identity):
     "A folder for moments, made for these settings or found to have been."
     if folder is None: return None
@@ -102,7 +102,7 @@ def _kept(path, key=None):
     rows = pd.DataFrame(content["rows"], columns=content["columns"])
     return rows.astype({c: float for c in rows if rows[c].isna().all()})
 
-# %% ../nbs/34_training.ipynb #facd7c91
+# %% ../nbs/34_training.ipynb #af834702
 class Monitor:
     "Call it at the end of every epoch or step; `table` is what it has seen."
     def __init__(self, score, network, due, unit, store):
@@ -154,7 +154,7 @@ def _placed(rows, place, logs):
     if taken := [k for k in logs if k in rows]: raise ValueError(f"{taken[0]} is a column about the held images: give the loop's number another name, as train_{taken[0]}")
     return pd.DataFrame(first, index=rows.index).join(rows).assign(**logs)
 
-# %% ../nbs/34_training.ipynb #4df0a201
+# %% ../nbs/34_training.ipynb #93b46372
 def monitor(
     network: nn.Module,  # the network that is being trained; nothing of it is changed
     images: "Images | object",  # training images to hold, the same number of each class; anything that `images` accepts
@@ -199,7 +199,7 @@ def _scorer(network, images, layers, filtration, null, recalibrate, evaluate, ru
     sets = {k: _held(s, network) for k, s in sets.items()}
     return lambda net: _moment(plan, rule, net, recalibrate, n_jobs, evaluate, sets), identity
 
-# %% ../nbs/34_training.ipynb #493badb9
+# %% ../nbs/34_training.ipynb #5c602a5b
 _KINDS = (*_suffixes, ".ckpt")
 
 def _natural(path): return [(0, float(p), "") if p[:1].isdigit() else (1, 0., p) for p in re.findall(r"\d+|\D+", path.name)]
@@ -225,7 +225,7 @@ def _checkpoint_files(where):
     if len({p.stem for p in files}) < len(files): raise ValueError("two checkpoints have the same name: give each its own")
     return sorted(files, key=_natural)
 
-# %% ../nbs/34_training.ipynb #7e6fa632
+# %% ../nbs/34_training.ipynb #8a39fe43
 def _weights_of(path, network):
     "The network's copy with the weights of a file, checked to the last byte; errors name the file."
     if not path.is_file(): raise FileNotFoundError(f"there is no checkpoint {path}")
@@ -242,7 +242,7 @@ def _keys(files, network):
     if faults: raise ValueError(f"{len(faults)} of {len(files)} checkpoints cannot be read: {'; '.join(faults[:5])}")
     return keys
 
-# %% ../nbs/34_training.ipynb #deace56a
+# %% ../nbs/34_training.ipynb #ba98516d
 def assess_checkpoints(
     checkpoints: "str | Path | list",  # folder, or files; numbers in their names tell the order
     network: nn.Module,  # a network of the same architecture, with any weights; it is not changed
@@ -277,7 +277,7 @@ def _checkpoint_rows(path, network, score, folder, key):
     _keep(folder, path.stem, key, rows)
     return rows
 
-# %% ../nbs/34_training.ipynb #91b4b285
+# %% ../nbs/34_training.ipynb #4bc24561
 MEASURES = {"levels": "rank correlation over the epochs", "changes": "of the changes between epochs", "given time": "with the epoch held fixed",
             "changes given time": "of the changes, with the epoch held fixed",
             "value with time": "of the value with the epoch", "loss with time": "of the loss with the epoch"}
@@ -302,7 +302,7 @@ def _measures(time, value, loss, lag):
 
 def _three(v, l, t): return _spearman(v, l), _spearman(v, t), _spearman(l, t)
 
-# %% ../nbs/34_training.ipynb #1f5b4785
+# %% ../nbs/34_training.ipynb #0b7d9fa0
 def follow(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to follow the loss
@@ -345,7 +345,7 @@ def _over_runs(rows, level):
     out["low"], out["high"] = (out.rho - half).clip(-1, 1), (out.rho + half).clip(-1, 1)
     return out[["layer", "filtration", "lag", "measure", "rho", "low", "high", "runs", "n"]]
 
-# %% ../nbs/34_training.ipynb #6c375ae3
+# %% ../nbs/34_training.ipynb #de23f57a
 def plot_training(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to draw below
@@ -367,6 +367,7 @@ def plot_training(
             color, marker, _ = styles[layer]
             _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", name)
             if null and f"{value}_null" in rows: _band(low, rows[rows.layer == layer], unit, f"{value}_null", color, "", "--", None)
+        if null and f"{value}_null" in rows: low.plot([], [], color="0.4", ls="--", label="shuffled maps")
         top.set_ylabel("loss (nats)"); low.set_ylabel(AXES.get(value, value)); low.set_xlabel(unit); top.set_title(f, fontsize=9); top.tick_params(labelbottom=False)
         for ax in (top, low): ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
     for ax in axes[:, -1]: ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False, fontsize=8)
