@@ -728,6 +728,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'featent.networks._logits': ('networks.html#_logits', 'featent/networks.py'),
                                   'featent.networks._logits_of_any': ('networks.html#_logits_of_any', 'featent/networks.py'),
                                   'featent.networks._maker': ('networks.html#_maker', 'featent/networks.py'),
+                                  'featent.networks._models': ('networks.html#_models', 'featent/networks.py'),
                                   'featent.networks._named': ('networks.html#_named', 'featent/networks.py'),
                                   'featent.networks._order': ('networks.html#_order', 'featent/networks.py'),
                                   'featent.networks._outputs': ('networks.html#_outputs', 'featent/networks.py'),

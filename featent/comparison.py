@@ -10,7 +10,6 @@ __all__ = ['COLUMNS', 'SCALED', 'rank_correlations', 'plot_correlations', 'separ
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from .plots import STYLES, _axes, _short
 
@@ -225,6 +224,7 @@ def plot_separation(
 
 def _roc(ax, x, y, label, style):
     "One curve; an empty one where there is nothing to compare."
+    from sklearn.metrics import roc_curve
     share = roc_curve(np.repeat([1, 0], [len(x), len(y)]), np.concatenate([x, y]))[:2] if len(x) and len(y) else ([], [])
     ax.plot(*share, label=label, **style)
 

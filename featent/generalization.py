@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
+import scipy
 from torch import nn
 
 from .activations import _trace, to_network, unwrap
@@ -251,7 +251,7 @@ def _p(x, y, strata, permutations, rng):
     rho = 0
     for at in strata:
         orders = _orders(len(at), permutations, rng) if len(strata) == 1 else np.stack([np.arange(len(at)), *(rng.permutation(len(at)) for _ in range(permutations))])
-        a, b = (rankdata(v[at]) - (len(at) + 1) / 2 for v in (x, y))
+        a, b = (scipy.stats.rankdata(v[at]) - (len(at) + 1) / 2 for v in (x, y))
         with np.errstate(invalid="ignore", divide="ignore"): rho = rho + len(at) / len(x) * (b[orders] @ a) / np.sqrt(a @ a * (b @ b))
     return float((np.abs(rho) >= abs(rho[0]) - 1e-9).mean()) if np.isfinite(rho[0]) else math.nan
 

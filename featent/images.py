@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
-from torchvision.transforms import functional as TF
 
 # %% ../nbs/00_images.ipynb #e57307a4
 def _pil(image):
@@ -54,15 +53,17 @@ def _picture(image):
 # %% ../nbs/00_images.ipynb #f9607c79
 def _float(picture):
     "float32 tensor (C, H, W); bytes are divided by 255"
-    x = TF.pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
+    from torchvision.transforms.functional import pil_to_tensor  # here and below: torchvision takes two seconds to import
+    x = pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 # %% ../nbs/00_images.ipynb #d577da5a
 def _resized(picture, size):
     "A PIL image or tensor scaled to `size`: an integer keeps the aspect ratio and crops the middle, a pair (H, W) stretches"
     if size is None: return picture
-    if not isinstance(size, int): return TF.resize(picture, list(size), antialias=True)
-    return TF.center_crop(TF.resize(picture, size, antialias=True), [size, size])
+    from torchvision.transforms.functional import center_crop, resize
+    if not isinstance(size, int): return resize(picture, list(size), antialias=True)
+    return center_crop(resize(picture, size, antialias=True), [size, size])
 
 # %% ../nbs/00_images.ipynb #4721be83
 def _channels(x, channels):

@@ -8,7 +8,7 @@ __all__ = ['rank_bins', 'class_information', 'layer_information']
 # %% ../nbs/23_information.ipynb #6b296647
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+import scipy
 
 from .entropy import _checked
 from .kernels import _jit
@@ -23,7 +23,7 @@ def rank_bins(
     if bins < 2: raise ValueError(f"bins={bins}: at least 2 are needed, or all values are the same symbol")
     values, born = _values(values)
     n = born.sum(0)
-    rank = rankdata(values, axis=0) - (len(values) - n)  # no birth is less than any birth
+    rank = scipy.stats.rankdata(values, axis=0) - (len(values) - n)  # no birth is less than any birth
     return np.where(born, 1 + np.floor(bins * (rank - .5) / np.maximum(n, 1)), 0).astype(np.int32)
 
 def _values(values, what="values"):

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 import pandas as pd
 import torch
-import torchvision
 from torch import nn
 from tqdm.auto import tqdm
 from .images import Images, batches, corrupt_labels, describe_transform
@@ -68,9 +67,14 @@ def _small_resnet(num_classes, in_channels):
 _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
 # %% ../nbs/05_networks.ipynb #7a0b0457
+def _models():
+    "torchvision's networks; imported where they are needed, since that takes seconds"
+    import torchvision
+    return torchvision.models
+
 def list_networks() -> list:  # names, the two small networks first
     "Names that `network` knows"
-    return [*_small, *sorted(torchvision.models.list_models(module=torchvision.models))]
+    return [*_small, *sorted(_models().list_models(module=_models()))]
 
 # %% ../nbs/05_networks.ipynb #59063db6
 def _bare(key):
@@ -156,12 +160,12 @@ _suffixes = (".pt", ".pth", ".th", ".tar", ".bin", ".safetensors")
 def _published(name, weights):
     "The torchvision weights of that name, or None"
     if name in _small or not isinstance(weights, str): return None
-    known = torchvision.models.get_model_weights(name)
+    known = _models().get_model_weights(name)
     return known.__members__.get(weights.removeprefix(known.__name__ + "."))
 
 def _weights_choices(name):
     "The values of `weights` that a named network takes"
-    published = [] if name in _small else ["DEFAULT", *(w.name for w in torchvision.models.get_model_weights(name))]
+    published = [] if name in _small else ["DEFAULT", *(w.name for w in _models().get_model_weights(name))]
     return ", ".join(["None (random)", *published, f"a file ({' '.join(_suffixes)})"])
 
 # %% ../nbs/05_networks.ipynb #096199e9
@@ -174,7 +178,7 @@ def _downloaded(name, published, num_classes):
     except OSError as e:
         raise ConnectionError(f"the weights {published.name} of {name} could not be downloaded ({e}); connect to the network, "
                               f"or fetch {published.url} elsewhere and pass the file as weights=") from e
-    return torchvision.models.get_model(name, weights=published)
+    return _models().get_model(name, weights=published)
 
 # %% ../nbs/05_networks.ipynb #9abd2f8f
 def _built(name, num_classes, in_channels, seed):
@@ -186,7 +190,7 @@ def _built(name, num_classes, in_channels, seed):
     with _seeded(seed):
         if name in _small: return _small[name](num_classes or 10, in_channels)
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
-        return torchvision.models.get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
+        return _models().get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
 
 # %% ../nbs/05_networks.ipynb #50ea6df2
 def _unknown(name):
@@ -273,7 +277,7 @@ def preprocessing(
 ) -> Callable | None:  # picture -> float tensor (C, H, W); None where the weights came without one
     "The transform that belongs to a network's published weights"
     r = getattr(net, "featent", None)
-    return torchvision.models.get_model_weights(r["name"])[r["weights"]].transforms() if r and r.get("published") else None
+    return _models().get_model_weights(r["name"])[r["weights"]].transforms() if r and r.get("published") else None
 
 def prepared(
     images: Images,   # the images

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy import stats
+import scipy
 from torch import nn
 
 from .ablation import EFFECTIVE
@@ -82,7 +82,7 @@ def entropy_importance(
     "Scores as Torch-Pruning's importance."
     if reduce not in ("mean", "max", "min"): raise ValueError(f"reduce={reduce!r}: choose 'mean', 'max' or 'min'")
     known = _by_module(importance, network)
-    if ranks: known = {m: (torch.from_numpy(stats.rankdata(v)) - .5) / len(v) for m, v in known.items()}
+    if ranks: known = {m: (torch.from_numpy(scipy.stats.rankdata(v)) - .5) / len(v) for m, v in known.items()}
 
     def of_group(group):
         place = {root: i for i, root in enumerate(group[0].root_idxs)}
@@ -362,7 +362,7 @@ def score_differences(
 def _difference(a, b, name, reference, level):
     "One comparison."
     d, n = a - b, len(a)
-    half = stats.t.ppf((1 + level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n) if n > 1 and np.ptp(d) > 0 else np.nan
+    half = scipy.stats.t.ppf((1 + level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n) if n > 1 and np.ptp(d) > 0 else np.nan
     low, high = d.mean() - half, d.mean() + half
     verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
     return {"rival": name, reference: a.mean(), "mean": b.mean(), "difference": d.mean(), "low": low, "high": high, "runs": n, "verdict": verdict}

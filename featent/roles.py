@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.metrics import cohen_kappa_score
 
 from .ablation import _known_value, _per_image, _resampled, turning_points
 
@@ -97,6 +96,7 @@ def agreement(
     b: pd.DataFrame,  # another one of the same units and classes
 ) -> pd.Series:  # agreement (share of equal roles), kappa (chance-corrected, NaN if undefined), n
     "How far two tables of roles agree."
+    from sklearn.metrics import cohen_kappa_score
     keys = [c for c in ("network", "layer", "class", "unit") if c in a and c in b]
     pair = a[[*keys, "role"]].merge(b[[*keys, "role"]], on=keys, validate="1:1")
     if len(pair) != len(a) or len(pair) != len(b): raise ValueError("the tables have different units or classes")

@@ -8,8 +8,7 @@ __all__ = ['OVER', 'false_discovery', 'excess_test', 'layer_excess', 'twin_test'
 # %% ../nbs/22_significance.ipynb #f14baeb1
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control, rankdata
-from scipy.stats import t as student_t
+import scipy
 
 from .entropy import _checked, feature_entropy, selective_rate
 from .kernels import _jit
@@ -17,7 +16,7 @@ from .kernels import _jit
 # %% ../nbs/22_significance.ipynb #f20af33b
 def _codes(births):
     "Levels of each unit as 0 (no birth), 1, 2, ... in order."
-    dense = rankdata(births, method="dense", axis=0).astype(np.int32)
+    dense = scipy.stats.rankdata(births, method="dense", axis=0).astype(np.int32)
     return dense - (births.min(0) == 0)
 
 def _gains(n):
@@ -106,7 +105,7 @@ def false_discovery(
     q = np.array(p, float)
     tested = ~np.isnan(q)
     if ((q[tested] < 0) | (q[tested] > 1)).any(): raise ValueError("p-values lie between 0 and 1")
-    if tested.any(): q[tested] = false_discovery_control(q[tested], method=method)
+    if tested.any(): q[tested] = scipy.stats.false_discovery_control(q[tested], method=method)
     return q
 
 # %% ../nbs/22_significance.ipynb #2ee6c8ce
@@ -202,4 +201,4 @@ def _against_twins(names, H, others):
     sd = others.std(1, ddof=1) if S > 1 else np.full(len(H), np.nan)
     z = np.divide(mean - H, sd * np.sqrt(1 + 1 / S), out=np.full(len(H), np.nan), where=sd > 1e-9)
     return pd.DataFrame({"class": names, "n_twins": S, "H": H, "H_twins": mean, "sd_twins": sd, "excess": mean - H, "z": z,
-                         "p": student_t.sf(z, max(S - 1, 1)), "p_rank": (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1)})
+                         "p": scipy.stats.t.sf(z, max(S - 1, 1)), "p_rank": (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1)})

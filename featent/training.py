@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from scipy import stats
+import scipy
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -285,7 +285,7 @@ MEASURES = {"levels": "rank correlation over the epochs", "changes": "of the cha
 def _spearman(a, b):
     "Rank correlation; NaN for a constant or fewer than three points."
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0: return math.nan
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+    return float(np.corrcoef(scipy.stats.rankdata(a), stats.rankdata(b))[0, 1])
 
 def _given(r, a, b):
     "Partial correlation from three."
@@ -341,7 +341,7 @@ def _over_runs(rows, level):
     "Mean over runs and the t interval of that mean, within [-1, 1]."
     groups = rows.groupby(["layer", "filtration", "lag", "measure"], sort=False)
     out = groups.rho.agg(rho="mean", sd="std", runs="count").join(groups.n.min()).reset_index()
-    half = stats.t.ppf((1 + level) / 2, (out.runs - 1).clip(lower=1)) * out.sd / np.sqrt(out.runs.clip(lower=1))
+    half = scipy.stats.t.ppf((1 + level) / 2, (out.runs - 1).clip(lower=1)) * out.sd / np.sqrt(out.runs.clip(lower=1))
     out["low"], out["high"] = (out.rho - half).clip(-1, 1), (out.rho + half).clip(-1, 1)
     return out[["layer", "filtration", "lag", "measure", "rho", "low", "high", "runs", "n"]]
 
