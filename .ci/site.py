@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import sys
+import textwrap
 import tokenize
 import types
 from pathlib import Path
@@ -455,7 +456,7 @@ def used(source):
     return {n.id for n in nodes if isinstance(n, ast.Name)} | {n.attr for n in nodes if isinstance(n, ast.Attribute)}
 
 
-def demonstrations(path): return [c for c in cells(path) if c.kind == "code" and not c.source.startswith("#|")]
+def demonstrations(path): return [c for c in cells(path) if c.kind == "code" and not re.match(r"#\|(?!\s*fig-)", c.source)]
 
 
 MADE_BY = {"Images": "images", "Result": "assess"}  # classes that nobody calls: at work wherever these are
@@ -653,13 +654,28 @@ def check_code(root):
                         yield f"{where(p.relative_to(root), number, line + n.lineno - 1)}: {n.value.id}.{n.attr} is not a public name"
 
 
-def note_figures(root):
-    "Figures that code has drawn and that say nothing to who cannot see them: told, not a fault."
-    silent = {p.relative_to(root): n for p in pages(root) if (n := sum(bool(outputs(c, "image/png")) and "fig-alt" not in c.source for c in cells(p)))}
-    return f"note: {sum(silent.values())} figures of code cells have no `#| fig-alt:` ({', '.join(f'{p.name} {n}' for p, n in silent.items())})" if silent else ""
+def alternatives(source):
+    "The alternative texts of a code cell as Quarto reads them: one, or a list, from the options above its code."
+    options = re.match(r"(?:#\|[^\n]*(?:\n|$))*", source)[0]
+    found = re.search(r"^ ?fig-alt:.*(?:\n  .*)*", re.sub(r"^#\|", "", options, flags=re.M), re.M)
+    said = yaml.safe_load(textwrap.dedent(found[0]))["fig-alt"] if found else None
+    return [t.strip() if isinstance(t, str) else "" for t in (said if isinstance(said, list) else [said])]
 
 
-CHECKS = (check_config, check_sidebar, check_titles, check_markdown, check_links, check_alone, check_documents, check_names, check_toys, check_errors, check_api, check_references, check_code)
+def check_figures(root):
+    "Every figure that code has drawn says what it shows to who cannot see it."
+    for p in pages(root):
+        for c in cells(p):
+            pictures = sum(any(k.startswith("image/") for k in o.get("data", {})) for o in c.outputs)
+            if not pictures: continue
+            place = where(p.relative_to(root), c.number)
+            try: texts = alternatives(c.source)
+            except yaml.YAMLError: yield f"{place}: the alternative text is not valid YAML: put it into quotes"; continue
+            if not all(texts): yield f"{place}: a figure without alternative text: say what it shows with `#| fig-alt: ...` above the code"
+            elif len(texts) not in (1, pictures): yield f"{place}: {len(texts)} alternative texts for {pictures} figures"
+
+
+CHECKS = (check_config, check_sidebar, check_titles, check_markdown, check_links, check_figures, check_alone, check_documents, check_names, check_toys, check_errors, check_api, check_references, check_code)
 
 
 def faults(root, checks=CHECKS):
@@ -688,7 +704,6 @@ def main(argv=None):
     if args.write: write_api(root)
     found = faults(root)
     for line in found: print(line)
-    if not list(check_readable(root)) and (note := note_figures(root)): print(note)
     if found: print(f"{len(found)} faults"); return 1
     print(f"{len(pages(root))} pages, {len(public(root))} public names: no fault")
     if shutil.which("quarto"): render(root)

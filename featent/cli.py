@@ -14,24 +14,41 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from .runs import _free, _title, experiments, parameters, read_grid, read_parameters, run, sweep
 
-# %% ../nbs/90_cli.ipynb #7b991171
-def _assess(args):
-    "featent assess"
+# %% ../nbs/90_cli.ipynb #a4b1842d
+def _drawn(args, source):
+    "The images that a command means."
     import featent as fe
-    options, out = _optional(args), Path(args.output or ".")
-    if not args.shard: _free(out)
     transform = fe.preprocess(args.size, args.normalise, args.normalise) if args.normalise else None
-    images = fe.images(args.images, per_class=args.per_class, root=args.root, split=args.split, transform=transform, size=args.size, seed=args.seed)
+    return fe.images(source, per_class=args.per_class, root=args.root, split=args.split, transform=transform, size=args.size, seed=args.seed)
+
+def _network(args, name, images):
+    "The network that a command means, with the channels and, without weights, the classes of the images."
+    import featent as fe
     channels = len(images[0][0])
     build = {"in_channels": channels} if channels != 3 else {}
     if args.num_classes or not args.weights: build["num_classes"] = args.num_classes or len(images.classes)
-    net = fe.network(args.network, weights=args.weights, seed=args.seed, **build)
+    return fe.network(name, weights=args.weights, seed=args.seed, **build)
+
+# %% ../nbs/90_cli.ipynb #8a78cf77
+def _scored(args, net, images, options, out):
+    "A result, saved if a folder is given; a share of a store has none."
+    import featent as fe
     filtrations = ("clique", "cubical") if args.filtration == "both" else args.filtration
     options = dict(layers=args.layers.split(","), filtration=filtrations, convention=args.convention, pad=args.pad, seed=args.seed, batch_size=args.batch_size,
                    n_jobs=args.n_jobs, **options)
     if args.shard: return _fill(args, net, images, options)
     result = fe.assess(net, images, **options)
-    result.save(out)
+    if out: result.save(out)
+    return result
+
+# %% ../nbs/90_cli.ipynb #55c92137
+def _assess(args):
+    "featent assess"
+    options, out = _optional(args), Path(args.output or ".")
+    if not args.shard: _free(out)
+    images = _drawn(args, args.images)
+    result = _scored(args, _network(args, args.network, images), images, options, out)
+    if result is None: return
     result.plot().savefig(out/"profile.png", dpi=150)
     print(result.summary().round(3).to_string(index=False))
     print(f"saved in {out}")

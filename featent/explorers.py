@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPLORERS', 'explore_rescaling', 'explore_ablation', 'explore_training', 'explore_comparison', 'Explorers', 'explore']
 
-# %% ../nbs/66_explorers.ipynb #674b59f8
+# %% ../nbs/66_explorers.ipynb #2903be40
 import base64
 import html
 import re
@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,23 +21,27 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
+import torchvision
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from .ablation import VALUES
+from .ablation import VALUES, speedup
 from .activations import unwrap
-from .assess import Result, assess, load
+from .assess import Result, assess, estimate, load
 from .explorer import _LABEL, _STYLE, _WIDE, Explorer, View, _error_html, choice, explore_layers, explore_units, shell
-from .images import Images, images as as_images
+from .images import Images, images as as_images, preprocess
+from .images import _extensions, _names, _subfolders
 from .network_views import (Study, _brief, _fraction, ablation_numbers, ablation_scene, ablation_study, ablation_tables, comparison_caution,
                                    comparison_numbers, comparison_scene, comparison_study, load_study, painter, removed_units,
                                    rescaling_numbers, rescaling_scene, rescaling_study, training_losses, training_numbers, training_scene, training_study, unit_removals)
-from .networks import network as as_network, prepared, random_twin, train
+from .networks import evaluating, list_networks, network as as_network, prepared, random_twin, train
+from .networks import _device, _logits
+from .pruning import _by_output
 from .rescaling import rescaling_groups
 from .training import monitor
-from .unit_views import as_views
+from .unit_views import as_views, save_views
 
-# %% ../nbs/66_explorers.ipynb #af8ac444
+# %% ../nbs/66_explorers.ipynb #cecc11d9
 def _stepper(label, options, value=None):
     "A slider over given values; options are values, or (text, value)."
     options = [o if isinstance(o, tuple) else (f"{o:g}", o) for o in options]
@@ -48,7 +53,7 @@ def _play(stepper, interval=500):
     widgets.jslink((play, "value"), (stepper, "index"))
     return play
 
-# %% ../nbs/66_explorers.ipynb #5ce2f8b0
+# %% ../nbs/66_explorers.ipynb #3665f2e7
 def _unique(column): return list(dict.fromkeys(column))
 
 def _keep(control, options):
@@ -63,7 +68,7 @@ def _say(*sentences): return " ".join(s for s in sentences if s)
 
 def _number(v): return f"{v:.4g}" if np.isfinite(v) else "undefined"
 
-# %% ../nbs/66_explorers.ipynb #94a7015e
+# %% ../nbs/66_explorers.ipynb #47f3c825
 def explore_rescaling(
     study: Study,  # from `rescaling_study`, or a saved one
 ) -> Explorer:  # with the controls factor, per, group, layer, indicator
@@ -88,7 +93,7 @@ def _predictions(study, state):
     t = study.tables["predictions"]
     return t[(t.group == state["group"]) & (t.per == state["per"])].drop(columns=["group", "per"])
 
-# %% ../nbs/66_explorers.ipynb #2028e684
+# %% ../nbs/66_explorers.ipynb #3beef5eb
 def _plain_words(text):
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
@@ -106,7 +111,7 @@ def _rescaling_words(study, factor, per, group, layer):
                 f"not moved: {', '.join(still.indicator)};" if len(still) else "",
                 f"moved: {', '.join(f'{r.indicator} ({r.moved} of {r[4]})' for r in moved.itertuples())}." if len(moved) else "nothing moved.")
 
-# %% ../nbs/66_explorers.ipynb #91530f1f
+# %% ../nbs/66_explorers.ipynb #4814c3df
 def explore_ablation(
     study: Study,  # from `ablation_study` or `ablation_tables`, or a saved one
 ) -> Explorer:  # with the controls order, name, value, step
@@ -135,7 +140,7 @@ def _lines(table):
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(v.rjust(w) for v, w in zip(r, widths)) for r in rows)
 
-# %% ../nbs/66_explorers.ipynb #99257b00
+# %% ../nbs/66_explorers.ipynb #5c7a0ece
 def _ablation_words(study, order, name, value, step):
     "Where the curve stands, in sentences."
     numbers = ablation_numbers(study, order, name, value, step)
@@ -152,7 +157,7 @@ def _ablation_words(study, order, name, value, step):
         last = f"Removed last: unit {u.unit}" + (f", role: {u.role}." if u.role else ".")
     return _say(f"<b>{int(step)} units removed, {html.escape(order)}, {whom}.</b>", *parts, last)
 
-# %% ../nbs/66_explorers.ipynb #1bad7942
+# %% ../nbs/66_explorers.ipynb #a2209a1e
 def explore_training(
     study: Study,  # from `training_study`, or a saved one
 ) -> Explorer:  # with the controls epoch, filtration
@@ -176,7 +181,7 @@ def _training_words(study, epoch, filtration):
     change = f"H of {html.escape(_brief([most.layer])[0])} has changed most since the start: {most.H_change:+.3f} nats, to {most.H:.3f}." if epoch > study.tables["profiles"].epoch.min() else ""
     return _say(f"<b>{word.capitalize()} {epoch:g}.</b>", f"{known[:1].upper()}{known[1:]}." if known else "", f"H runs from {numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last.", change)
 
-# %% ../nbs/66_explorers.ipynb #b72142d7
+# %% ../nbs/66_explorers.ipynb #ca069846
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration
@@ -204,8 +209,8 @@ def _comparison_words(study, depth, name, filtration):
     each = "; ".join(f"{html.escape(r.network)} ({html.escape(_brief([r.layer])[0])}): H {r.H:.3f}, ε {r.eps:.3f}" + (f", H {r.dH:+.3f} against {html.escape(n.network[0])}" if r.Index else "") for r in n.itertuples())
     return _say(f"<b>Depth {depth:.2f}, {'all classes' if name == 'all' else 'class ' + html.escape(name)}.</b> {each}.", f"Caution: {html.escape(caution)}." if caution else "")
 
-# %% ../nbs/66_explorers.ipynb #b4a02761
-EXPLORERS = {"unit": "Unit", "layers": "Layers", "rescaling": "Rescaling", "ablation": "Ablation", "training": "Training", "compare": "Compare"}
+# %% ../nbs/66_explorers.ipynb #5642e056
+EXPLORERS = {"unit": "Unit", "layers": "Layers", "rescaling": "Rescaling", "ablation": "Ablation", "training": "Training", "compare": "Compare", "open": "Open…"}
 _KINDS = {"rescaling": "rescaling", "ablation": "ablation", "training": "training", "compare": "comparison"}
 _DRAW = {"rescaling": explore_rescaling, "ablation": explore_ablation, "training": explore_training, "compare": explore_comparison}
 
@@ -220,6 +225,9 @@ class _Source(NamedTuple):
     seconds: float = .01  # that one image took
     folder: "Path | None" = None  # where the result was read
     kept: dict = {}  # "views": what the unit and the layers explorers draw from, made once
+    label_map: "list | None" = None  # the network's output for each label, where it is not the label itself
+    asked: dict = {}  # what the form begins with
+    late: object = None  # a function that makes the source when it is needed
 
 class _Cost(NamedTuple):
     "A study that is not there yet."
@@ -227,7 +235,7 @@ class _Cost(NamedTuple):
     seconds: float  # about
     make: object  # called with tell(done, total)
 
-# %% ../nbs/66_explorers.ipynb #0bcc13a5
+# %% ../nbs/66_explorers.ipynb #148f451b
 def _fewer(images, per_class):
     "The first images of each class."
     at = np.sort(np.concatenate([i[:per_class] for i in images.by_class.values()]))
@@ -237,21 +245,38 @@ def _time(seconds):
     "A time in round words."
     return "about a second" if seconds < 1.5 else f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
-_FEW_FACTORS = 1/16, 1/4, 1/2, 2., 3., 4., 16.
+# %% ../nbs/66_explorers.ipynb #a4ba2045
+_FEW_FACTORS, _FEWER_FACTORS, _LONG = (1/16, 1/4, 1/2, 2., 3., 4., 16.), (1/4, 1/2, 2., 4.), 90
 
 def _rescaling_cost(s):
     few = _fewer(prepared(s.images, s.network), 3)
-    groups = rescaling_groups(s.network, few)[0]
+    groups, one = rescaling_groups(s.network, few)[0], len(few) * s.seconds * 2 + .3
     some = ("all", groups.writes.iloc[-1]) if len(groups) > 1 else ("all",)
-    n = len(_FEW_FACTORS) * (2 * len(some) + 1)
-    return _Cost(f"{n} rescaled networks on {len(few)} images", n * (len(few) * s.seconds + .3),
-                 lambda tell: rescaling_study(s.network, few, list(s.result.layers.layer), _FEW_FACTORS, some, filtration=s.result.record["filtrations"][0], tell=tell))
+    factors, some = (_FEW_FACTORS, some) if one * len(_FEW_FACTORS) * 5 < _LONG else (_FEWER_FACTORS, ("all",))
+    n = len(factors) * (2 * len(some) + 1)
+    return _Cost(f"{n} rescaled networks on {len(few)} images", n * one,
+                 lambda tell: rescaling_study(s.network, few, list(s.result.layers.layer), factors, some, filtration=s.result.record["filtrations"][0], tell=tell))
+
+# %% ../nbs/66_explorers.ipynb #a2409608
+_STEPS = 32
+
+def _order_seconds(s, layer):
+    "What it takes to remove the units of a layer one after another, for one image."
+    few = _fewer(s.images, 1)
+    small = 16 * layer.units * max(layer.height * layer.width, 1) * 4
+    return speedup(s.network, few, layer.layer, batch_size=2, budget=small).replay / min(2, len(few)) * min(1, (_STEPS + 1) / layer.units)
 
 def _ablation_cost(s):
-    sets = {"train": _fewer(s.images, 10), **({"test": _fewer(s.test, 10)} if s.test is not None else {})}
-    layer, n = s.result.layers.iloc[-1], sum(map(len, sets.values()))
-    return _Cost(f"9 orders of the {layer.units} units of {layer.layer}, in up to 33 steps on {n} images", n * s.seconds * 5 + 2,
-                 lambda tell: ablation_study(s.network, sets, layer.layer, filtration=s.result.record["filtrations"][0]))
+    outputs, layer = _outputs_of_labels(s), s.result.layers.iloc[-1]
+    classes = len(s.images.by_class) * (1 if s.test is None else 2)
+    one = 9 * _order_seconds(s, layer) + 2 * s.seconds
+    per_class = int(np.clip(_LONG / (one * classes), 3, 10))
+    sets = {k: _by_output(_fewer(i, per_class), outputs) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
+    n = sum(map(len, sets.values()))
+    def make(tell):
+        tell = _adding(tell, len(sets["train"]) + n)
+        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0])
+    return _Cost(f"9 orders of the {layer.units} units of {layer.layer}, in up to {_STEPS + 1} steps on {n} images", n * one + 2, make)
 
 def _compare_cost(s):
     others = s.others or {"random weights": lambda: random_twin(s.network, 1)}
@@ -264,21 +289,72 @@ def _compare_cost(s):
         return comparison_study({str(s.result.record["network"].get("name", "network")): s.result, **found})
     return _Cost(f"{', '.join(others)} on {len(few)} images", len(others) * (len(few) * s.seconds + 1) + (15 if s.others else 0), make)
 
-# %% ../nbs/66_explorers.ipynb #670890c8
+# %% ../nbs/66_explorers.ipynb #11bc2cc3
+def _adding(tell, total):
+    "A function that adds one to what is done, and tells."
+    done = 0
+    def add():
+        nonlocal done
+        done = min(done + 1, total)
+        tell(done, total)
+    return add
+
+def _counted(images, add):
+    "The same images, telling whenever one is read."
+    def read(i):
+        picture = images.read(i)
+        add()
+        return picture
+    return replace(images, read=read)
+
+# %% ../nbs/66_explorers.ipynb #946cf146
+def _n_outputs(network, images):
+    "How many scores a network gives."
+    with evaluating(network), torch.no_grad(): return _logits(network, prepared(images, network)[0][0][None].to(_device(network))).shape[1]
+
+@lru_cache(maxsize=1)
+def _imagenet(): return torchvision.models.get_model_weights("resnet18").DEFAULT.meta["categories"]
+
+def _places(names, lines):
+    "The line that is each name, or begins with it; None where one is missing or not alone."
+    def word(s): return " ".join(str(s).lower().replace("_", " ").split())
+    def at(keys, name): return [i for i, k in enumerate(keys) if k == name]
+    whole = [word(s) for s in lines]
+    first = [w.partition(" ")[0] for w in whole]
+    found = [at(whole, word(n)) or at(first, word(n)) for n in names]
+    return [f[0] for f in found] if all(len(f) == 1 for f in found) else None
+
+# %% ../nbs/66_explorers.ipynb #3e1c77b5
+def _spread(images, outputs):
+    "Outputs of the classes that there are images of, as a list for all labels; -1 for the others."
+    out = [-1] * len(images.classes)
+    for label, k in zip(images.by_class, outputs, strict=True): out[label] = int(k)
+    return out
+
+def _outputs_of_labels(s):
+    "The output of each label, None for the label itself; an error where it is not known."
+    if s.label_map is not None: return s.label_map
+    n, used = _n_outputs(s.network, s.images), [s.images.classes[c] for c in s.images.by_class]
+    if n in (len(s.images.classes), s.images.labels.max() + 1): return None
+    if n == len(_imagenet()) and (found := _places(used, _imagenet())): return _spread(s.images, found)
+    raise ValueError(f"which of the network's {n} outputs belong to the {len(used)} classes ({', '.join(used[:5])}{', ...' * (len(used) > 5)}) is not known, and an ablation measures accuracy: "
+                     "say it in the field outputs of Open…, or with explore(..., label_map=[output of each label])")
+
+# %% ../nbs/66_explorers.ipynb #e6396a3e
 _COSTS = {"rescaling": _rescaling_cost, "ablation": _ablation_cost, "compare": _compare_cost}
-_NEEDS = {"unit": "a result: explore(result), or explore(network=..., images=...)", "layers": "a result: explore(result), or explore(network=..., images=...)",
-          "rescaling": "the network and its images: explore(result, network=..., images=...)", "ablation": "the network and its images: explore(result, network=..., images=...)",
+_NEEDS = {"unit": "a result: explore(result), or explore(network=..., images=...), or Open…", "layers": "a result: explore(result), or explore(network=..., images=...), or Open…",
+          "rescaling": "the network and its images: explore(result, network=..., images=...), or Open…", "ablation": "the network and its images: explore(result, network=..., images=...), or Open…",
           "training": "a table of epochs: explore(monitor.table), or what assess_checkpoints returned",
           "compare": "two results or more: explore({'a': result, 'b': other}), or the network and its images"}
 
 def _needs(source, name):
     "What is missing for an explorer, or an empty text."
-    if name in source.studies: return ""
+    if name == "open" or name in source.studies or source.late: return ""
     if name in ("unit", "layers"): return "" if source.result is not None else _NEEDS[name]
     if name == "training": return _NEEDS[name]
     return "" if source.result is not None and source.network is not None and source.images is not None else _NEEDS[name]
 
-# %% ../nbs/66_explorers.ipynb #88e6fc2e
+# %% ../nbs/66_explorers.ipynb #f17d17ff
 def _opened(source, name):
     "The explorer, or what it costs to make its study."
     if name in source.studies: return _DRAW[name](source.studies[name])
@@ -288,7 +364,7 @@ def _opened(source, name):
         return {"unit": explore_units, "layers": explore_layers}[name](source.kept["views"])
     return _COSTS[name](source)
 
-# %% ../nbs/66_explorers.ipynb #1d72b3f1
+# %% ../nbs/66_explorers.ipynb #f08d0184
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
     def __init__(self, source, first):
@@ -310,13 +386,32 @@ class Explorers(widgets.VBox):
         self.place.children = [self.made[name]] if name in self.made else self.place.children
         return self
 
+    def use(self, source):
+        "Explore something else: what was open is closed, but for the form."
+        old, self.source = self.made, source
+        self.made = {k: w for k, w in old.items() if k == "open"}
+        if "open" in old: old["open"].fill(source.asked)
+        self.choose(_first(source))
+        for w in old.values():
+            if w not in self.made.values(): _close(w)
+
     def _make(self, name):
         "Make an explorer, or the panel that offers to."
-        try: found = _opened(self.source, name)
+        try: found = self._form() if name == "open" else _opened(self._known(), name)
         except Exception as e:
             self.failure, self.place.children = e, [widgets.HTML(_error_html(e))]
             return
         self.made[name] = found if not isinstance(found, _Cost) else self._panel(name, found)
+
+    def _known(self):
+        "The source; one that is made late is made now, its progress shown here."
+        if self.source.late is not None:
+            shown = widgets.Output()
+            self.place.children = [shown]
+            with shown: made = _tried(self.source.late)
+            if isinstance(made, Exception): raise made
+            self.source = made
+        return self.source
 
     @property
     def current(self):
@@ -324,7 +419,22 @@ class Explorers(widgets.VBox):
         found = self.made.get(self.buttons.value)
         return found if isinstance(found, Explorer) else None
 
-# %% ../nbs/66_explorers.ipynb #2ed32a42
+def _tried(f):
+    "What a function returns, or raises."
+    try: return f()
+    except Exception as e: return e
+
+def _close(widget):
+    "Close a widget and all in it."
+    for inner in getattr(widget, "children", ()): _close(inner)
+    widget.close()
+
+def _first(source):
+    "The explorer to open first."
+    if source.asked: return "open"
+    return next((n for n in (*source.studies, *EXPLORERS) if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))), "unit")
+
+# %% ../nbs/66_explorers.ipynb #cb3f22ea
 def _panel(self, name, cost):
     "What is to be computed, what it takes, and a button."
     words = widgets.HTML(f"<b>{EXPLORERS[name]}</b>: {html.escape(cost.words)}, {_time(cost.seconds)}. Computed once; browsing is quick after that.")
@@ -349,7 +459,7 @@ def _panel(self, name, cost):
 
 Explorers._panel = _panel
 
-# %% ../nbs/66_explorers.ipynb #18ce0577
+# %% ../nbs/66_explorers.ipynb #eeea1c67
 def _bundle(self, **kwargs):
     "The widget, and the open explorer's figure beside it."
     found = widgets.VBox._repr_mimebundle_(self, **kwargs)
@@ -367,7 +477,7 @@ def _display(self, **kwargs):
 Explorers._repr_mimebundle_, Explorers._ipython_display_ = _bundle, _display
 Explorers.__repr__ = lambda self: f"Explorers({', '.join(EXPLORERS)}; open: {self.buttons.value})"
 
-# %% ../nbs/66_explorers.ipynb #770950ac
+# %% ../nbs/66_explorers.ipynb #5fe6a0c4
 @contextmanager
 def _told(words):
     "A function tell(done, total) that shows progress in a notebook, and nothing elsewhere."
@@ -383,7 +493,7 @@ def _told(words):
         shown.update(HTML(""))
         box.close(); bar.close()
 
-# %% ../nbs/66_explorers.ipynb #8d11f8b3
+# %% ../nbs/66_explorers.ipynb #4f21716b
 def _assessed(network, images, **options):
     "A result and the seconds that an image took."
     start = time.perf_counter()
@@ -410,7 +520,7 @@ def _default(per_class=20, epochs=3):
     others = {"random weights": lambda: random_twin(net, 1), "small_resnet": resnet}
     return _Source(result, net, few, test, {"training": training_study(watch.table)}, others, seconds / 2, kept={})
 
-# %% ../nbs/66_explorers.ipynb #cc3b790b
+# %% ../nbs/66_explorers.ipynb #68ddb7bf
 def _table_study(table):
     "The study that a table is for, by its columns."
     if {"order", "class", "split", "step", *VALUES} <= set(table): return "ablation", ablation_tables(table)
@@ -425,10 +535,21 @@ def _read_csv(path):
 
 def _is_result(folder): return (folder/"record.json").is_file() or (folder/"manifest.json").is_file()
 
-# %% ../nbs/66_explorers.ipynb #3c52d7f8
+_CHECKPOINTS = ".pt", ".pth", ".th", ".safetensors"
+
+def _pictured(folder): return any(p.suffix.lower() in _extensions for p in islice(folder.iterdir(), 50))
+
+def _holds_classes(folder):
+    "Whether a folder holds one folder of pictures for each class, itself or in a part such as train."
+    inside = _subfolders(folder)
+    parts = [p for p in inside if p.name.lower() in ("train", "test", "val", "valid", "validation")]
+    return len(inside) > 1 and all(map(_pictured, inside[:5])) or bool(parts) and len(parts) == len(inside) and _holds_classes(parts[0])
+
+# %% ../nbs/66_explorers.ipynb #8701a3f1
 def _folder_source(folder):
     "What a folder holds: a result, a study, tables of an experiment, or results in its folders."
     if not folder.exists(): raise FileNotFoundError(f"there is no {folder}")
+    if folder.is_file() and folder.suffix.lower() in _CHECKPOINTS: return _Source(asked={"weights": str(folder)})
     if folder.is_file() and folder.suffix == ".csv":
         name, study = _table_study(_read_csv(folder))
         return _Source(studies={name: study})
@@ -445,13 +566,14 @@ def _folder_source(folder):
     results = {p.name: p for p in sorted(folder.glob("*")) if p.is_dir() and _is_result(p)}
     if len(results) > 1: studies.setdefault("compare", comparison_study(results))
     first = next(iter(results.values()), None)
+    if first is None and not studies and folder.is_dir() and _holds_classes(folder): return _Source(asked={"images": str(folder)})
     if first is None and not studies: raise ValueError(f"{folder} holds nothing to explore: neither a result (record.json, manifest.json), nor a study (study.json), nor "
-                                                       "tables of an ablation or a training, nor folders with these")
+                                                       "tables of an ablation or a training, nor folders with these, nor a folder of images for each class")
     return _Source(None if first is None else load(first), studies=studies, folder=first)
 
 def _study_source(study): return _Source(studies={next(k for k, v in _KINDS.items() if v == study.kind): study})
 
-# %% ../nbs/66_explorers.ipynb #4d7e835d
+# %% ../nbs/66_explorers.ipynb #f3dd8676
 def _source(thing, network, images, test, filtration):
     "What there is to explore."
     if isinstance(thing, torch.nn.Module): thing, network = None, thing
@@ -467,7 +589,7 @@ def _source(thing, network, images, test, filtration):
     elif isinstance(thing, (str, Path)): found = _folder_source(Path(thing))
     elif isinstance(thing, (dict, list, tuple)): found = _several(thing)
     else: raise TypeError(f"cannot explore a {type(thing).__name__}: pass a result, a folder, a study, a table of epochs or of an ablation, several results, a network with images=, or nothing")
-    return found._replace(network=network, images=images, test=test, studies=dict(found.studies), kept={})
+    return found._replace(network=network, images=images, test=test, studies=dict(found.studies), kept={}, asked={} if network is not None else found.asked)
 
 def _several(things):
     "Several results or folders: a comparison."
@@ -478,19 +600,197 @@ def _several(things):
     results = {k: v if isinstance(v, Result) else load(v) for k, v in things.items()}
     return _Source(next(iter(results.values())), studies={"compare": comparison_study(results)})
 
-# %% ../nbs/66_explorers.ipynb #94738757
+# %% ../nbs/66_explorers.ipynb #f109153b
 def explore(
-    thing=None,  # a result, a folder, a study, a table of epochs or of an ablation, several results ({name: result or folder}), a network; None: the embedded example
-    explorer: "str | None" = None,  # the one to open first: "unit", "layers", "rescaling", "ablation", "training" or "compare"
+    thing=None,  # a result, a folder, a study, a table of epochs or of an ablation, several results ({name: result or folder}), a network, a checkpoint, a folder of images; None: the embedded example
+    explorer: "str | None" = None,  # the one to open first: "unit", "layers", "rescaling", "ablation", "training" or "compare"; "open": the form
     network: "torch.nn.Module | None" = None,  # the network of the result
     images: "Images | object | None" = None,  # its images
     test: "Images | None" = None,  # test images, for the ablation
     filtration: "str | tuple" = "clique",  # where a network is assessed first: as for `assess`
+    label_map: "list | None" = None,  # label_map[label] is the network's output for that class, for the ablation; None: the label itself
 ) -> Explorers:  # `.choose(name)`, `.current` (the open explorer: `.state`, `.show(**state)`, `.png`)
-    "Explore a result, a folder, several networks, or an example."
+    "Explore a result, a folder, several networks, a network of your own, or an example."
     if explorer is not None and explorer not in EXPLORERS: raise ValueError(f"explorer={explorer!r}: choose from {', '.join(EXPLORERS)}")
-    source = _source(thing, network, images, test, filtration)
+    late = thing is None and network is None and images is None and explorer == "open"
+    source = _Source(late=lambda: _default()) if late else _source(thing, network, images, test, filtration)
     if explorer and (missing := _needs(source, explorer)): raise ValueError(f"{EXPLORERS[explorer]} needs {missing}")
-    return Explorers(source, explorer or next((n for n in (*source.studies, *EXPLORERS) if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))), "unit"))
+    return Explorers(source._replace(label_map=label_map), explorer or _first(source))
 
 Result.explore = explore
+
+# %% ../nbs/66_explorers.ipynb #2fd1fbae
+def _listed(folder, most=1000):
+    "What a folder holds, hidden things left out; nothing where it may not be read."
+    try: return sorted(p for p in islice(folder.iterdir(), most) if not p.name.startswith((".", "__")))
+    except OSError: return []
+
+def _near(levels=4, most=300):
+    "Folders at and below the working directory, near ones first."
+    found = [Path()]
+    for folder in found:  # grows on the way
+        inside = [p for p in _listed(folder) if p.is_dir()]
+        if len(folder.parts) < levels and not any(map(_pictured, inside[:3])): found += inside[:most - len(found)]
+    return found
+
+def _offers():
+    "What the fields of the form offer."
+    near = _near()
+    files = [p for folder in near for p in _listed(folder) if p.suffix.lower() in (*_CHECKPOINTS, ".txt") and p.is_file()]
+    return {"network": list_networks(), "weights": [str(p) for p in files if p.suffix.lower() in _CHECKPOINTS], "outputs": [str(p) for p in files if p.suffix.lower() == ".txt"],
+            "images": [*_names, *(str(p) for p in near if _holds_classes(p))], "result": [str(p) for p in near if _is_result(p) or (p/"study.json").is_file()]}
+
+# %% ../nbs/66_explorers.ipynb #a2a1ee8c
+_FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20, "prepare": "usual", "size": None,
+         "layers": "", "filtration": "clique", "outputs": "", "save": "", "result": ""}
+
+def _words(text): return [w.strip() for w in text.split(",") if w.strip()]
+
+def _asked_images(form, split="train"):
+    "The images that a form asks for."
+    how = preprocess(form["size"], "imagenet", "imagenet", 3) if form["prepare"] == "imagenet" else None
+    return as_images(form["images"] or "digits", per_class=form["per_class"], classes=_words(form["classes"]) or None, split=split, root=form["root"] or None, size=form["size"], transform=how)
+
+def _asked_network(form, images):
+    "The network that a form asks for."
+    channels = len(images[0][0])
+    make = partial(as_network, form["network"] or "small_vgg", weights=form["weights"] or None, **({} if channels == 3 else {"in_channels": channels}))
+    if not form["weights"]: return make(num_classes=len(images.classes))
+    try: return make()
+    except ValueError as e: first = e
+    try: return make(num_classes=len(images.classes))
+    except ValueError: raise first from first.__cause__
+
+# %% ../nbs/66_explorers.ipynb #47262abb
+def _asked_outputs(text, images):
+    "The output of each label from numbers, or from a file with a line for each output; None for an empty text."
+    used = [images.classes[c] for c in images.by_class]
+    if not text: return None
+    if Path(text).suffix:
+        found = _places(used, Path(text).expanduser().read_text(encoding="utf-8").splitlines())
+        if found is None: raise ValueError(f"{text} must have a line for each output that is, or begins with, the name of its class: not so for all of {', '.join(used[:10])}")
+        return _spread(images, found)
+    if len(numbers := text.replace(",", " ").split()) != len(used) or not all(n.isdecimal() for n in numbers):
+        raise ValueError(f"outputs={text!r}: write {len(used)} numbers, for the classes {', '.join(used[:10])}, or the name of a file with a line for each output")
+    return _spread(images, numbers)
+
+def _asked(form):
+    "Images, network, and what to assess."
+    images = _asked_images(form)
+    network, both = _asked_network(form, images), ("clique", "cubical")
+    return network, images, dict(layers=_words(form["layers"]) or "conv", filtration=both if form["filtration"] == "both" else form["filtration"], null="shuffle",
+                                 batch_size=min(32, -(-len(images) // 8)))
+
+# %% ../nbs/66_explorers.ipynb #db3456a5
+def _asked_source(form, tell):
+    "What a form asks for, assessed."
+    network, images, how = _asked(form)
+    outputs = _asked_outputs(form["outputs"], images)
+    result, seconds = _assessed(network, _counted(images, _adding(tell, len(images))), **how)
+    test = _asked_images(form, "test") if (form["images"] or "digits") in _names else None
+    return _Source(result, network, images, test, {}, {}, seconds / 2, kept={}, label_map=outputs)
+
+def _asked_estimate(form):
+    "What it would take, in words."
+    network, images, how = _asked(form)
+    e = estimate(network, images, **how, sample=4)
+    seconds = e.seconds * (1 + min(1, 8 / form["per_class"]) / 2) + 2  # maps of at most eight images of each class are kept
+    return f"{e.images:.0f} images, {e.units:.0f} units: {_time(seconds)}, up to {max(e.maps_MB, 1):.0f} MB of maps at a time"
+
+def _named_in(path):
+    "The network that the name of a file begins with, or holds; an empty text where there is none."
+    name = Path(path).name.lower().replace("-", "_")
+    return max((n for n in list_networks() if n in name), key=len, default="")
+
+# %% ../nbs/66_explorers.ipynb #5d40b189
+_FIELD = {"width": "440px", "max_width": "99%"}
+
+def _line(label, hint, tip, offers=None):
+    "A field for text, with offers if there are any."
+    how = dict(placeholder=hint, description=label, tooltip=tip, layout=_FIELD, style=_LABEL)
+    return widgets.Text(**how) if offers is None else widgets.Combobox(options=offers, **how)
+
+def _pick(label, options, tip):
+    found = choice(label, options)
+    found.layout, found.tooltip = widgets.Layout(**_FIELD), tip
+    return found
+
+def _fields(offers):
+    "The widgets of the form by name."
+    sizes = {"as they are": None, **{f"{n} × {n} pixels": n for n in (32, 64, 96, 128, 224, 299)}}
+    return {"network": _line("network", "small_vgg", "a name, or file.py:Name for one in your own code", offers["network"]),
+            "weights": _line("weights", "random weights", "a file of weights, or DEFAULT for published ones, which are downloaded", offers["weights"]),
+            "images": _line("images", "digits", "a data set, or a folder with one folder of images for each class", offers["images"]),
+            "root": _line("found in", "data", "the folder that holds mnist, fashion_mnist, cifar10 or cifar100"),
+            "classes": _line("classes", "all", "names of classes, with commas between them"),
+            "per_class": widgets.BoundedIntText(20, 1, 10**6, description="per class", tooltip="images drawn from each class", layout=_FIELD, style=_LABEL),
+            "prepare": _pick("scaled", {"as usual for the data, or for published weights": "usual", "by ImageNet's mean and standard deviation": "imagenet"}, "how the values of pixels are normalised"),
+            "size": _pick("size", sizes, "what images are resized to"),
+            "layers": _line("layers", "conv", "kinds, names or patterns of layers, with commas between them"),
+            "filtration": _pick("filtration", ["clique", "cubical", "both"], "how a map becomes a sequence of complexes"),
+            "outputs": _line("outputs", "as the names of the classes say", "for the ablation: the numbers of the outputs of the classes, or a file with a line for each output", offers["outputs"]),
+            "save": _line("save in", "nowhere", "a new folder for the result and its maps, to open it again later"),
+            "result": _line("result", "", "the folder of a saved result", offers["result"])}
+
+# %% ../nbs/66_explorers.ipynb #41ff090d
+def _form(self):
+    "The form, its buttons, and what they do."
+    fields, said, error = _fields(_offers()), widgets.HTML(), widgets.HTML(layout={"width": "auto", "margin": "2px"})
+    bar = widgets.FloatProgress(value=0, min=0, max=1, layout={"display": "none", "width": "160px"})
+    buttons = {"assess": widgets.Button(description="Assess", button_style="primary", icon="play", tooltip="assess the network on the images, and open its units"),
+               "estimate": widgets.Button(description="Estimate", icon="clock-o", tooltip="how long it would take"), "open": widgets.Button(description="Open", icon="folder-open", tooltip="open a saved result")}
+    title = lambda text: widgets.HTML(f"<b>{text}</b>", layout={"width": "100%", "margin": "4px 0"})
+    lines = widgets.Box([title("A network and its images"), *(w for k, w in fields.items() if k != "result")], layout={"display": "flex", "flex_flow": "row wrap", "width": "100%", "max_width": "940px"})
+    lines.add_class("featent-controls")
+    form = widgets.VBox([lines, widgets.HBox([buttons["assess"], buttons["estimate"], bar, said]), error, title("Or a saved result"), widgets.Box([fields["result"], buttons["open"]], layout={"flex_flow": "row wrap"})],
+                        layout={"width": "100%"})
+    form.fields, form.buttons, form.said, form.error, form.bar = fields, buttons, said, error, bar
+    form.fill = partial(_fill, form)
+    fields["weights"].observe(lambda change: fields["network"].value or setattr(fields["network"], "value", _named_in(change["new"])), "value")
+    for name, do in (("assess", _assess_asked), ("estimate", _estimate_asked), ("open", _open_asked)): buttons[name].on_click(partial(_doing, self, form, do))
+    form.fill(self.source.asked)
+    return form
+
+def _fill(form, values):
+    "Put values into the fields."
+    for name, value in values.items(): form.fields[name].value = value
+
+Explorers._form = _form
+
+# %% ../nbs/66_explorers.ipynb #a64209a2
+def _doing(app, form, do, _=None):
+    "Do what a button is for; show what goes wrong."
+    for b in form.buttons.values(): b.disabled = True
+    app.failure, form.error.value, form.said.value = None, "", ""
+    try: do(app, form, {name: w.value.strip() if isinstance(w.value, str) else w.value for name, w in form.fields.items()})
+    except (Exception, KeyboardInterrupt) as e: app.failure, form.error.value, form.said.value = e, _error_html(e), ""
+    finally:
+        form.bar.layout.display = "none"
+        for b in form.buttons.values(): b.disabled = False
+
+def _estimate_asked(app, form, values):
+    form.said.value = "assessing four images"
+    form.said.value = html.escape(_asked_estimate(values))
+
+def _open_asked(app, form, values):
+    if not values["result"]: raise ValueError(f"choose the folder of a saved result: {', '.join(form.fields['result'].options) or 'there is none below the working directory'}")
+    app.use(_source(values["result"], None, None, None, "clique"))
+
+# %% ../nbs/66_explorers.ipynb #b79ce4fb
+def _assess_asked(app, form, values):
+    "Assess, open the units, and save."
+    form.bar.value, form.bar.layout.display, form.said.value, start = 0, "flex", "reading the network and the images", time.perf_counter()
+
+    def tell(done, total):
+        left = (time.perf_counter() - start) / done * (total - done)
+        form.bar.value, form.said.value = done / total, f"{done} of {total} images" + (f", {_time(left)} more" if done < total else ", keeping some maps")
+    source = _asked_source(values, tell)
+    app.use(source)
+    form.said.value = ""
+    if values["save"] and "views" in source.kept: _save_asked(app, form, source.kept["views"], values["save"])
+
+def _save_asked(app, form, views, folder):
+    "Save what is open; where that fails, it stays open below the cause."
+    try: save_views(views, folder)
+    except Exception as e: app.failure, app.place.children = e, [widgets.HTML(_error_html(e)), *app.place.children]
+    else: form.said.value = f"saved in {html.escape(folder)}"

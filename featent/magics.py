@@ -20,10 +20,10 @@ from IPython.utils.process import arg_split
 from torch import nn
 from torch.utils.data import Dataset
 
-from .assess import Result, assess
-from .cli import _assess_arguments, _fill, _optional, _parser, _run
+from .assess import Result
+from .cli import _assess_arguments, _drawn, _network, _optional, _parser, _run, _scored
 from .explorers import EXPLORERS, explore
-from .images import Images, images as as_images, preprocess
+from .images import Images
 from .networks import _built, list_networks, network as as_network
 from .runs import _free, experiments, parameters, read_parameters
 
@@ -69,20 +69,16 @@ def _sampled(source, args):
         told = [f"--{k.replace('_', '-')}" for k in ("per_class", "size", "root", "normalise") if getattr(args, k)]
         if told: raise ValueError(f"{', '.join(told)} cannot change the images in the variable {args.images}: give them to featent.images(...)")
         return source
-    transform = preprocess(args.size, args.normalise, args.normalise) if args.normalise else None
-    return as_images(source, per_class=args.per_class, root=args.root, split=args.split, transform=transform, size=args.size, seed=args.seed)
+    return _drawn(args, source)
 
 # %% ../nbs/92_magics.ipynb #45b298b7
 def _material(args):
     "Network and images of a command."
     source, images = _network_of(args.names, args.network), _sampled(_images_of(args.names, args.images), args)
     if isinstance(source, nn.Module): return (as_network(source, args.weights, args.num_classes) if args.weights or args.num_classes else source), images
-    channels = len(images[0][0])
-    build = {"in_channels": channels} if channels != 3 else {}
-    if args.num_classes or not args.weights: build["num_classes"] = args.num_classes or len(images.classes)
-    return as_network(source, weights=args.weights, seed=args.seed, **build), images
+    return _network(args, source, images), images
 
-# %% ../nbs/92_magics.ipynb #348be91f
+# %% ../nbs/92_magics.ipynb #f286f93f
 def _assess(args):
     "%featent assess"
     out, args.output = args.output, args.output or "."
@@ -91,16 +87,6 @@ def _assess(args):
     if out: _free(Path(out))
     net, images = _material(args)
     return _scored(args, net, images, options, out)
-
-def _scored(args, net, images, options, out=None):
-    "A result, saved if a folder is given; a share of a store has none."
-    filtrations = ("clique", "cubical") if args.filtration == "both" else args.filtration
-    options = dict(layers=args.layers.split(","), filtration=filtrations, convention=args.convention, pad=args.pad, seed=args.seed, batch_size=args.batch_size,
-                   n_jobs=args.n_jobs, **options)
-    if args.shard: return _fill(args, net, images, options)
-    result = assess(net, images, **options)
-    if out: result.save(out)
-    return result
 
 # %% ../nbs/92_magics.ipynb #52484ff3
 def _explore(args):
@@ -111,7 +97,7 @@ def _explore(args):
         given = dict(zip(("network", "images"), _material(args)))
         if not things:
             args.output = args.output or "."
-            things = [_scored(args, *given.values(), {"null": "shuffle", **_optional(args)})]
+            things = [_scored(args, *given.values(), {"null": "shuffle", **_optional(args)}, None)]
     shown = explore(things if len(things) > 1 else things[0] if things else None, args.explorer, **given)
     if args.layer or args.unit is not None: _begin(shown, args.layer, args.unit)
     return shown

@@ -9,7 +9,7 @@ __all__ = ['STUDIES', 'PAPER', 'FACTORS', 'WAYS', 'KEPT', 'LOSSES', 'Study', 'sa
            'training_study', 'training_numbers', 'training_losses', 'training_figure', 'training_scene',
            'comparison_study', 'comparison_numbers', 'comparison_caution', 'comparison_figure', 'comparison_scene']
 
-# %% ../nbs/64_network_views.ipynb #07941426
+# %% ../nbs/64_network_views.ipynb #8043d363
 import io
 import json
 import os
@@ -43,7 +43,7 @@ from .rescaling import _scores, halve_filters, indicator_changes, rescale, resca
 from .roles import ROLES, roles, useful_units
 from .roles import _COLOURS as ROLE_COLOURS
 
-# %% ../nbs/64_network_views.ipynb #a36382ff
+# %% ../nbs/64_network_views.ipynb #f28fa4ef
 STUDIES = "rescaling", "ablation", "training", "comparison"
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +61,7 @@ class Study:
 
     def save(self, folder): return save_study(self, folder)
 
-# %% ../nbs/64_network_views.ipynb #ccfcd8fe
+# %% ../nbs/64_network_views.ipynb #ed7108e6
 def save_study(
     study: Study,  # what to write
     folder: "str | Path",  # where to; must not exist, or hold a saved study
@@ -85,7 +85,7 @@ def save_study(
 
 def _type(column): return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(getattr(column.dtype, "kind", "O"), "text")
 
-# %% ../nbs/64_network_views.ipynb #e2c39222
+# %% ../nbs/64_network_views.ipynb #3ed47842
 _READ = {"int": int, "float": lambda v: float(v or "nan"), "bool": lambda v: v == "True", "text": str}
 
 def load_study(
@@ -107,7 +107,7 @@ def _read_table(path, types):
     text = pd.read_csv(path, dtype=str, keep_default_na=False)
     return pd.DataFrame({c: pd.Series(list(map(_READ[t], text[c])), dtype={"text": object}.get(t, t)) for c, t in types.items()})
 
-# %% ../nbs/64_network_views.ipynb #ecaba6a4
+# %% ../nbs/64_network_views.ipynb #eba6622f
 def _table(study, kind, name):
     "A table of a study of the right kind."
     if not isinstance(study, Study): raise TypeError(f"expected a study, got {type(study).__name__}: make one with {kind}_study, or read one with load_study")
@@ -126,7 +126,7 @@ def _canvas(width=9.6, height=3.5):
     plt.close(fig)
     return fig
 
-# %% ../nbs/64_network_views.ipynb #aac1e6a8
+# %% ../nbs/64_network_views.ipynb #c3002152
 def _plain(ax, title="", x="", y="", left=-.16, below=-.11):
     "Titles and labels at fixed places, no frame, few ticks."
     ax.spines[["top", "right"]].set_visible(False); ax.tick_params(labelsize=8)
@@ -147,7 +147,7 @@ def _layer_ticks(ax, places, layers):
     every = -(-len(places) // 12)
     ax.set_xticks(list(places)[::every], _brief(layers)[::every], rotation=45, ha="right")
 
-# %% ../nbs/64_network_views.ipynb #9420c255
+# %% ../nbs/64_network_views.ipynb #e28ed2f8
 PAPER = "#111111"
 
 def on_dark(
@@ -172,7 +172,7 @@ def _turned(color):
     r, g, b, a = to_rgba(color)
     return (1 - .85 * r,) * 3 + (a,) if r == g == b else color
 
-# %% ../nbs/64_network_views.ipynb #6cb139c6
+# %% ../nbs/64_network_views.ipynb #af46dbd4
 def _fixed(*axes):
     "Keep the limits that the axes have."
     for ax in axes: ax.set_xlim(ax.get_xlim()); ax.set_ylim(ax.get_ylim())
@@ -204,7 +204,7 @@ def _painted(scene, theme, choices):
     canvas.draw()
     return {"choices": (theme, choices), "canvas": canvas, "move": move, "pixels": canvas.copy_from_bbox(figure.bbox)}
 
-# %% ../nbs/64_network_views.ipynb #536e23da
+# %% ../nbs/64_network_views.ipynb #58cc579a
 FACTORS = 1/16, .1, 1/4, 1/2, 1., 2., 3., 4., 10., 16.
 WAYS = "layer", "channel", "uncompensated"
 _PER_UNIT = {**dict.fromkeys(("H", "eps", "l1", "mean", "max", "apoz", "selectivity", "kernel_l1"), "mean"), "class_selectivity": "max"}
@@ -216,7 +216,7 @@ def _drawn(channels, c, rng_seed):
     found = [power * rng.uniform(-1, 1, n) for n in channels]
     return [np.exp2(np.round(e) if power.is_integer() else e) for e in found]
 
-# %% ../nbs/64_network_views.ipynb #770c24dd
+# %% ../nbs/64_network_views.ipynb #2c13d30a
 def _networks(network, images, groups, chosen, factors, layers, uncompensated, seed):
     "Group, way, factor, and a function that makes the network."
     number = {name: i for i, name in enumerate(groups.writes)}
@@ -233,7 +233,7 @@ def _unit_means(result):
     table = indicator_table(result)
     return table.groupby(["layer", "unit"], sort=False)[[c for c in _PER_UNIT if c in table]].agg(_PER_UNIT).reset_index()
 
-# %% ../nbs/64_network_views.ipynb #3e23c030
+# %% ../nbs/64_network_views.ipynb #f86a2ef8
 def rescaling_study(
     network: torch.nn.Module,  # any network that can be rescaled; nothing of it is changed
     images: "Images | object",  # an image set
@@ -267,7 +267,7 @@ def rescaling_study(
 
 def _key_first(table, n): return table[[*table.columns[-n:], *table.columns[:-n]]]
 
-# %% ../nbs/64_network_views.ipynb #aa1e9812
+# %% ../nbs/64_network_views.ipynb #f405d1f0
 def _factors(factors):
     "Sorted positive factors with 1 among them."
     try: found = sorted({1., *map(float, factors)})
@@ -287,7 +287,7 @@ def _asked(make, c, before, scores, images, layers, how):
     return {"units": _unit_means(after), "predictions": pd.DataFrame([row]).astype({k: float for k in list(row)[1:]}),
             "changes": changes.assign(indicator=changes.indicator.str.removesuffix(f" {how['filtration']}"))}
 
-# %% ../nbs/64_network_views.ipynb #ede0ce1f
+# %% ../nbs/64_network_views.ipynb #bfc82b7c
 def _rescaled(study, factor, per, group, layer):
     "The rows of one state: a function of the table's name."
     units = _table(study, "rescaling", "units")
@@ -318,7 +318,7 @@ def rescaling_numbers(
     return pd.DataFrame({"indicator": shown, "before": [old[c].mean() for c in shown], "after": [new[c].mean() for c in shown],
                          **{k: changes.loc[shown, k].to_list() for k in ("values", "moved", "largest")}})
 
-# %% ../nbs/64_network_views.ipynb #871e037e
+# %% ../nbs/64_network_views.ipynb #5b1b752e
 def rescaling_figure(
     study: Study,  # from `rescaling_study`
     factor: float = 2.,  # one of the study's factors
@@ -357,7 +357,7 @@ def rescaling_scene(study, per, group, layer, indicator):  # as for `rescaling_f
 
 def _fraction(c): return f"1/{round(1 / c)}" if c < 1 and abs(1 / c - round(1 / c)) < 1e-9 else f"{c:g}"
 
-# %% ../nbs/64_network_views.ipynb #86b7881d
+# %% ../nbs/64_network_views.ipynb #73b329b3
 def _ratio_axes(ax, names, factors):
     "Axes for multiples of what the indicators were, and their limit in powers of two."
     limit = 1.5 * max(abs(np.log2(factors))) + .5
@@ -383,7 +383,7 @@ def _ratios(ax, new, old, changes, names, limit):
         if x: found += ax.plot(np.concatenate(x), np.concatenate(y), marker, ms=2.5, color=color, alpha=.5, mew=0, zorder=10)
     return found
 
-# %% ../nbs/64_network_views.ipynb #5c541736
+# %% ../nbs/64_network_views.ipynb #c930b73b
 def _unit_axes(ax, indicator, units, layer, group, per):
     "Axes for one indicator of every unit with limits for all factors, and how values are placed on them."
     every = units[(units.layer == layer) & (units.group == group) & (units.per == per)][indicator].dropna()
@@ -407,10 +407,11 @@ def _same_class(ax, predictions, per, group):
         if len(rows): ax.plot(np.log2(rows.factor), rows.equal, color=color, marker=marker, ls=line, ms=3, lw=1.2, alpha=1 if way == per else .45, label=way)
     ends = np.log2([ways.factor.min(), ways.factor.max()])
     ax.set_xticks(ticks := np.unique(np.round(np.linspace(*ends, 5))), [_fraction(2. ** t) for t in ticks])
-    ax.set_ylim(-.04, 1.08); ax.legend(frameon=False, fontsize=7, loc="lower left")
+    ax.set_ylim(-.52, 1.08); ax.set_yticks(np.linspace(0, 1, 5)); ax.spines.left.set_bounds(0, 1)
+    ax.legend(frameon=False, fontsize=7, loc="lower left")  # in the room below zero
     _plain(ax, "share of same predictions", "factor")
 
-# %% ../nbs/64_network_views.ipynb #cb7bc18b
+# %% ../nbs/64_network_views.ipynb #75c68b76
 def ablation_tables(
     curves: pd.DataFrame,  # as from `ablate`
     samples: "dict | None" = None,  # as from `ablate(..., per_image=True)`: for the breaks, and for "all" by images
@@ -432,7 +433,7 @@ def ablation_tables(
               "removals": _removals(orders, curves, path), "scores": _class_scores(scores, orders)}
     return Study("ablation", {k: t for k, t in tables.items() if t is not None}, {"path": path, **(about or {})})
 
-# %% ../nbs/64_network_views.ipynb #2c838915
+# %% ../nbs/64_network_views.ipynb #fbac0ac3
 def _all_classes(curves, samples):
     "The curves of all images together; without them, the mean over the classes."
     if samples is not None:
@@ -462,7 +463,7 @@ def _class_scores(scores, orders):
     if scores is None or orders is None: return None
     return scores[["unit", "class", "H", "eps", "n_images"]].astype({"class": str}).reset_index(drop=True)
 
-# %% ../nbs/64_network_views.ipynb #80a744b1
+# %% ../nbs/64_network_views.ipynb #b09479b5
 def ablation_study(
     network: torch.nn.Module,  # any classifier; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first one is scored
@@ -489,7 +490,7 @@ def ablation_study(
     about = {"layer": row.layer, "units": int(row.units), "removed": value, "filtration": filtration, "images": {k: len(s) for k, s in sets.items()}}
     return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_boot, seed, about)
 
-# %% ../nbs/64_network_views.ipynb #d722590f
+# %% ../nbs/64_network_views.ipynb #92172d1a
 def _ablated(study, order, name, value, step=None):
     "Curves of one class, and the chosen state checked."
     curves = _table(study, "ablation", "curves")
@@ -522,7 +523,7 @@ def ablation_numbers(
         table.append(row)
     return pd.DataFrame(table)
 
-# %% ../nbs/64_network_views.ipynb #c5e5ce1a
+# %% ../nbs/64_network_views.ipynb #495088a4
 def removed_units(
     study: Study,  # from `ablation_study`
     order: str = "H/eps",  # name of an order
@@ -537,7 +538,7 @@ def removed_units(
     roles_there = [r for r in ROLES if (t.role == r).any()] or [""]
     return pd.DataFrame([{"role": r or "unknown", "removed": int((gone & (t.role == r)).sum()), "left": int((~gone & (t.role == r)).sum())} for r in roles_there])
 
-# %% ../nbs/64_network_views.ipynb #d1344b05
+# %% ../nbs/64_network_views.ipynb #29201e44
 def ablation_figure(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str = "H/eps",  # name of an order
@@ -574,7 +575,7 @@ def ablation_scene(study, order, name, value):  # as for `ablation_figure`
                 *ax.plot([step] * len(now), now[value], "o", ms=9, mfc="none", mec="black", mew=1.2, zorder=11, clip_on=False), *(a for f in moving for a in f(step))]
     return fig, move
 
-# %% ../nbs/64_network_views.ipynb #c1eda89a
+# %% ../nbs/64_network_views.ipynb #1fa65be0
 def _curves(ax, rows, order, value, turning, breaks):
     "The chosen order on every split, the others faint, and the marks."
     for (o, s), t in rows[rows.order != order].groupby(["order", "split"], sort=False):
@@ -591,7 +592,7 @@ def _curves(ax, rows, order, value, turning, breaks):
     ax.set_xlim(0, rows.step.max()); ax.legend(frameon=False, fontsize=7, ncols=5, loc="lower right", bbox_to_anchor=(1.01, .99), columnspacing=1, handlelength=1.5)
     _plain(ax, y={"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value], left=-.075)
 
-# %% ../nbs/64_network_views.ipynb #5add50f2
+# %% ../nbs/64_network_views.ipynb #47585877
 def _role_strip(ax, removals, order, name):
     "The roles of the units in the order of their removal, as shares of the classes."
     t = removals[(removals.order == order) & ((removals["class"] == name) | (name == "all"))]
@@ -634,7 +635,7 @@ def _removed_units(fig, study, order, name):
                 ax.text(0, 1.03, f"{int(step)} of {len(now)} removed", transform=ax.transAxes, fontsize=9)]
     return move
 
-# %% ../nbs/64_network_views.ipynb #5c98e642
+# %% ../nbs/64_network_views.ipynb #1720a059
 LOSSES = "train_loss", "test_loss", "loss", "train_accuracy", "test_accuracy"  # "loss": that of the assessed images
 
 def training_study(
@@ -653,7 +654,7 @@ def training_study(
     losses = table.groupby("epoch", as_index=False)[there].mean() if there else pd.DataFrame({"epoch": sorted(table.epoch.unique())})
     return Study("training", {"profiles": means, "losses": losses}, {"time": time, **(about or {})})
 
-# %% ../nbs/64_network_views.ipynb #3e315dff
+# %% ../nbs/64_network_views.ipynb #b08e88ef
 def _at_epoch(study, epoch, filtration):
     "Profiles of one filtration, and the rows of an epoch."
     t = _table(study, "training", "profiles")
@@ -679,7 +680,7 @@ def training_losses(
     t = _table(study, "training", "losses")
     return t[t.epoch == _one_of("epoch", epoch, t.epoch)].reset_index(drop=True)
 
-# %% ../nbs/64_network_views.ipynb #30a93805
+# %% ../nbs/64_network_views.ipynb #80ab3fe1
 def training_figure(
     study: Study,  # from `training_study`
     epoch: float = 0,  # one of the study's epochs
@@ -705,7 +706,7 @@ def training_scene(study, filtration=None):  # as for `training_figure`
         return [a for f in moving for a in f(epoch)]
     return fig, move
 
-# %% ../nbs/64_network_views.ipynb #e67707c7
+# %% ../nbs/64_network_views.ipynb #ecdd8771
 def _epochs(ax, t, column, style, time):
     "The profiles of all epochs, faint, the first one dotted; and a function that draws one."
     wide, null = (t.pivot(index="epoch", columns="layer", values=c)[list(dict.fromkeys(t.layer))] if c in t else None for c in (column, f"{column}_null"))
@@ -732,7 +733,7 @@ def _losses(ax, t, time):
         where[c] = right if c.endswith("accuracy") else ax
         lines += where[c].plot(t.epoch, t[c], color=color, ls=line, marker=marker, ms=3, lw=1.4, label="loss, assessed images" if c == "loss" else c.replace("_", " "))
     room = .06 * (t.epoch.max() - t.epoch.min() or 1)
-    ax.set_xlim(t.epoch.min() - room, t.epoch.max() + room); ax.set_ylim(bottom=0); right.set_ylim(0, 1.04); _plain(ax, x=time, y="loss")
+    ax.set_xlim(t.epoch.min() - room, t.epoch.max() + room); ax.set_ylim(bottom=0); right.set_ylim(0, 1.04); _plain(ax, x=time, y="loss"); ax.xaxis.get_major_locator().set_params(integer=True)
     right.spines[["top", "left"]].set_visible(False); right.tick_params(labelsize=8)
     if any(c.endswith("accuracy") for c in t): right.set_ylabel("accuracy", fontsize=8); right.yaxis.set_label_coords(1.15, .5)
     else: right.axis("off")
@@ -746,7 +747,7 @@ def _losses(ax, t, time):
                 *(a for c in where for a in where[c].plot(now.epoch, now[c], "o", ms=9, mfc="none", mec="black", mew=1.2, clip_on=False, zorder=10))]
     return move
 
-# %% ../nbs/64_network_views.ipynb #2c639fec
+# %% ../nbs/64_network_views.ipynb #788eeccf
 def comparison_study(
     results: dict,  # name: result, or the folder of a saved one; two or more
     n_resamples: int = 100,  # resamples of the images for the intervals of H; 0 for none
@@ -763,7 +764,7 @@ def comparison_study(
     own = lambda tables: (t := pd.concat(tables, ignore_index=True))[t.filtration.isin(shared)].reset_index(drop=True).astype({"class": str} if "class" in t else {})
     return Study("comparison", {"profiles": own(parts), "units": own(units), "networks": pd.DataFrame([_who(k, r) for k, r in found.items()])}, {"filtrations": shared})
 
-# %% ../nbs/64_network_views.ipynb #710e6502
+# %% ../nbs/64_network_views.ipynb #cb171565
 def _profile_of(result, n_resamples, seed):
     "The network's own profile with the depth of each layer, from 0 to 1."
     t = profiles(result, n_resamples=n_resamples, seed=seed).query("series == 'network'").drop(columns=["series", "run"])
@@ -776,7 +777,7 @@ def _who(name, result):
     return {"network": name, "architecture": str(result.record["network"].get("name")), "images": str(result.record["images"].get("source")), "layers": len(result.layers),
             "units": int(result.layers.units.sum()), "n_min": int(n.min()), "n_max": int(n.max()), "pictures": str(result.record["images"].get("fingerprint"))}
 
-# %% ../nbs/64_network_views.ipynb #a47108be
+# %% ../nbs/64_network_views.ipynb #f8ecfb7f
 def _compared(study, filtration, name):
     "Profiles and units of one filtration and class."
     t, u = _table(study, "comparison", "profiles"), study.tables["units"]
@@ -810,7 +811,7 @@ def comparison_numbers(
 
 def _span(n): return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
 
-# %% ../nbs/64_network_views.ipynb #3a250e75
+# %% ../nbs/64_network_views.ipynb #f1ba2bd1
 def comparison_caution(
     study: Study,  # from `comparison_study`
 ) -> str:  # what to keep in mind; empty if there is nothing
@@ -820,7 +821,7 @@ def comparison_caution(
     if t.pictures.nunique() > 1: words.append("the networks saw different images")
     return "; ".join(words)
 
-# %% ../nbs/64_network_views.ipynb #50993ee8
+# %% ../nbs/64_network_views.ipynb #e62c418a
 def comparison_figure(
     study: Study,  # from `comparison_study`
     depth: float = 1.,  # relative depth of the layers in the scatters, 0 to 1
@@ -853,7 +854,7 @@ def comparison_scene(study, filtration=None, name="all"):  # as for `comparison_
         return [*(ax.axvline(depth, color="black", lw=.8, zorder=10) for ax in tops), *(a for k, f in zip(shown, moving) for a in f(layers[k]))]
     return fig, move
 
-# %% ../nbs/64_network_views.ipynb #20b025a6
+# %% ../nbs/64_network_views.ipynb #c654bd45
 def _depths(ax, t, column, styles):
     "A profile for each network over its relative depth."
     same = t.groupby("network", sort=False).layer.apply(tuple).nunique() == 1
@@ -880,5 +881,5 @@ def _scatter(ax, u, k, style, first, last):
     def move(layer):
         rows = own[own.layer == layer]
         return [*ax.plot(rows.eps, rows.H, marker, ms=3, color=color, alpha=.45, mew=0, zorder=10),
-                ax.text(0, 1.03, f"{k if len(k) < 15 else k[:13] + '…'}: {_brief([layer])[0]}", fontsize=8, transform=ax.transAxes)]
+                ax.text(0, 1.03, f"{k if len(k) < 16 else k[:14] + '…'}\n{_brief([layer])[0][-16:]}", fontsize=8, linespacing=1.1, transform=ax.transAxes)]
     return move

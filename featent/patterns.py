@@ -394,11 +394,12 @@ def plot_depths(
     nets, (a, b) = trials.groupby(["depth", "seed"]).test_accuracy.first().unstack("seed"), axes[0]
     a.errorbar(nets.index, nets.mean(axis=1), [nets.mean(axis=1) - nets.min(axis=1), nets.max(axis=1) - nets.mean(axis=1)], color=STYLES[0][0], marker="o", ms=4, capsize=3)
     a.set_xticks(nets.index); a.set_xlabel("linear layers"); a.set_ylabel("test accuracy")
-    for (depth, rows), (color, marker, _) in zip(trials[trials.activated].groupby("depth"), STYLES * 9):
+    shown = trials[trials.activated].groupby("depth")
+    for (depth, rows), (color, marker, _), size in zip(shown, STYLES * 9, np.linspace(8, 3.5, len(shown))):  # a point below another shows its rim
         for column, line in (("h_mean", "-"), ("h_untrained", ":")):
             h = rows.groupby("at")[column].mean()
-            b.plot(h.index, h, line, color=color, marker=marker, ms=4, label=f"{depth} layers" if line == "-" else None)
-    b.plot([], [], ":", color="0.4", label="untrained"); b.set_xlabel("hidden layer"); b.set_ylabel("mean h (nats)"); b.set_ylim(bottom=0)
+            b.plot(h.index, h, line, color=color, marker=marker, ms=size, label=f"{depth} layers" if line == "-" else None)
+    b.plot([], [], ":", color="0.4", label="untrained"); b.set_xlabel("hidden layer"); b.set_ylabel("mean h (nats)"); b.set_ylim(0, 1.06 * b.get_ylim()[1])
     b.xaxis.get_major_locator().set_params(integer=True)
     fig.legend(*b.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     for ax in (a, b): ax.spines[["top", "right"]].set_visible(False)

@@ -98,7 +98,7 @@ def plot_births(
     for kind, (color, _, _) in zip(("real", "shuffled"), STYLES):
         if (layer, filtration, kind) not in result.births: continue
         counts = birth_distribution(result.births[layer, filtration, kind][images, unit])
-        axes[0][0].bar(counts.index + (.4 if kind == "shuffled" else 0), counts, width=.4, color=color, label=f"{kind} maps")
+        axes[0][0].bar(counts.index + (.2 if kind == "shuffled" else -.2), counts, width=.4, color=color, label=f"{kind} maps")
     axes[0][0].set_xlabel("birth level (0 = no birth)"); axes[0][0].set_ylabel("images"); axes[0][0].yaxis.get_major_locator().set_params(integer=True)
     axes[0][0].set_title(f"{layer}, unit {unit}, {filtration}", fontsize=9); axes[0][0].spines[["top", "right"]].set_visible(False)
     fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)

@@ -160,6 +160,6 @@ def plot_roles(
         ax.barh(names, shares[role], left=left, color=_COLOURS[role], label=role, height=.8)
         left += shares[role].to_numpy()
     ax.set_xlim(0, 1); ax.set_xlabel("share of units"); ax.invert_yaxis(); ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(axis="y", labelsize=8)
+    ax.tick_params(axis="y", labelsize=8); ax.set_ylabel(", ".join(by))
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return fig

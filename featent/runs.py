@@ -178,6 +178,8 @@ def _failure(error, page, out):
 # %% ../nbs/85_runs.ipynb #88b74703
 _KERNEL = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures on the page, and no bars: papermill has one
 
+_QUIET = {"extra_arguments": ["--IPKernelApp.log_level=50"]}  # Jupyter interrupts a kernel before it shuts it down, and the kernel reports that as an error
+
 def _kernel():
     "A kernel of this Python: the installed `python3`."
     from jupyter_client.kernelspec import KernelSpecManager
@@ -207,7 +209,7 @@ def _execute(path, page, values, **options):
     with tempfile.TemporaryDirectory(prefix="featent-", ignore_cleanup_errors=True) as sockets, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         papermill.execute_notebook(path, page, values, kernel_name=_kernel(), cwd=os.getcwd(), start_timeout=300,
-                                   config=Config(KernelManager=_connection(sockets)), **options)
+                                   config=Config(KernelManager=_connection(sockets), NotebookClient=_QUIET), **options)
 
 # %% ../nbs/85_runs.ipynb #feea3162
 def _key(values):

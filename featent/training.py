@@ -285,7 +285,7 @@ MEASURES = {"levels": "rank correlation over the epochs", "changes": "of the cha
 def _spearman(a, b):
     "Rank correlation; NaN for a constant or fewer than three points."
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0: return math.nan
-    return float(np.corrcoef(scipy.stats.rankdata(a), stats.rankdata(b))[0, 1])
+    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
 
 def _given(r, a, b):
     "Partial correlation from three."

@@ -138,9 +138,21 @@ def test_what_cannot_be_compared(digits, tmp_path):
     with pytest.raises(ValueError, match="no networks"): compare_networks({}, digits)
     with pytest.raises(FileNotFoundError, match="no zoo"): compare_networks(tmp_path, digits)
     with pytest.raises(ValueError, match="no network 'b'"): compare_networks({"a": network("small_vgg", in_channels=1)}, digits, initial={"b": None})
-    from importlib.util import find_spec
-    if not find_spec("weightwatcher"):
-        with pytest.raises(ImportError, match="pip install weightwatcher"): compare_networks({"a": network("small_vgg", in_channels=1)}, digits, "features.conv6", alpha=True)
+
+
+def test_alpha_without_weightwatcher(digits, monkeypatch):
+    monkeypatch.setattr("featent.generalization.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install weightwatcher"): compare_networks({"a": network("small_vgg", in_channels=1)}, digits, "features.conv6", alpha=True)
+
+
+def test_alpha_is_that_of_weightwatcher(digits):
+    "The mean over the layers that it analyses; finite, and only there where it is asked for or installed."
+    import weightwatcher
+    net = network("small_resnet", in_channels=1)
+    before = copy.deepcopy(net.state_dict())
+    found = compare_networks({"a": net}, digits, ["conv1"], alpha=True, permutations=0, n_jobs=1)
+    assert found.alpha.nunique() == 1 and found.alpha[0] == pytest.approx(weightwatcher.WeightWatcher(model=copy.deepcopy(net)).analyze().alpha.mean()) and 1 < found.alpha[0] < 50
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
 
 
 values = st.lists(st.integers(0, 6), min_size=3, max_size=14)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 import featent as fe
-from featent import cli, runs
+from featent import cli
 from featent.ablation import ablate, curves, unit_orders
 from featent.roles import ROLES, agreement, contributions, plot_roles, resampled_roles, role_shares, roles, stability, useful_units
+from pages import validated
 
 torch.set_num_threads(1)
 
@@ -168,16 +168,6 @@ def test_experiment_roles(tmp_path):
     assert "too few networks" in text
 
 
-def validated(name, **options):
-    "What the experiment's first two cells define: the parameters and what was checked."
-    page, names = nbformat.read(runs.experiments()[name], 4), {}
-    cells = {t: c.source for c in page.cells for t in c.metadata.get("tags", [])}
-    exec(cells["parameters"], names)
-    names.update(options)
-    exec(cells["validate"], names)
-    return names
-
-
 @pytest.mark.parametrize("name,options,message", [
     ("ablation", dict(value="median"), "choose zero or mean"), ("ablation", dict(rivals="l2"), "no score l2; choose from l1, mean"), ("ablation", dict(ablate_per_class=99), "more than per_class"),
     ("ablation", dict(layer="features.conv9"), "features.conv1"), ("ablation", dict(every=30), "at most 16"), ("ablation", dict(classes="3"), "at least two classes"),
@@ -186,17 +176,3 @@ def validated(name, **options):
     ("roles", dict(random_orders=1), "at least 2"), ("roles", dict(layer="conv"), "means 6 layers"), ("roles", dict(train_per_class=5), "more than train_per_class")])
 def test_experiments_refuse_what_they_cannot_do(name, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message): validated(name, **options)
-
-
-@pytest.mark.parametrize("name", ["ablation", "roles"])
-def test_folders_without_a_test_part_need_a_holdout(name, tmp_path):
-    rng = np.random.default_rng(0)
-    for c in ("cat", "dog"):
-        (tmp_path/"set"/c).mkdir(parents=True)
-        for i in range(9): Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(tmp_path/"set"/c/f"{i}.png")
-    (tmp_path/"names.txt").write_text("dog a dog\nfox a fox\ncat a cat\n")
-    options = dict(data=str(tmp_path/"set"), per_class=4, ablate_per_class=3, label_names=str(tmp_path/"names.txt"), **(dict(train_per_class=4) if name == "roles" else {}))
-    with pytest.raises(ValueError, match="are in both sets"): validated(name, **{**options, **({"train_per_class": 9, "per_class": 9, "ablate_per_class": 9} if name == "roles" else {"per_class": 9, "ablate_per_class": 9})})
-    found = validated(name, holdout=True, **options)
-    own, test = found["images" if name == "ablation" else "own"], found["held_out"]
-    assert not set(own.names) & set(test.names) and len(own) == 8 and len(test) == 6 and found["label_map"] == [2, 0]

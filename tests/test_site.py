@@ -103,7 +103,7 @@ def small(tmp_path):
     write(tmp_path/"nbs/index.ipynb", md("# sums\n\n> Adding"), md("## More\n\nSee [add](00_sums.ipynb#what-is-a-sum), [above](#more) and ![a sum](images/sum.png).\n\n```sh\nfeatent run one -p seed $i && ls\n```\n\n"
                                                                      "```python\nimport featent as fe\nfe.add([1])\n```\n\n- a list"))
     write(tmp_path/"nbs/00_sums.ipynb", md("# sums\n\n> Adding numbers"), code("#| default_exp sums"), md("## What is *a sum*?\n\nAs in arXiv:2103.09716."), code("#| export\n" + export),
-          code("add([1], 2), LIMIT"), code("with expect_fail(ValueError): add([])"))
+          code('#| fig-alt: "A sum: a dot."\nadd([1], 2), LIMIT', shown(image_png="")), code("with expect_fail(ValueError): add([])"))
     write(tmp_path/"nbs/experiments/one.ipynb", md("# one\n\n> An experiment"))
     write(tmp_path/"nbs/references.ipynb", md("# References\n\n> Papers"), md("- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n- An old one, without a DOI."))
     write(tmp_path/"nbs/api.ipynb", md("# API\n\n> Names"), code("api()", shown(text_markdown="")))
@@ -176,6 +176,11 @@ FAULTS = {
     "an image without words": (text("![](../images/sum.png)"), "has no alternative text"),
     "an image from elsewhere": (text("![a](https://x.org/a.png)"), "is loaded from elsewhere"),
     "an HTML image without words": (text('<img src="../images/sum.png">'), "has no alternative text"),
+    "a figure without words": (replace(S, '#| fig-alt: \\"A sum: a dot.\\"\\n', ""), "nbs/00_sums.ipynb, cell 5: a figure without alternative text"),
+    "a figure with no word": (replace(S, "A sum: a dot.", " "), "cell 5: a figure without alternative text"),
+    "words below the code of a figure": (add_cell(S, code("x\n#| fig-alt: A dot", shown(image_svg="<svg>"))), "cell 7: a figure without alternative text"),
+    "words for a figure that are no YAML": (add_cell(S, code("#| fig-alt: A dot: one\nx", shown(image_png=""))), "cell 7: the alternative text is not valid YAML"),
+    "words for two of three figures": (add_cell(S, code("#| fig-alt:\n#|   - A dot\n#|   - Two\nx", *[shown(image_png="")] * 3)), "cell 7: 2 alternative texts for 3 figures"),
     "a script": (text('<script src="x.js"></script>'), "<script> does not belong"),
     "a script in an output": (add_cell(S, code("x", shown(text_html='<script>1</script>'))), "<script> does not belong"),
     "a widget": (add_cell(S, code("x", {"output_type": "display_data", "data": {"application/vnd.jupyter.widget-view+json": {}}})), "needs a script from elsewhere"),
@@ -219,6 +224,12 @@ def test_every_fault_is_found(small, name, capsys):
 def test_no_false_alarm(small, words):
     text(words)(small)
     assert [line for line in site.faults(small) if "a[0]" not in words] == []
+
+
+@pytest.mark.parametrize("source", ["#| fig-alt: A dot\nx", "#| slow\n#| fig-alt: 'A dot: one'\n# words\nx", "#| fig-alt:\n#|   - A dot\n#|   - Two\n#| eval: false\nx"])
+def test_figures_may_say_it_in_these_ways(small, source):
+    add_cell(S, code(source, *[shown(image_png="")] * 2))(small)
+    assert site.faults(small) == []
 
 
 @pytest.mark.parametrize("heading,anchor", [

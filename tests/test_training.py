@@ -20,6 +20,7 @@ from featent.images import images
 from featent.networks import _intact, accuracy, network, recalibrate, train, weights_hash
 from featent.training import _natural, _place_of, assess_checkpoints, follow, monitor, plot_training
 from featent import training as module
+from pages import validated
 
 
 def tiny(seed=0):
@@ -470,7 +471,7 @@ def test_plot(data):
 
 # ---- the experiment
 
-def test_experiment(tmp_path, capsys):
+def test_experiment(tmp_path):
     options = dict(train_per_class=6, per_class=4, size=16, epochs=4, max_lag=1, trainings=2, random_labels=0, early=2, batch_size=20, classes="0,1,2", layers="features.conv[26]", store=tmp_path/"store")
     def run(name, **more): return cli.main(["run", "training", "-o", str(tmp_path/name), *(w for k, v in {**options, **more}.items() for w in ("-p", k, str(v)))])
     assert run("a") == 0
@@ -481,4 +482,4 @@ def test_experiment(tmp_path, capsys):
     text = pd.read_csv(tmp_path/"a"/"verdict.csv").verdict[0]
     row = rho.query("networks == 'true labels' and value == 'H' and measure == 'levels'").iloc[-1]
     assert ("features.conv6+bn+relu follows the loss" in text) == (row.low > 0) and f"{row.rho:+.2f}" in text
-    assert run("bad", epochs=2) != 0 and "correlations with max_lag=1 need at least 4 epochs" in "".join(capsys.readouterr())
+    with pytest.raises(ValueError, match="correlations with max_lag=1 need at least 4 epochs"): validated("training", **{**options, "epochs": 2})

@@ -45,6 +45,7 @@ export const icons: { [name: string]: LabIcon } = {
       [8, 5, 3].map((w, i) => `<rect x="4.3" y="${7 + 4 * i}" width="${w * 0.65}" height="2" fill="${blue}"/>`).join('') +
       [7, 6, 5].map((w, i) => `<rect x="14.8" y="${7 + 4 * i}" width="${w * 0.65}" height="2" fill="${orange}"/>`).join('')
   ),
+  open: icon('open', `<path ${line} d="M2.5 20V5h6l2 2.5h11V20z"/>` + loop(8, 9.6, 2.9)),
   experiment: icon(
     'experiment',
     `<path ${grey} d="M9 2h6v1.6h-1v5.2l5.6 9.7A2.3 2.3 0 0 1 17.6 22H6.4a2.3 2.3 0 0 1-2-3.5L10 8.8V3.6H9z"/>` +

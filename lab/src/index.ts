@@ -18,8 +18,14 @@ const EXPLORERS: IExplorer[] = [
   { name: 'rescaling', label: 'Rescaling', caption: 'Scale the weights without changing the network, and see which indicators move' },
   { name: 'ablation', label: 'Ablation', caption: 'Take units away, step by step, and see when accuracy falls' },
   { name: 'training', label: 'Training', caption: 'Profiles and loss, epoch by epoch' },
-  { name: 'compare', label: 'Compare', caption: 'Two or more networks side by side' }
+  { name: 'compare', label: 'Compare', caption: 'Two or more networks side by side' },
+  { name: 'open', label: 'Your network', caption: 'Choose a network, its weights and images in a form, and look at its units' }
 ];
+
+interface IEntry {
+  name: string;
+  type: string;
+}
 
 interface IExperiment {
   name: string;
@@ -27,7 +33,10 @@ interface IExperiment {
   description: string;
 }
 
+const PICTURE = /\.(png|jpe?g|bmp|ppm|pgm|tiff?|webp|gif)$/i;
 const CHECKPOINT = /\.(pt|pth|th|safetensors)$/i;
+const RESULT = /^(record|manifest|study)\.json$|\.csv$/;
+const PART = /^(train|test|val|valid|validation)$/i;
 const CATEGORY = 'featent';
 const EXPERIMENTS = 'featent experiments';
 
@@ -41,6 +50,11 @@ async function tell(what: string, work: () => Promise<any>): Promise<void> {
   }
 }
 
+/** Whether some name in a folder is of a kind. */
+function holds(entries: IEntry[], kind: RegExp): boolean {
+  return entries.some(({ name }) => kind.test(name));
+}
+
 /** A file of this extension on the server. */
 async function shipped(name: string): Promise<any> {
   const base = URLExt.join(PageConfig.getBaseUrl(), 'lab/extensions');
@@ -50,44 +64,6 @@ async function shipped(name: string): Promise<any> {
     throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
   }
   return answer.json();
-}
-
-/** What to run for a checkpoint: all that a file of weights does not say is to be filled in. */
-function checkpointBook(file: string): any {
-  const stem = PathExt.basename(file).replace(CHECKPOINT, '');
-  return book([
-    {
-      markdown: true,
-      source:
-        `# Explore \`${stem}\`\n\nA checkpoint holds weights, but not the network they belong to, nor images. ` +
-        'Say in the first cell which these are, then run all cells (*Run > Run All Cells*).'
-    },
-    {
-      tags: ['parameters'],
-      source: [
-        'import featent as fe',
-        '',
-        `weights = ${literal(file)}`,
-        'network = "small_vgg"  # the architecture: a name from fe.list_networks(), such as "resnet18"',
-        'data = "digits"  # digits, mnist, fashion_mnist, cifar10, cifar100, or a folder with one folder of images for each class',
-        'root = None  # folder that holds mnist, fashion_mnist, cifar10 or cifar100',
-        'size = None  # resize images to so many pixels, such as 224 for ImageNet networks',
-        'normalise = None  # "imagenet" for networks that were trained on ImageNet',
-        'per_class = 20  # images of each class; more are surer, and take longer',
-        'layers = "conv"  # kinds, names or patterns of layers'
-      ].join('\n')
-    },
-    {
-      source: [
-        'transform = fe.preprocess(size, normalise, normalise) if normalise else None',
-        'images = fe.images(data, per_class=per_class, root=root, size=size, transform=transform)',
-        'net = fe.network(network, weights=weights, **({} if len(images[0][0]) == 3 else {"in_channels": len(images[0][0])}))',
-        '# your own network instead: net = fe.network(MyNetwork(), weights=weights)',
-        'result = fe.assess(net, images, layers=layers, null="shuffle")'
-      ].join('\n')
-    },
-    { source: 'fe.explore(result, network=net, images=images)' }
-  ]);
 }
 
 const plugin: JupyterFrontEndPlugin<void> = {
@@ -139,21 +115,27 @@ const plugin: JupyterFrontEndPlugin<void> = {
       error => console.warn('featent: the list of experiments is missing; install featent again', error)
     );
 
-    const names = async (folder: string): Promise<{ name: string; type: string }[]> => (await app.serviceManager.contents.get(folder, { content: true })).content;
-    const holds = (entries: { name: string }[]) => entries.some(({ name }) => /^(record|manifest|study)\.json$|\.csv$/.test(name));
+    const names = async (folder: string): Promise<IEntry[]> => (await app.serviceManager.contents.get(folder, { content: true })).content;
 
-    /** Refuse a folder without anything to explore, neither in it nor directly inside it. */
+    /** Refuse a folder without anything to explore: no result in it or directly inside it, and no folder of pictures for each class. */
     const checkFolder = async (folder: string): Promise<void> => {
       const entries = await names(folder);
       const inside = entries.filter(({ type }) => type === 'directory').slice(0, 100);
-      let found = holds(entries);
+      const parts = inside.filter(({ name }) => PART.test(name));
+      let found = holds(entries, RESULT);
+      let pictured = 0;
       for (let i = 0; i < inside.length && !found; i++) {
-        found = holds(await names(PathExt.join(folder, inside[i].name)));
+        const below = await names(PathExt.join(folder, inside[i].name));
+        pictured += holds(below, PICTURE) ? 1 : 0;
+        found = holds(below, RESULT) || (pictured === i + 1 && pictured === Math.min(inside.length, 5) && pictured > 1);
+      }
+      if (!found && parts.length && parts.length === inside.length) {
+        return checkFolder(PathExt.join(folder, parts[0].name));
       }
       if (!found) {
         throw new Error(
-          `${PathExt.basename(folder)} holds no result of featent. A result has a file record.json, and a store of births has manifest.json: ` +
-            'write one with result.save(folder), or with the command featent assess.'
+          `${PathExt.basename(folder)} holds neither a result of featent nor images by class. A result has a file record.json, and a store of births has manifest.json: ` +
+            'write one with result.save(folder), or with the command featent assess. Images are in folders, one for each class.'
         );
       }
     };
@@ -163,11 +145,10 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const folder = browser()?.model.path ?? PathExt.dirname(items[0].path);
       const relative = items.map(({ path }) => PathExt.relative(contents.localPath(folder), contents.localPath(path)));
       const stem = `explore-${PathExt.basename(items[0].path).replace(CHECKPOINT, '')}`;
-      if (items[0].type !== 'directory') {
-        return openBook(app, folder, stem, checkpointBook(relative[0]), false);
-      }
-      for (const { path } of items) {
-        await checkFolder(path);
+      for (const { path, type } of items) {
+        if (type === 'directory') {
+          await checkFolder(path);
+        }
       }
       const words = relative.map(literal);
       const cell = `import featent as fe\nfe.explore(${words.length === 1 ? words[0] : `[${words.join(', ')}]`})`;
@@ -177,7 +158,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const selected = () => Array.from(browser()?.selectedItems() ?? []);
     commands.addCommand('featent:explore-path', {
       label: 'Explore with featent',
-      caption: 'Explore a saved result, or the network of a checkpoint',
+      caption: 'Explore a saved result, the network of a checkpoint, or one on images by class',
       icon: icons.unit,
       isVisible: () => {
         const items = selected();
@@ -187,7 +168,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
         tell('explore', async () => {
           const items = selected();
           if (!items.length) {
-            throw new Error('Choose a result folder or a checkpoint in the file browser first.');
+            throw new Error('Choose a result folder, a checkpoint, or a folder of images by class in the file browser first.');
           }
           await explore(items);
         })

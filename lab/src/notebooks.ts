@@ -12,8 +12,6 @@ interface IPanel {
 /** A cell of a notebook to be written. */
 export interface ICell {
   source: string;
-  markdown?: boolean;
-  tags?: string[];
 }
 
 /** A Python string literal. */
@@ -29,10 +27,11 @@ export function book(cells: ICell[]): any {
     metadata: {},
     cells: cells.map((cell, i) => ({
       id: `cell-${i}`,
-      cell_type: cell.markdown ? 'markdown' : 'code',
-      metadata: cell.tags ? { tags: cell.tags } : {},
+      cell_type: 'code',
+      metadata: {},
       source: cell.source,
-      ...(cell.markdown ? {} : { execution_count: null, outputs: [] })
+      execution_count: null,
+      outputs: []
     }))
   };
 }
