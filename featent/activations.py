@@ -113,6 +113,10 @@ def _trace(network, example):
             hooks.append(module.register_forward_pre_hook(lambda m, a, n=name: tracer.enter(n, m)))
             hooks.append(module.register_forward_hook(lambda m, a, o, n=name: tracer.leave(n, o)))
         with evaluating(network), torch.no_grad(), tracer: network(x)
+    except torch.cuda.OutOfMemoryError: raise
+    except RuntimeError as e:
+        raise ValueError(f"the network fails on an image of shape {tuple(x.shape[1:])}: {str(e).splitlines()[0]}. If the shape is the cause, give it other images: "
+                         "transform=preprocess(size=..., channels=...)") from e
     finally:
         for hook in hooks: hook.remove()
     return tracer.calls, tracer.outputs, tracer.overwritten()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPLORERS', 'explore_rescaling', 'explore_ablation', 'explore_training', 'explore_comparison', 'Explorers', 'explore']
 
-# %% ../nbs/66_explorers.ipynb #2903be40
+# %% ../nbs/66_explorers.ipynb #faca1362
 import base64
 import html
 import re
@@ -30,7 +30,7 @@ from .activations import unwrap
 from .assess import Result, assess, estimate, load
 from .explorer import _LABEL, _STYLE, _WIDE, Explorer, View, _error_html, choice, explore_layers, explore_units, shell
 from .images import Images, images as as_images, preprocess
-from .images import _extensions, _names, _subfolders
+from .images import _extensions, _names
 from .network_views import (Study, _brief, _fraction, ablation_numbers, ablation_scene, ablation_study, ablation_tables, comparison_caution,
                                    comparison_numbers, comparison_scene, comparison_study, load_study, painter, removed_units,
                                    rescaling_numbers, rescaling_scene, rescaling_study, training_losses, training_numbers, training_scene, training_study, unit_removals)
@@ -41,7 +41,7 @@ from .rescaling import rescaling_groups
 from .training import monitor
 from .unit_views import as_views, save_views
 
-# %% ../nbs/66_explorers.ipynb #cecc11d9
+# %% ../nbs/66_explorers.ipynb #e5ae202b
 def _stepper(label, options, value=None):
     "A slider over given values; options are values, or (text, value)."
     options = [o if isinstance(o, tuple) else (f"{o:g}", o) for o in options]
@@ -53,7 +53,7 @@ def _play(stepper, interval=500):
     widgets.jslink((play, "value"), (stepper, "index"))
     return play
 
-# %% ../nbs/66_explorers.ipynb #3665f2e7
+# %% ../nbs/66_explorers.ipynb #aead9aae
 def _unique(column): return list(dict.fromkeys(column))
 
 def _keep(control, options):
@@ -68,7 +68,7 @@ def _say(*sentences): return " ".join(s for s in sentences if s)
 
 def _number(v): return f"{v:.4g}" if np.isfinite(v) else "undefined"
 
-# %% ../nbs/66_explorers.ipynb #47f3c825
+# %% ../nbs/66_explorers.ipynb #61d5087d
 def explore_rescaling(
     study: Study,  # from `rescaling_study`, or a saved one
 ) -> Explorer:  # with the controls factor, per, group, layer, indicator
@@ -93,7 +93,7 @@ def _predictions(study, state):
     t = study.tables["predictions"]
     return t[(t.group == state["group"]) & (t.per == state["per"])].drop(columns=["group", "per"])
 
-# %% ../nbs/66_explorers.ipynb #3beef5eb
+# %% ../nbs/66_explorers.ipynb #df2fd2da
 def _plain_words(text):
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
@@ -111,7 +111,7 @@ def _rescaling_words(study, factor, per, group, layer):
                 f"not moved: {', '.join(still.indicator)};" if len(still) else "",
                 f"moved: {', '.join(f'{r.indicator} ({r.moved} of {r[4]})' for r in moved.itertuples())}." if len(moved) else "nothing moved.")
 
-# %% ../nbs/66_explorers.ipynb #4814c3df
+# %% ../nbs/66_explorers.ipynb #401dbb65
 def explore_ablation(
     study: Study,  # from `ablation_study` or `ablation_tables`, or a saved one
 ) -> Explorer:  # with the controls order, name, value, step
@@ -140,7 +140,7 @@ def _lines(table):
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(v.rjust(w) for v, w in zip(r, widths)) for r in rows)
 
-# %% ../nbs/66_explorers.ipynb #5c7a0ece
+# %% ../nbs/66_explorers.ipynb #7d42e2c9
 def _ablation_words(study, order, name, value, step):
     "Where the curve stands, in sentences."
     numbers = ablation_numbers(study, order, name, value, step)
@@ -157,7 +157,7 @@ def _ablation_words(study, order, name, value, step):
         last = f"Removed last: unit {u.unit}" + (f", role: {u.role}." if u.role else ".")
     return _say(f"<b>{int(step)} units removed, {html.escape(order)}, {whom}.</b>", *parts, last)
 
-# %% ../nbs/66_explorers.ipynb #a2209a1e
+# %% ../nbs/66_explorers.ipynb #87f03455
 def explore_training(
     study: Study,  # from `training_study`, or a saved one
 ) -> Explorer:  # with the controls epoch, filtration
@@ -181,7 +181,7 @@ def _training_words(study, epoch, filtration):
     change = f"H of {html.escape(_brief([most.layer])[0])} has changed most since the start: {most.H_change:+.3f} nats, to {most.H:.3f}." if epoch > study.tables["profiles"].epoch.min() else ""
     return _say(f"<b>{word.capitalize()} {epoch:g}.</b>", f"{known[:1].upper()}{known[1:]}." if known else "", f"H runs from {numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last.", change)
 
-# %% ../nbs/66_explorers.ipynb #ca069846
+# %% ../nbs/66_explorers.ipynb #472d799a
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration
@@ -209,7 +209,7 @@ def _comparison_words(study, depth, name, filtration):
     each = "; ".join(f"{html.escape(r.network)} ({html.escape(_brief([r.layer])[0])}): H {r.H:.3f}, ε {r.eps:.3f}" + (f", H {r.dH:+.3f} against {html.escape(n.network[0])}" if r.Index else "") for r in n.itertuples())
     return _say(f"<b>Depth {depth:.2f}, {'all classes' if name == 'all' else 'class ' + html.escape(name)}.</b> {each}.", f"Caution: {html.escape(caution)}." if caution else "")
 
-# %% ../nbs/66_explorers.ipynb #5642e056
+# %% ../nbs/66_explorers.ipynb #8109f935
 EXPLORERS = {"unit": "Unit", "layers": "Layers", "rescaling": "Rescaling", "ablation": "Ablation", "training": "Training", "compare": "Compare", "open": "Open…"}
 _KINDS = {"rescaling": "rescaling", "ablation": "ablation", "training": "training", "compare": "comparison"}
 _DRAW = {"rescaling": explore_rescaling, "ablation": explore_ablation, "training": explore_training, "compare": explore_comparison}
@@ -235,7 +235,7 @@ class _Cost(NamedTuple):
     seconds: float  # about
     make: object  # called with tell(done, total)
 
-# %% ../nbs/66_explorers.ipynb #148f451b
+# %% ../nbs/66_explorers.ipynb #ace5db07
 def _fewer(images, per_class):
     "The first images of each class."
     at = np.sort(np.concatenate([i[:per_class] for i in images.by_class.values()]))
@@ -245,7 +245,7 @@ def _time(seconds):
     "A time in round words."
     return "about a second" if seconds < 1.5 else f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
-# %% ../nbs/66_explorers.ipynb #a4ba2045
+# %% ../nbs/66_explorers.ipynb #e6202cab
 _FEW_FACTORS, _FEWER_FACTORS, _LONG = (1/16, 1/4, 1/2, 2., 3., 4., 16.), (1/4, 1/2, 2., 4.), 90
 
 def _rescaling_cost(s):
@@ -257,7 +257,7 @@ def _rescaling_cost(s):
     return _Cost(f"{n} rescaled networks on {len(few)} images", n * one,
                  lambda tell: rescaling_study(s.network, few, list(s.result.layers.layer), factors, some, filtration=s.result.record["filtrations"][0], tell=tell))
 
-# %% ../nbs/66_explorers.ipynb #a2409608
+# %% ../nbs/66_explorers.ipynb #3b7bf1a8
 _STEPS = 32
 
 def _order_seconds(s, layer):
@@ -289,7 +289,7 @@ def _compare_cost(s):
         return comparison_study({str(s.result.record["network"].get("name", "network")): s.result, **found})
     return _Cost(f"{', '.join(others)} on {len(few)} images", len(others) * (len(few) * s.seconds + 1) + (15 if s.others else 0), make)
 
-# %% ../nbs/66_explorers.ipynb #11bc2cc3
+# %% ../nbs/66_explorers.ipynb #6d8504d7
 def _adding(tell, total):
     "A function that adds one to what is done, and tells."
     done = 0
@@ -307,7 +307,7 @@ def _counted(images, add):
         return picture
     return replace(images, read=read)
 
-# %% ../nbs/66_explorers.ipynb #946cf146
+# %% ../nbs/66_explorers.ipynb #a09c0471
 def _n_outputs(network, images):
     "How many scores a network gives."
     with evaluating(network), torch.no_grad(): return _logits(network, prepared(images, network)[0][0][None].to(_device(network))).shape[1]
@@ -324,7 +324,7 @@ def _places(names, lines):
     found = [at(whole, word(n)) or at(first, word(n)) for n in names]
     return [f[0] for f in found] if all(len(f) == 1 for f in found) else None
 
-# %% ../nbs/66_explorers.ipynb #3e1c77b5
+# %% ../nbs/66_explorers.ipynb #76b7d7e0
 def _spread(images, outputs):
     "Outputs of the classes that there are images of, as a list for all labels; -1 for the others."
     out = [-1] * len(images.classes)
@@ -340,7 +340,7 @@ def _outputs_of_labels(s):
     raise ValueError(f"which of the network's {n} outputs belong to the {len(used)} classes ({', '.join(used[:5])}{', ...' * (len(used) > 5)}) is not known, and an ablation measures accuracy: "
                      "say it in the field outputs of Open…, or with explore(..., label_map=[output of each label])")
 
-# %% ../nbs/66_explorers.ipynb #e6396a3e
+# %% ../nbs/66_explorers.ipynb #282d6c19
 _COSTS = {"rescaling": _rescaling_cost, "ablation": _ablation_cost, "compare": _compare_cost}
 _NEEDS = {"unit": "a result: explore(result), or explore(network=..., images=...), or Open…", "layers": "a result: explore(result), or explore(network=..., images=...), or Open…",
           "rescaling": "the network and its images: explore(result, network=..., images=...), or Open…", "ablation": "the network and its images: explore(result, network=..., images=...), or Open…",
@@ -354,7 +354,7 @@ def _needs(source, name):
     if name == "training": return _NEEDS[name]
     return "" if source.result is not None and source.network is not None and source.images is not None else _NEEDS[name]
 
-# %% ../nbs/66_explorers.ipynb #f17d17ff
+# %% ../nbs/66_explorers.ipynb #fb9aae3a
 def _opened(source, name):
     "The explorer, or what it costs to make its study."
     if name in source.studies: return _DRAW[name](source.studies[name])
@@ -364,7 +364,7 @@ def _opened(source, name):
         return {"unit": explore_units, "layers": explore_layers}[name](source.kept["views"])
     return _COSTS[name](source)
 
-# %% ../nbs/66_explorers.ipynb #f08d0184
+# %% ../nbs/66_explorers.ipynb #1403ab0d
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
     def __init__(self, source, first):
@@ -434,7 +434,7 @@ def _first(source):
     if source.asked: return "open"
     return next((n for n in (*source.studies, *EXPLORERS) if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))), "unit")
 
-# %% ../nbs/66_explorers.ipynb #cb3f22ea
+# %% ../nbs/66_explorers.ipynb #c44d196f
 def _panel(self, name, cost):
     "What is to be computed, what it takes, and a button."
     words = widgets.HTML(f"<b>{EXPLORERS[name]}</b>: {html.escape(cost.words)}, {_time(cost.seconds)}. Computed once; browsing is quick after that.")
@@ -459,7 +459,7 @@ def _panel(self, name, cost):
 
 Explorers._panel = _panel
 
-# %% ../nbs/66_explorers.ipynb #eeea1c67
+# %% ../nbs/66_explorers.ipynb #b81d6637
 def _bundle(self, **kwargs):
     "The widget, and the open explorer's figure beside it."
     found = widgets.VBox._repr_mimebundle_(self, **kwargs)
@@ -477,7 +477,7 @@ def _display(self, **kwargs):
 Explorers._repr_mimebundle_, Explorers._ipython_display_ = _bundle, _display
 Explorers.__repr__ = lambda self: f"Explorers({', '.join(EXPLORERS)}; open: {self.buttons.value})"
 
-# %% ../nbs/66_explorers.ipynb #5fe6a0c4
+# %% ../nbs/66_explorers.ipynb #7b09f07b
 @contextmanager
 def _told(words):
     "A function tell(done, total) that shows progress in a notebook, and nothing elsewhere."
@@ -493,7 +493,7 @@ def _told(words):
         shown.update(HTML(""))
         box.close(); bar.close()
 
-# %% ../nbs/66_explorers.ipynb #4f21716b
+# %% ../nbs/66_explorers.ipynb #1e392655
 def _assessed(network, images, **options):
     "A result and the seconds that an image took."
     start = time.perf_counter()
@@ -520,7 +520,7 @@ def _default(per_class=20, epochs=3):
     others = {"random weights": lambda: random_twin(net, 1), "small_resnet": resnet}
     return _Source(result, net, few, test, {"training": training_study(watch.table)}, others, seconds / 2, kept={})
 
-# %% ../nbs/66_explorers.ipynb #68ddb7bf
+# %% ../nbs/66_explorers.ipynb #9f1b34c0
 def _table_study(table):
     "The study that a table is for, by its columns."
     if {"order", "class", "split", "step", *VALUES} <= set(table): return "ablation", ablation_tables(table)
@@ -537,15 +537,23 @@ def _is_result(folder): return (folder/"record.json").is_file() or (folder/"mani
 
 _CHECKPOINTS = ".pt", ".pth", ".th", ".safetensors"
 
-def _pictured(folder): return any(p.suffix.lower() in _extensions for p in islice(folder.iterdir(), 50))
+def _listed(folder, most=1000):
+    "What a folder holds, hidden things left out; nothing where it may not be read."
+    try: return sorted(p for p in islice(folder.iterdir(), most) if not p.name.startswith((".", "__")))
+    except OSError: return []
+
+def _pictured(folder):
+    "Whether a folder holds pictures, and little else."
+    some = _listed(folder, 50)
+    return sum(p.suffix.lower() in _extensions for p in some) * 2 > len(some)
 
 def _holds_classes(folder):
     "Whether a folder holds one folder of pictures for each class, itself or in a part such as train."
-    inside = _subfolders(folder)
+    inside = [p for p in _listed(folder) if p.is_dir()]
     parts = [p for p in inside if p.name.lower() in ("train", "test", "val", "valid", "validation")]
     return len(inside) > 1 and all(map(_pictured, inside[:5])) or bool(parts) and len(parts) == len(inside) and _holds_classes(parts[0])
 
-# %% ../nbs/66_explorers.ipynb #8701a3f1
+# %% ../nbs/66_explorers.ipynb #becf89c9
 def _folder_source(folder):
     "What a folder holds: a result, a study, tables of an experiment, or results in its folders."
     if not folder.exists(): raise FileNotFoundError(f"there is no {folder}")
@@ -573,7 +581,7 @@ def _folder_source(folder):
 
 def _study_source(study): return _Source(studies={next(k for k, v in _KINDS.items() if v == study.kind): study})
 
-# %% ../nbs/66_explorers.ipynb #f3dd8676
+# %% ../nbs/66_explorers.ipynb #1bc98e55
 def _source(thing, network, images, test, filtration):
     "What there is to explore."
     if isinstance(thing, torch.nn.Module): thing, network = None, thing
@@ -600,7 +608,7 @@ def _several(things):
     results = {k: v if isinstance(v, Result) else load(v) for k, v in things.items()}
     return _Source(next(iter(results.values())), studies={"compare": comparison_study(results)})
 
-# %% ../nbs/66_explorers.ipynb #f109153b
+# %% ../nbs/66_explorers.ipynb #5372a991
 def explore(
     thing=None,  # a result, a folder, a study, a table of epochs or of an ablation, several results ({name: result or folder}), a network, a checkpoint, a folder of images; None: the embedded example
     explorer: "str | None" = None,  # the one to open first: "unit", "layers", "rescaling", "ablation", "training" or "compare"; "open": the form
@@ -619,18 +627,13 @@ def explore(
 
 Result.explore = explore
 
-# %% ../nbs/66_explorers.ipynb #2fd1fbae
-def _listed(folder, most=1000):
-    "What a folder holds, hidden things left out; nothing where it may not be read."
-    try: return sorted(p for p in islice(folder.iterdir(), most) if not p.name.startswith((".", "__")))
-    except OSError: return []
-
+# %% ../nbs/66_explorers.ipynb #cc627957
 def _near(levels=4, most=300):
     "Folders at and below the working directory, near ones first."
     found = [Path()]
     for folder in found:  # grows on the way
         inside = [p for p in _listed(folder) if p.is_dir()]
-        if len(folder.parts) < levels and not any(map(_pictured, inside[:3])): found += inside[:most - len(found)]
+        if len(folder.parts) < levels and not (inside and all(map(_pictured, inside[:5]))): found += inside[:most - len(found)]
     return found
 
 def _offers():
@@ -640,7 +643,7 @@ def _offers():
     return {"network": list_networks(), "weights": [str(p) for p in files if p.suffix.lower() in _CHECKPOINTS], "outputs": [str(p) for p in files if p.suffix.lower() == ".txt"],
             "images": [*_names, *(str(p) for p in near if _holds_classes(p))], "result": [str(p) for p in near if _is_result(p) or (p/"study.json").is_file()]}
 
-# %% ../nbs/66_explorers.ipynb #a2a1ee8c
+# %% ../nbs/66_explorers.ipynb #68bc0c9f
 _FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20, "prepare": "usual", "size": None,
          "layers": "", "filtration": "clique", "outputs": "", "save": "", "result": ""}
 
@@ -661,7 +664,7 @@ def _asked_network(form, images):
     try: return make(num_classes=len(images.classes))
     except ValueError: raise first from first.__cause__
 
-# %% ../nbs/66_explorers.ipynb #47262abb
+# %% ../nbs/66_explorers.ipynb #fe776bb2
 def _asked_outputs(text, images):
     "The output of each label from numbers, or from a file with a line for each output; None for an empty text."
     used = [images.classes[c] for c in images.by_class]
@@ -681,7 +684,7 @@ def _asked(form):
     return network, images, dict(layers=_words(form["layers"]) or "conv", filtration=both if form["filtration"] == "both" else form["filtration"], null="shuffle",
                                  batch_size=min(32, -(-len(images) // 8)))
 
-# %% ../nbs/66_explorers.ipynb #db3456a5
+# %% ../nbs/66_explorers.ipynb #7b888a59
 def _asked_source(form, tell):
     "What a form asks for, assessed."
     network, images, how = _asked(form)
@@ -702,7 +705,7 @@ def _named_in(path):
     name = Path(path).name.lower().replace("-", "_")
     return max((n for n in list_networks() if n in name), key=len, default="")
 
-# %% ../nbs/66_explorers.ipynb #5d40b189
+# %% ../nbs/66_explorers.ipynb #2a0fbbcc
 _FIELD = {"width": "440px", "max_width": "99%"}
 
 def _line(label, hint, tip, offers=None):
@@ -732,7 +735,7 @@ def _fields(offers):
             "save": _line("save in", "nowhere", "a new folder for the result and its maps, to open it again later"),
             "result": _line("result", "", "the folder of a saved result", offers["result"])}
 
-# %% ../nbs/66_explorers.ipynb #41ff090d
+# %% ../nbs/66_explorers.ipynb #d6bcaf3a
 def _form(self):
     "The form, its buttons, and what they do."
     fields, said, error = _fields(_offers()), widgets.HTML(), widgets.HTML(layout={"width": "auto", "margin": "2px"})
@@ -757,7 +760,7 @@ def _fill(form, values):
 
 Explorers._form = _form
 
-# %% ../nbs/66_explorers.ipynb #a64209a2
+# %% ../nbs/66_explorers.ipynb #36bc0235
 def _doing(app, form, do, _=None):
     "Do what a button is for; show what goes wrong."
     for b in form.buttons.values(): b.disabled = True
@@ -776,7 +779,7 @@ def _open_asked(app, form, values):
     if not values["result"]: raise ValueError(f"choose the folder of a saved result: {', '.join(form.fields['result'].options) or 'there is none below the working directory'}")
     app.use(_source(values["result"], None, None, None, "clique"))
 
-# %% ../nbs/66_explorers.ipynb #b79ce4fb
+# %% ../nbs/66_explorers.ipynb #db837410
 def _assess_asked(app, form, values):
     "Assess, open the units, and save."
     form.bar.value, form.bar.layout.display, form.said.value, start = 0, "flex", "reading the network and the images", time.perf_counter()

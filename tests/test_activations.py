@@ -116,6 +116,12 @@ def test_modes_are_given_back(resnet):
     assert all(torch.equal(v, before[k]) for k, v in resnet.state_dict().items())
 
 
+@pytest.mark.parametrize("shape,told", [((1, 16, 16), "to have 3 channels"), ((3, 9, 9), "cannot be multiplied")])
+def test_images_that_do_not_fit_are_told_with_their_shape(shape, told):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 14 * 14, 2))
+    with pytest.raises(ValueError, match=rf"image of shape \({shape[0]}, .*{told}.*preprocess\(size=..., channels=...\)"): list_layers(net, torch.rand(shape))
+
+
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
 def test_nothing_stays_after_an_error_or_an_interrupt(resnet, error):
     def fail(*_): raise error
@@ -125,7 +131,7 @@ def test_nothing_stays_after_an_error_or_an_interrupt(resnet, error):
     with pytest.raises(type(error)): read_maps(resnet, x, chosen, fail)
     assert clean(resnet) and resnet.training and torch.is_grad_enabled()
     resnet.layer2.forward = fail
-    with pytest.raises(type(error)): list_layers(resnet, x)
+    with pytest.raises(ValueError if isinstance(error, RuntimeError) else type(error), match=str(error)): list_layers(resnet, x)
     del resnet.layer2.forward
     assert clean(resnet) and resnet.training
     assert torch.equal(x + 0, x)  # no listener is left

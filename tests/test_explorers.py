@@ -1,12 +1,13 @@
 "The explorers of rescaling, ablation, training and several networks, and the door to all: as objects, and in a real JupyterLab."
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from featent import explorers, network_views as nv
+from featent import explorers, network_views as nv, networks, pruning
 from featent.assess import Result, assess
 from featent.explorers import explore
 from featent.images import images
@@ -164,6 +165,127 @@ def test_without_a_front_end_there_is_a_picture(studies, capsys):
     assert data["image/png"] and "training" in data["text/plain"] and "application/vnd.jupyter.widget-view+json" in data
     app.buttons.value = "unit"
     assert "image/png" not in app._repr_mimebundle_()
+
+
+# one's own network: the form
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "A working directory with a checkpoint, pictures by class and a list of outputs"
+    from PIL import Image
+    for i, (part, name) in enumerate((p, n) for p in ("train", "val") for n in ("cat", "dog")):
+        (tmp_path/"pets"/part/name).mkdir(parents=True)
+        for k in range(5): Image.effect_noise((24, 24), 60 + 9 * i).rotate(k).convert("RGB").save(tmp_path/f"pets/{part}/{name}/{k}.png")
+    (tmp_path/"runs/.hidden").mkdir(parents=True); (tmp_path/"plots").mkdir()
+    torch.save(networks.network("small_vgg", num_classes=2).state_dict(), tmp_path/"runs/small_vgg-2.pt")
+    torch.save({}, tmp_path/"runs/.hidden/other.pt")
+    Image.new("L", (8, 8)).save(tmp_path/"plots/figure.png")
+    (tmp_path/"outputs.txt").write_text("n02 dog, hound\nn01 cat\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_form_offers_what_there_is_and_makes_nothing(here, few, monkeypatch):
+    monkeypatch.setattr(explorers, "_default", lambda: pytest.fail("the example is not needed yet"))
+    app = explore(explorer="open")
+    form = app.made["open"]
+    assert app.buttons.value == "open" and app.current is None and app.buttons.options[-1] == ("Open…", "open")
+    assert form.fields["weights"].options == ("runs/small_vgg-2.pt",) and form.fields["outputs"].options == ("outputs.txt",)
+    assert form.fields["images"].options[-3:] == ("pets", "pets/train", "pets/val") and "plots" not in form.fields["images"].options
+    assert {"small_vgg", "resnet18"} <= set(form.fields["network"].options)
+    form.fields["weights"].value = "runs/small_vgg-2.pt"
+    assert form.fields["network"].value == "small_vgg"  # the name of the file says so
+    form.fields["weights"].value = "runs/resnet18.pt"
+    assert form.fields["network"].value == "small_vgg"  # what is there already stays
+    monkeypatch.setattr(explorers, "_default", lambda: explorers._Source(assess(small(), few)))
+    assert app.choose("layers").current is not None and app.made["open"] is form
+
+
+def test_a_checkpoint_and_a_folder_of_pictures_fill_the_form(here):
+    form = explore("runs/small_vgg-2.pt").made["open"]
+    assert (form.fields["weights"].value, form.fields["network"].value, form.fields["images"].value) == ("runs/small_vgg-2.pt", "small_vgg", "")
+    for folder in ("pets", here/"pets/val"): assert explore(folder).made["open"].fields["images"].value == str(folder)
+    with pytest.raises(ValueError, match="nor a folder of images for each class"): explore("plots")
+    with pytest.raises(ValueError, match="Unit needs a result.*Open…"): explore("runs/small_vgg-2.pt", "unit")
+
+
+def test_a_form_is_assessed_as_the_code_would(here, result):
+    app = explore(result, "layers")
+    old = app.choose("unit").current
+    form = app.choose("open").made["open"]
+    form.fill({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "per_class": 3, "layers": "features.conv1, features.conv4", "filtration": "both", "size": 32, "save": "kept/pets"})
+    form.buttons["estimate"].click()
+    assert "6 images, 96 units: about" in form.said.value
+    form.buttons["assess"].click()
+    assert app.failure is None and app.buttons.value == "unit" and app.current is not old and old.comm is None  # the old explorer is closed
+    pets = images("pets/val", per_class=3, size=32)
+    net = networks.network("small_vgg", weights="runs/small_vgg-2.pt", num_classes=2)
+    same = assess(net, pets, ["features.conv1", "features.conv4"], ("clique", "cubical"), null="shuffle", batch_size=1)
+    pd.testing.assert_frame_equal(app.source.result.table, same.table)
+    assert explore("kept/pets").current.view.tables.keys() == app.current.view.tables.keys()  # saved with its maps
+    assert "Output" not in app.choose("ablation").made["ablation"].children[0].value and app.failure is None
+    form.fill({"result": "kept/pets"})
+    form.buttons["open"].click()
+    assert app.source.network is None and app.current is not None and "result" in str(explorers._needs(app.source, "rescaling"))
+
+
+def test_images_of_one_channel_and_other_classes(here):
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill({"classes": "1, 7", "per_class": 2, "layers": "features.conv2"})
+    form.buttons["assess"].click()
+    r = app.source.result.record
+    assert app.failure is None and r["network"]["in_channels"] == 1 and r["classes"] == {"1": "1", "7": "7"} and len(app.source.test) == 4 and app.source.test.record["split"] == "test"
+
+
+@pytest.mark.parametrize("values, words", [({"network": "resnet81"}, "unknown network"), ({"images": "nowhere"}, "neither a known data set"), ({"weights": "no.pt"}, "there is no weights file"),
+                                           ({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "network": "small_resnet"}, "does not fit"), ({"layers": "dense9"}, "features.conv1"),
+                                           ({"classes": "eleven"}, "unknown classes"), ({"outputs": "1 2"}, "write 10 numbers"), ({"per_class": 10**5}, "per_class"), ({"images": "pets/val", "outputs": "outputs.md"}, "outputs.md")])
+def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
+    app = explore(result, "unit")
+    before = app.current
+    form = app.choose("open").made["open"]
+    form.fill(values)
+    form.buttons["assess"].click()
+    assert words in form.error.value and "role='alert'" in form.error.value and type(app.failure).__name__ in form.error.value
+    assert app.source.result is result and not form.buttons["assess"].disabled and app.choose("unit").current is before
+
+
+def test_a_result_that_cannot_be_saved_is_open_all_the_same(here):
+    app = explore(explorer="open")
+    app.made["open"].fill({"classes": "1", "per_class": 2, "layers": "features.conv2", "save": "pets"})
+    app.made["open"].buttons["assess"].click()
+    assert isinstance(app.failure, FileExistsError) and app.current is not None and "not a saved result" in app.place.children[0].value
+
+
+def test_an_ablation_needs_to_know_its_outputs(here, few, net):
+    wide = small()
+    wide.append(nn.Linear(3, 1000))
+    app = explore(None, "ablation", network=wide, images=few)
+    assert "which of the network&#x27;s 1000 outputs belong to the 3 classes (0, 1, 2)" in app.place.children[0].value and "label_map" in str(app.failure)
+    app = explore(None, "ablation", network=wide, images=few, label_map=[5, 900, 7])
+    seen = []
+    study = explorers._ablation_cost(app.source).make(lambda done, total: seen.append(done / total))
+    assert set(study.tables["curves"]["class"]) >= {"0", "1", "2"} and seen == sorted(seen) and seen[-1] == 1
+    right = nv.ablation_study(wide, {"train": pruning._by_output(explorers._fewer(few, 10), [5, 900, 7])}, by=("H/eps", "l1", "apoz"))
+    pd.testing.assert_frame_equal(study.tables["curves"], right.tables["curves"])
+
+
+def test_outputs_by_their_names(here):
+    pets = images("pets/val")
+    assert explorers._asked_outputs("", pets) is None and explorers._asked_outputs("7, 3", pets) == [7, 3]
+    assert explorers._places(["n01", "n02"], ["n02 dog, hound", "n01 cat"]) == [1, 0]
+    assert explorers._places(["tiger cat", "tiger"], ["tiger", "tiger cat"]) == [1, 0] and explorers._places(["tiger"], ["tiger cat", "tiger shark"]) is None
+    assert explorers._places(["golden_retriever", "tench"], explorers._imagenet()) == [207, 0] and explorers._places(["crane"], explorers._imagenet()) is None
+    with pytest.raises(ValueError, match="a line for each output"): explorers._asked_outputs("outputs.txt", pets)
+    Path("outputs.txt").write_text("a\ndog\ncat\n")
+    assert explorers._asked_outputs("outputs.txt", pets) == [2, 1]
+
+
+def test_looking_for_files_ends(tmp_path, monkeypatch):
+    for i in range(40): (tmp_path/f"a{i:02}/b/c/d/e/f").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert max(len(p.parts) for p in explorers._near()) == 4 and len(explorers._near(most=50)) == 50
 
 
 # in a real JupyterLab

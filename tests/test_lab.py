@@ -14,7 +14,7 @@ import pytest
 from nbconvert import HTMLExporter
 
 root = Path(__file__).resolve().parents[1]
-EXPLORERS = ["Units", "Layers", "Rescaling", "Ablation", "Training", "Compare"]
+EXPLORERS = ["Units", "Layers", "Rescaling", "Ablation", "Training", "Compare", "Your network"]
 CARD = ".jp-LauncherCard"
 QUICK = "from featent import explorers\nfrom functools import lru_cache, partial\nexplorers._default = lru_cache(partial(explorers._default.__wrapped__, per_class=2, epochs=1))"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -170,17 +170,62 @@ def test_the_menu_of_a_result_and_its_static_page(lab, result):
     still.context.close()
 
 
+def form(page, **values):
+    "Fill fields of the form"
+    for label, value in values.items():
+        page.p.get_by_label(label.replace("_", " "), exact=True).fill(value)
+        page.p.keyboard.press("Tab")
+
+
 def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
     with lab.page() as page:
         page.open()
         chosen_in_browser(page, "deep", "net.pth").click()
-        page.p.locator(".jp-NotebookPanel").wait_for()
-        page.wait_idle()
-        cells = page.source()
-        assert 'weights = "net.pth"' in cells[1] and "network = " in cells[1] and cells[-1] == "fe.explore(result, network=net, images=images)" and not page.output().strip()
+        started(page, "explore-net.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore("net.pth")']
+        page.wait_text("A network and its images", 120)
+        assert page.p.get_by_label("weights", exact=True).input_value() == "net.pth"
+        page.p.get_by_role("button", name="Assess").click()
+        page.p.locator(".featent-error").wait_for()
+        assert "net.pth is damaged or is no PyTorch file" in page.p.locator(".featent-error").inner_text()
         lab.write("deep/other.ipynb", "1")
         page.command("filebrowser:refresh")
         assert not chosen_in_browser(page, "", "other.ipynb").count()
+        page.check()
+
+
+def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
+    "From the launcher to the loop of a unit of SqueezeNet on photographs; nothing is typed into a cell"
+    name = "squeezenet1_1_imagenet.pth"
+    (lab.files/name).symlink_to(weights/name)
+    (lab.files/"photos").symlink_to(imagenette_dir)
+    with lab.page() as page:
+        page.open()
+        card(page, "Your network").click()
+        started(page, "explore-open.ipynb")
+        assert page.source() == ['import featent as fe\nfe.explore(explorer="open")']
+        page.wait_text("A network and its images", 120)
+        page.alone()
+        offered = page.p.evaluate("() => [...document.querySelectorAll('datalist option')].map(o => o.value)")
+        assert {"squeezenet1_1", name, "photos/val"} <= set(offered)
+        form(page, weights=name)
+        page.p.wait_for_function("() => [...document.querySelectorAll('input')].some(i => i.value === 'squeezenet1_1')")
+        form(page, images="photos/val", classes="n01440764, n02102040", per_class="2", layers="features.3.squeeze")
+        page.p.get_by_label("scaled", exact=True).select_option("by ImageNet's mean and standard deviation")
+        page.p.get_by_label("size", exact=True).select_option("224 × 224 pixels")
+        page.p.get_by_role("button", name="Assess").click()
+        page.wait_text("Unit 0 of features.3.squeeze", 120)
+        page.p.get_by_label("unit", exact=True).select_option(index=3)
+        page.wait_text("Unit 3 of features.3.squeeze")
+        text = page.p.locator(".featent-text").inner_text()
+        assert re.search(r"class n01440764: \d of 2 images have a birth .*feature entropy H = \d\.\d+", text) and "The first loop is born at level" in text, text
+        level = int(re.search(r"Level (\d+) of", text)[1])
+        page.p.locator(".noUi-handle").first.focus()
+        page.p.keyboard.press("ArrowRight")
+        page.wait_text(f"Level {level + 1} of")
+        page.p.get_by_role("button", name="Ablation", exact=True).click()
+        page.wait_text("which of the network's 1000 outputs belong to the 2 classes")
+        assert page.p.evaluate("() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)")
         page.check()
 
 
@@ -188,8 +233,16 @@ def test_what_goes_wrong_is_told(lab, result):
     with lab.page() as page:
         page.open()
         chosen_in_browser(page, "", "empty").click()
-        assert "holds no result of featent" in page.p.locator(".jp-Dialog").inner_text()
+        assert "empty holds neither a result of featent nor images by class" in page.p.locator(".jp-Dialog").inner_text()
         page.p.locator(".jp-Dialog button").first.click()
+        for name in ("cat", "dog"):
+            (lab.files/"pets"/name).mkdir(parents=True)
+            (lab.files/"pets"/name/"1.PNG").touch()
+        page.command("filebrowser:refresh")
+        chosen_in_browser(page, "", "pets").click()   # pictures by class
+        started(page, "explore-pets.ipynb")
+        page.wait_text("A network and its images", 120)
+        assert page.p.get_by_label("images", exact=True).input_value() == "pets"
         chosen_in_browser(page, "", "deep").click()   # a folder that holds results, such as that of an experiment
         started(page, "explore-deep.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("deep")']
