@@ -29,12 +29,14 @@ def lines(text):
 
 
 def read_along(page, folder):
-    "Run the page's cells in the folder, as a reader does, if they write a file that a command of the page names."
+    "Run the page's cells before the first command in the folder, as a reader does, if they write a file that a command names."
     import nbformat
     from nbclient import NotebookClient
     book, texts = nbformat.read(page, 4), [text for language, text, _ in blocks(page) if language == "sh"]
+    book.cells = book.cells[:next((i for i, c in enumerate(book.cells) if "```sh" in c.source), 0)]
     code = "\n".join(c.source for c in book.cells if c.cell_type == "code")
     files = {w.split(":")[0] for text in texts for w in text.split() if re.fullmatch(r"\w+\.(py|pt)(:\w+)?", w)}
+    book.cells.append(nbformat.v4.new_code_cell(f"import os, shutil; os.path.samefile('.', {str(folder)!r}) or shutil.copytree('.', {str(folder)!r}, dirs_exist_ok=True)"))  # a page may work in a folder of its own
     if any(f'"{f}"' in code for f in files): NotebookClient(book, timeout=None, resources={"metadata": {"path": folder}}).execute()
 
 

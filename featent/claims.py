@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'READERS', 'VERDICTS', 'TITLES', 'claims', 'overview']
 
-# %% ../nbs/87_claims.ipynb #18fd02c1
+# %% ../nbs/87_claims.ipynb #6c62551d
 import json
 import shlex
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 
 from .runs import experiments, parameters
 
-# %% ../nbs/87_claims.ipynb #a7604c96
+# %% ../nbs/87_claims.ipynb #cd9d25a5
 COLUMNS = ["claim", "statement", "case", "verdict", "effect", "value", "low", "high"]
 
 def _row(claim, statement, case, verdict, effect, value, low=np.nan, high=np.nan): return dict(zip(COLUMNS, (claim, statement, case, verdict, effect, float(value), float(low), float(high))))
@@ -25,7 +25,7 @@ def _side(low, high): return "holds" if low > 0 else "fails" if high < 0 else "u
 
 def _table(folder, name): return pd.read_csv(folder/f"{name}.csv")
 
-# %% ../nbs/87_claims.ipynb #364e5cba
+# %% ../nbs/87_claims.ipynb #c03b9728
 def _depth(folder):
     trends, profiles = _table(folder, "trends"), _table(folder, "profiles")
     return [row for f in trends.filtration.unique() for row in (*_c1(trends[trends.filtration == f], f), *_c23(profiles[profiles.filtration == f], f))]
@@ -38,7 +38,7 @@ def _c1(trends, f):
         rows.append(_row("C1", "mean H falls with depth in a trained network", f"{f}, against {control}", verdict, "fall of H beyond the control's (nats)", t.beyond.mean(), low, high))
     return rows
 
-# %% ../nbs/87_claims.ipynb #124c7711
+# %% ../nbs/87_claims.ipynb #9bd486a4
 def _c23(profiles, f):
     own, random = (profiles[profiles.series == s] for s in ("trained", "random networks"))
     if not len(random): return []
@@ -52,7 +52,7 @@ def _c23(profiles, f):
 
 def _gap(eps): return eps[:-1].min() - eps[-1]
 
-# %% ../nbs/87_claims.ipynb #3a00df7d
+# %% ../nbs/87_claims.ipynb #ea7f9b60
 def _rescaling(folder):
     moved = _table(folder, "moved").set_index(["factors", "indicator"])
     if "powers of two" not in moved.index.get_level_values(0): return []
@@ -64,7 +64,7 @@ def _rescaling(folder):
               for name, text in (("l1", "the activation norm L1"), ("class_selectivity", "class selectivity")) if name in counts for n, total in [counts[name]]]
     return births + others
 
-# %% ../nbs/87_claims.ipynb #ed86564c
+# %% ../nbs/87_claims.ipynb #5cdf2f97
 def _randomness(folder):
     "An indicator separates where its AUC lies beyond the limit that the experiment was told."
     limit = json.loads((folder/"parameters.json").read_text()).get("separability", .5) / 2
@@ -78,7 +78,7 @@ def _randomness(folder):
 
 def _inside(r, limit): return "holds" if max(.5 - r.low, r.high - .5) < limit else "fails" if max(r.low - .5, .5 - r.high) >= limit else "undecided"
 
-# %% ../nbs/87_claims.ipynb #e7a5dbde
+# %% ../nbs/87_claims.ipynb #7eeae753
 def _ablation(folder):
     transition, comparison = _table(folder, "transition").set_index("order"), _table(folder, "comparison")
     rows = []
@@ -96,7 +96,7 @@ def _ablation(folder):
 _NAMES = {"l1": "L1", "apoz": "APoZ", "kernel_l1": "kernel L1", "random": "random orders", "mean": "mean activation", "max": "maximum", "weight_l1": "L1 of the weights",
           "bn_scale": "BatchNorm's scale", "taylor": "Taylor expansion"}
 
-# %% ../nbs/87_claims.ipynb #60c45c05
+# %% ../nbs/87_claims.ipynb #ce1ebeea
 def _roles(folder):
     links, rows = _table(folder, "association"), []
     for r in links[links.role == "train only"].itertuples():
@@ -116,21 +116,23 @@ def _pruning(folder):
     return [_row("pruning", f"keeping units of low H is better than {_NAMES.get(r.rival, r.rival)}", r.value, _side(r.low, r.high), "difference of test accuracy", r.difference, r.low, r.high)
             for r in rows.itertuples() if r.rival in _NAMES]
 
-# %% ../nbs/87_claims.ipynb #92206d0a
+# %% ../nbs/87_claims.ipynb #8202363c
 def _training(folder):
     t = _table(folder, "correlations")
-    t = t[(t.networks == "true labels") & (t.loss == "loss") & (t.value == "H") & (t.layer == t.layer.iloc[-1])]
-    rows = []
-    for f, part in t.groupby("filtration", sort=False):
+    t = t[(t.value == "H") & (t.layer == t.layer.iloc[-1])]
+    rows, late = [], t[(t.networks == "true labels, whole epochs") & (t.measure == "levels")]
+    for f, part in t[(t.networks == "true labels") & (t.loss == "loss")].groupby("filtration", sort=False):
         m = part.set_index("measure")
         control = m.loc["changes given time"]
         for name, r in m.loc[["levels", "changes given time"]].iterrows():
             side = _side(r.low, r.high)
             verdict = "not beyond its control" if name == "levels" and side == "holds" and control.low <= 0 else side
             rows.append(_row("C4", "H of the last convolution follows the training loss", f"{f}, {name}, {r.runs:.0f} trainings", verdict, "Spearman's rho", r.rho, r.low, r.high))
+        for r in late[late.filtration == f].itertuples():
+            rows.append(_row("C4", "H of the last convolution follows the training loss", f"{f}, ends of epochs alone, {r.runs:.0f} trainings", _side(r.low, r.high), "Spearman's rho", r.rho, r.low, r.high))
     return rows
 
-# %% ../nbs/87_claims.ipynb #39967da9
+# %% ../nbs/87_claims.ipynb #150697c6
 def _against(m, name, sign=1):
     "Verdict on a rank correlation that should have a sign, with the excess over shuffled maps as its control."
     r = m.loc[name]
@@ -154,7 +156,7 @@ def _corruption(folder):
             rows.append(_row("C6", f"with more wrong labels {text}", f"{f}, {r.n:.0f} networks", verdict, "Spearman's rho with the share", r.rho, r.rho_low, r.rho_high))
     return rows
 
-# %% ../nbs/87_claims.ipynb #dbffcc7f
+# %% ../nbs/87_claims.ipynb #5c455f58
 def _fc_patterns(folder):
     p = _table(folder, "profile")
     h = p[p.activated & p.series.isin(["trained", "untrained"])].pivot(index="depth", columns=["series", "run"], values="h_mean").sort_index()
@@ -171,7 +173,7 @@ def _advice(folder):
     a = json.loads((folder/"advice.json").read_text())
     return [_row("linear layers", "it tells how many linear layers are needed", "against accuracy", "holds" if a["tells"] else "fails", f"layers by entropy minus layers by accuracy ({a['by_accuracy']:.0f})", a["by_entropy"] - a["by_accuracy"])]
 
-# %% ../nbs/87_claims.ipynb #ad6486bf
+# %% ../nbs/87_claims.ipynb #7a5182b0
 READERS = {"depth": _depth, "training": _training, "generalization": _generalization, "corruption": _corruption, "rescaling": _rescaling, "randomness": _randomness, "ablation": _ablation, "roles": _roles, "pruning": _pruning, "fc_patterns": _fc_patterns}
 
 def _experiment_of(folder):
@@ -187,7 +189,7 @@ def _command(name, settings):
     changed = {k: v for k, v in settings.items() if k in known and k != "out" and v != known[k]["default"] and (k, known[k]["default"]) != ("layer", "")}
     return " ".join([f"featent run {name} -o {name}", *(f"-p {k} {shlex.quote(str(v).lower() if isinstance(v, bool) else str(v))}" for k, v in changed.items())])
 
-# %% ../nbs/87_claims.ipynb #ed63ec9b
+# %% ../nbs/87_claims.ipynb #f95e4ed3
 def claims(
     folders: "str | Path | Sequence",  # folders that `featent run` left; one of an experiment that is about no claim is passed over
 ) -> pd.DataFrame:  # a row for each statement: claim, statement, case, verdict, effect, value, low, high, data, network, command
@@ -210,7 +212,7 @@ def _claims_of(folder, name):
     network = settings.get("weights") or settings.get("network", "")
     return pd.DataFrame(rows, columns=COLUMNS).assign(data=settings.get("data", ""), network=network, command=_command(name, settings))
 
-# %% ../nbs/87_claims.ipynb #8d1a5589
+# %% ../nbs/87_claims.ipynb #fccbccc9
 VERDICTS = ["holds", "not beyond its control", "undecided", "fails"]
 TITLES = {"C1": "mean H falls with depth in a trained network", "C2": "random networks have higher H in every layer", "C3": "eps is lowest in the last layer of a trained network",
           "C4": "H of the last convolution follows the training loss", "C5": "lower H of the last layer goes with better generalisation",

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EXPLORERS', 'explore_rescaling', 'explore_ablation', 'explore_training', 'explore_comparison', 'Explorers', 'explore']
 
-# %% ../nbs/66_explorers.ipynb #faca1362
+# %% ../nbs/66_explorers.ipynb #06211de6
 import base64
 import html
 import re
@@ -21,7 +21,6 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 from IPython import get_ipython
 from IPython.display import HTML, display
 
@@ -41,7 +40,7 @@ from .rescaling import rescaling_groups
 from .training import monitor
 from .unit_views import as_views, save_views
 
-# %% ../nbs/66_explorers.ipynb #e5ae202b
+# %% ../nbs/66_explorers.ipynb #79e1f926
 def _stepper(label, options, value=None):
     "A slider over given values; options are values, or (text, value)."
     options = [o if isinstance(o, tuple) else (f"{o:g}", o) for o in options]
@@ -53,7 +52,7 @@ def _play(stepper, interval=500):
     widgets.jslink((play, "value"), (stepper, "index"))
     return play
 
-# %% ../nbs/66_explorers.ipynb #aead9aae
+# %% ../nbs/66_explorers.ipynb #a84aec53
 def _unique(column): return list(dict.fromkeys(column))
 
 def _keep(control, options):
@@ -68,7 +67,7 @@ def _say(*sentences): return " ".join(s for s in sentences if s)
 
 def _number(v): return f"{v:.4g}" if np.isfinite(v) else "undefined"
 
-# %% ../nbs/66_explorers.ipynb #61d5087d
+# %% ../nbs/66_explorers.ipynb #d8a4d983
 def explore_rescaling(
     study: Study,  # from `rescaling_study`, or a saved one
 ) -> Explorer:  # with the controls factor, per, group, layer, indicator
@@ -93,7 +92,7 @@ def _predictions(study, state):
     t = study.tables["predictions"]
     return t[(t.group == state["group"]) & (t.per == state["per"])].drop(columns=["group", "per"])
 
-# %% ../nbs/66_explorers.ipynb #df2fd2da
+# %% ../nbs/66_explorers.ipynb #ff20fbc0
 def _plain_words(text):
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
@@ -111,7 +110,7 @@ def _rescaling_words(study, factor, per, group, layer):
                 f"not moved: {', '.join(still.indicator)};" if len(still) else "",
                 f"moved: {', '.join(f'{r.indicator} ({r.moved} of {r[4]})' for r in moved.itertuples())}." if len(moved) else "nothing moved.")
 
-# %% ../nbs/66_explorers.ipynb #401dbb65
+# %% ../nbs/66_explorers.ipynb #c4699077
 def explore_ablation(
     study: Study,  # from `ablation_study` or `ablation_tables`, or a saved one
 ) -> Explorer:  # with the controls order, name, value, step
@@ -140,7 +139,7 @@ def _lines(table):
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(v.rjust(w) for v, w in zip(r, widths)) for r in rows)
 
-# %% ../nbs/66_explorers.ipynb #7d42e2c9
+# %% ../nbs/66_explorers.ipynb #d757f051
 def _ablation_words(study, order, name, value, step):
     "Where the curve stands, in sentences."
     numbers = ablation_numbers(study, order, name, value, step)
@@ -157,7 +156,7 @@ def _ablation_words(study, order, name, value, step):
         last = f"Removed last: unit {u.unit}" + (f", role: {u.role}." if u.role else ".")
     return _say(f"<b>{int(step)} units removed, {html.escape(order)}, {whom}.</b>", *parts, last)
 
-# %% ../nbs/66_explorers.ipynb #87f03455
+# %% ../nbs/66_explorers.ipynb #650c7de9
 def explore_training(
     study: Study,  # from `training_study`, or a saved one
 ) -> Explorer:  # with the controls epoch, filtration
@@ -181,7 +180,7 @@ def _training_words(study, epoch, filtration):
     change = f"H of {html.escape(_brief([most.layer])[0])} has changed most since the start: {most.H_change:+.3f} nats, to {most.H:.3f}." if epoch > study.tables["profiles"].epoch.min() else ""
     return _say(f"<b>{word.capitalize()} {epoch:g}.</b>", f"{known[:1].upper()}{known[1:]}." if known else "", f"H runs from {numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last.", change)
 
-# %% ../nbs/66_explorers.ipynb #472d799a
+# %% ../nbs/66_explorers.ipynb #06f3f12d
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration
@@ -209,7 +208,7 @@ def _comparison_words(study, depth, name, filtration):
     each = "; ".join(f"{html.escape(r.network)} ({html.escape(_brief([r.layer])[0])}): H {r.H:.3f}, ε {r.eps:.3f}" + (f", H {r.dH:+.3f} against {html.escape(n.network[0])}" if r.Index else "") for r in n.itertuples())
     return _say(f"<b>Depth {depth:.2f}, {'all classes' if name == 'all' else 'class ' + html.escape(name)}.</b> {each}.", f"Caution: {html.escape(caution)}." if caution else "")
 
-# %% ../nbs/66_explorers.ipynb #8109f935
+# %% ../nbs/66_explorers.ipynb #5bae9b6f
 EXPLORERS = {"unit": "Unit", "layers": "Layers", "rescaling": "Rescaling", "ablation": "Ablation", "training": "Training", "compare": "Compare", "open": "Open…"}
 _KINDS = {"rescaling": "rescaling", "ablation": "ablation", "training": "training", "compare": "comparison"}
 _DRAW = {"rescaling": explore_rescaling, "ablation": explore_ablation, "training": explore_training, "compare": explore_comparison}
@@ -235,7 +234,7 @@ class _Cost(NamedTuple):
     seconds: float  # about
     make: object  # called with tell(done, total)
 
-# %% ../nbs/66_explorers.ipynb #ace5db07
+# %% ../nbs/66_explorers.ipynb #6f3eb57e
 def _fewer(images, per_class):
     "The first images of each class."
     at = np.sort(np.concatenate([i[:per_class] for i in images.by_class.values()]))
@@ -245,7 +244,7 @@ def _time(seconds):
     "A time in round words."
     return "about a second" if seconds < 1.5 else f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds" if seconds < 90 else f"about {round(seconds / 60)} minutes"
 
-# %% ../nbs/66_explorers.ipynb #e6202cab
+# %% ../nbs/66_explorers.ipynb #5deb6b82
 _FEW_FACTORS, _FEWER_FACTORS, _LONG = (1/16, 1/4, 1/2, 2., 3., 4., 16.), (1/4, 1/2, 2., 4.), 90
 
 def _rescaling_cost(s):
@@ -257,7 +256,7 @@ def _rescaling_cost(s):
     return _Cost(f"{n} rescaled networks on {len(few)} images", n * one,
                  lambda tell: rescaling_study(s.network, few, list(s.result.layers.layer), factors, some, filtration=s.result.record["filtrations"][0], tell=tell))
 
-# %% ../nbs/66_explorers.ipynb #3b7bf1a8
+# %% ../nbs/66_explorers.ipynb #005ecc57
 _STEPS = 32
 
 def _order_seconds(s, layer):
@@ -280,7 +279,7 @@ def _ablation_cost(s):
 
 def _compare_cost(s):
     others = s.others or {"random weights": lambda: random_twin(s.network, 1)}
-    few, how = s.images, dict(layers="conv", filtration=tuple(s.result.record["filtrations"]))
+    few, how = s.images, dict(layers="conv" if s.others else list(s.result.layers.layer), filtration=tuple(s.result.record["filtrations"]))
     def make(tell):
         found = {}
         for i, (name, build) in enumerate(others.items()):
@@ -289,7 +288,7 @@ def _compare_cost(s):
         return comparison_study({str(s.result.record["network"].get("name", "network")): s.result, **found})
     return _Cost(f"{', '.join(others)} on {len(few)} images", len(others) * (len(few) * s.seconds + 1) + (15 if s.others else 0), make)
 
-# %% ../nbs/66_explorers.ipynb #6d8504d7
+# %% ../nbs/66_explorers.ipynb #0e443e61
 def _adding(tell, total):
     "A function that adds one to what is done, and tells."
     done = 0
@@ -307,13 +306,16 @@ def _counted(images, add):
         return picture
     return replace(images, read=read)
 
-# %% ../nbs/66_explorers.ipynb #a09c0471
+# %% ../nbs/66_explorers.ipynb #8be9206a
 def _n_outputs(network, images):
     "How many scores a network gives."
     with evaluating(network), torch.no_grad(): return _logits(network, prepared(images, network)[0][0][None].to(_device(network))).shape[1]
 
 @lru_cache(maxsize=1)
-def _imagenet(): return torchvision.models.get_model_weights("resnet18").DEFAULT.meta["categories"]
+def _imagenet():
+    "Names of ImageNet's 1,000 classes, in the order of the outputs."
+    from torchvision.models import get_model_weights
+    return get_model_weights("resnet18").DEFAULT.meta["categories"]
 
 def _places(names, lines):
     "The line that is each name, or begins with it; None where one is missing or not alone."
@@ -324,7 +326,7 @@ def _places(names, lines):
     found = [at(whole, word(n)) or at(first, word(n)) for n in names]
     return [f[0] for f in found] if all(len(f) == 1 for f in found) else None
 
-# %% ../nbs/66_explorers.ipynb #76b7d7e0
+# %% ../nbs/66_explorers.ipynb #a10bc960
 def _spread(images, outputs):
     "Outputs of the classes that there are images of, as a list for all labels; -1 for the others."
     out = [-1] * len(images.classes)
@@ -340,7 +342,7 @@ def _outputs_of_labels(s):
     raise ValueError(f"which of the network's {n} outputs belong to the {len(used)} classes ({', '.join(used[:5])}{', ...' * (len(used) > 5)}) is not known, and an ablation measures accuracy: "
                      "say it in the field outputs of Open…, or with explore(..., label_map=[output of each label])")
 
-# %% ../nbs/66_explorers.ipynb #282d6c19
+# %% ../nbs/66_explorers.ipynb #3c0d1655
 _COSTS = {"rescaling": _rescaling_cost, "ablation": _ablation_cost, "compare": _compare_cost}
 _NEEDS = {"unit": "a result: explore(result), or explore(network=..., images=...), or Open…", "layers": "a result: explore(result), or explore(network=..., images=...), or Open…",
           "rescaling": "the network and its images: explore(result, network=..., images=...), or Open…", "ablation": "the network and its images: explore(result, network=..., images=...), or Open…",
@@ -354,7 +356,7 @@ def _needs(source, name):
     if name == "training": return _NEEDS[name]
     return "" if source.result is not None and source.network is not None and source.images is not None else _NEEDS[name]
 
-# %% ../nbs/66_explorers.ipynb #fb9aae3a
+# %% ../nbs/66_explorers.ipynb #ccc039d3
 def _opened(source, name):
     "The explorer, or what it costs to make its study."
     if name in source.studies: return _DRAW[name](source.studies[name])
@@ -364,7 +366,7 @@ def _opened(source, name):
         return {"unit": explore_units, "layers": explore_layers}[name](source.kept["views"])
     return _COSTS[name](source)
 
-# %% ../nbs/66_explorers.ipynb #1403ab0d
+# %% ../nbs/66_explorers.ipynb #665288d4
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
     def __init__(self, source, first):
@@ -434,7 +436,7 @@ def _first(source):
     if source.asked: return "open"
     return next((n for n in (*source.studies, *EXPLORERS) if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))), "unit")
 
-# %% ../nbs/66_explorers.ipynb #c44d196f
+# %% ../nbs/66_explorers.ipynb #a5d7b3cd
 def _panel(self, name, cost):
     "What is to be computed, what it takes, and a button."
     words = widgets.HTML(f"<b>{EXPLORERS[name]}</b>: {html.escape(cost.words)}, {_time(cost.seconds)}. Computed once; browsing is quick after that.")
@@ -459,7 +461,7 @@ def _panel(self, name, cost):
 
 Explorers._panel = _panel
 
-# %% ../nbs/66_explorers.ipynb #b81d6637
+# %% ../nbs/66_explorers.ipynb #c9111881
 def _bundle(self, **kwargs):
     "The widget, and the open explorer's figure beside it."
     found = widgets.VBox._repr_mimebundle_(self, **kwargs)
@@ -477,7 +479,7 @@ def _display(self, **kwargs):
 Explorers._repr_mimebundle_, Explorers._ipython_display_ = _bundle, _display
 Explorers.__repr__ = lambda self: f"Explorers({', '.join(EXPLORERS)}; open: {self.buttons.value})"
 
-# %% ../nbs/66_explorers.ipynb #7b09f07b
+# %% ../nbs/66_explorers.ipynb #e8771db7
 @contextmanager
 def _told(words):
     "A function tell(done, total) that shows progress in a notebook, and nothing elsewhere."
@@ -493,7 +495,7 @@ def _told(words):
         shown.update(HTML(""))
         box.close(); bar.close()
 
-# %% ../nbs/66_explorers.ipynb #1e392655
+# %% ../nbs/66_explorers.ipynb #6bd394d3
 def _assessed(network, images, **options):
     "A result and the seconds that an image took."
     start = time.perf_counter()
@@ -520,7 +522,7 @@ def _default(per_class=20, epochs=3):
     others = {"random weights": lambda: random_twin(net, 1), "small_resnet": resnet}
     return _Source(result, net, few, test, {"training": training_study(watch.table)}, others, seconds / 2, kept={})
 
-# %% ../nbs/66_explorers.ipynb #9f1b34c0
+# %% ../nbs/66_explorers.ipynb #4d8d9418
 def _table_study(table):
     "The study that a table is for, by its columns."
     if {"order", "class", "split", "step", *VALUES} <= set(table): return "ablation", ablation_tables(table)
@@ -553,7 +555,7 @@ def _holds_classes(folder):
     parts = [p for p in inside if p.name.lower() in ("train", "test", "val", "valid", "validation")]
     return len(inside) > 1 and all(map(_pictured, inside[:5])) or bool(parts) and len(parts) == len(inside) and _holds_classes(parts[0])
 
-# %% ../nbs/66_explorers.ipynb #becf89c9
+# %% ../nbs/66_explorers.ipynb #b3041617
 def _folder_source(folder):
     "What a folder holds: a result, a study, tables of an experiment, or results in its folders."
     if not folder.exists(): raise FileNotFoundError(f"there is no {folder}")
@@ -581,7 +583,7 @@ def _folder_source(folder):
 
 def _study_source(study): return _Source(studies={next(k for k, v in _KINDS.items() if v == study.kind): study})
 
-# %% ../nbs/66_explorers.ipynb #1bc98e55
+# %% ../nbs/66_explorers.ipynb #0bc973a5
 def _source(thing, network, images, test, filtration):
     "What there is to explore."
     if isinstance(thing, torch.nn.Module): thing, network = None, thing
@@ -608,7 +610,7 @@ def _several(things):
     results = {k: v if isinstance(v, Result) else load(v) for k, v in things.items()}
     return _Source(next(iter(results.values())), studies={"compare": comparison_study(results)})
 
-# %% ../nbs/66_explorers.ipynb #5372a991
+# %% ../nbs/66_explorers.ipynb #ef7132d8
 def explore(
     thing=None,  # a result, a folder, a study, a table of epochs or of an ablation, several results ({name: result or folder}), a network, a checkpoint, a folder of images; None: the embedded example
     explorer: "str | None" = None,  # the one to open first: "unit", "layers", "rescaling", "ablation", "training" or "compare"; "open": the form
@@ -627,7 +629,7 @@ def explore(
 
 Result.explore = explore
 
-# %% ../nbs/66_explorers.ipynb #cc627957
+# %% ../nbs/66_explorers.ipynb #cbcd1643
 def _near(levels=4, most=300):
     "Folders at and below the working directory, near ones first."
     found = [Path()]
@@ -643,7 +645,7 @@ def _offers():
     return {"network": list_networks(), "weights": [str(p) for p in files if p.suffix.lower() in _CHECKPOINTS], "outputs": [str(p) for p in files if p.suffix.lower() == ".txt"],
             "images": [*_names, *(str(p) for p in near if _holds_classes(p))], "result": [str(p) for p in near if _is_result(p) or (p/"study.json").is_file()]}
 
-# %% ../nbs/66_explorers.ipynb #68bc0c9f
+# %% ../nbs/66_explorers.ipynb #7ffbac92
 _FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20, "prepare": "usual", "size": None,
          "layers": "", "filtration": "clique", "outputs": "", "save": "", "result": ""}
 
@@ -664,7 +666,7 @@ def _asked_network(form, images):
     try: return make(num_classes=len(images.classes))
     except ValueError: raise first from first.__cause__
 
-# %% ../nbs/66_explorers.ipynb #fe776bb2
+# %% ../nbs/66_explorers.ipynb #bb0f6f0e
 def _asked_outputs(text, images):
     "The output of each label from numbers, or from a file with a line for each output; None for an empty text."
     used = [images.classes[c] for c in images.by_class]
@@ -684,7 +686,7 @@ def _asked(form):
     return network, images, dict(layers=_words(form["layers"]) or "conv", filtration=both if form["filtration"] == "both" else form["filtration"], null="shuffle",
                                  batch_size=min(32, -(-len(images) // 8)))
 
-# %% ../nbs/66_explorers.ipynb #7b888a59
+# %% ../nbs/66_explorers.ipynb #432eaa97
 def _asked_source(form, tell):
     "What a form asks for, assessed."
     network, images, how = _asked(form)
@@ -705,7 +707,7 @@ def _named_in(path):
     name = Path(path).name.lower().replace("-", "_")
     return max((n for n in list_networks() if n in name), key=len, default="")
 
-# %% ../nbs/66_explorers.ipynb #2a0fbbcc
+# %% ../nbs/66_explorers.ipynb #d0a85133
 _FIELD = {"width": "440px", "max_width": "99%"}
 
 def _line(label, hint, tip, offers=None):
@@ -727,7 +729,8 @@ def _fields(offers):
             "root": _line("found in", "data", "the folder that holds mnist, fashion_mnist, cifar10 or cifar100"),
             "classes": _line("classes", "all", "names of classes, with commas between them"),
             "per_class": widgets.BoundedIntText(20, 1, 10**6, description="per class", tooltip="images drawn from each class", layout=_FIELD, style=_LABEL),
-            "prepare": _pick("scaled", {"as usual for the data, or for published weights": "usual", "by ImageNet's mean and standard deviation": "imagenet"}, "how the values of pixels are normalised"),
+            "prepare": _pick("scaled", {"as usual for the data, or for published weights": "usual", "by ImageNet's mean and standard deviation": "imagenet"},
+                             "how the values of pixels are normalised"),
             "size": _pick("size", sizes, "what images are resized to"),
             "layers": _line("layers", "conv", "kinds, names or patterns of layers, with commas between them"),
             "filtration": _pick("filtration", ["clique", "cubical", "both"], "how a map becomes a sequence of complexes"),
@@ -735,18 +738,20 @@ def _fields(offers):
             "save": _line("save in", "nowhere", "a new folder for the result and its maps, to open it again later"),
             "result": _line("result", "", "the folder of a saved result", offers["result"])}
 
-# %% ../nbs/66_explorers.ipynb #d6bcaf3a
+# %% ../nbs/66_explorers.ipynb #0a9911f1
 def _form(self):
     "The form, its buttons, and what they do."
     fields, said, error = _fields(_offers()), widgets.HTML(), widgets.HTML(layout={"width": "auto", "margin": "2px"})
     bar = widgets.FloatProgress(value=0, min=0, max=1, layout={"display": "none", "width": "160px"})
     buttons = {"assess": widgets.Button(description="Assess", button_style="primary", icon="play", tooltip="assess the network on the images, and open its units"),
-               "estimate": widgets.Button(description="Estimate", icon="clock-o", tooltip="how long it would take"), "open": widgets.Button(description="Open", icon="folder-open", tooltip="open a saved result")}
+               "estimate": widgets.Button(description="Estimate", icon="clock-o", tooltip="how long it would take"),
+               "open": widgets.Button(description="Open", icon="folder-open", tooltip="open a saved result")}
     title = lambda text: widgets.HTML(f"<b>{text}</b>", layout={"width": "100%", "margin": "4px 0"})
-    lines = widgets.Box([title("A network and its images"), *(w for k, w in fields.items() if k != "result")], layout={"display": "flex", "flex_flow": "row wrap", "width": "100%", "max_width": "940px"})
+    lines = widgets.Box([title("A network and its images"), *(w for k, w in fields.items() if k != "result")],
+                        layout={"display": "flex", "flex_flow": "row wrap", "width": "100%", "max_width": "940px"})
     lines.add_class("featent-controls")
-    form = widgets.VBox([lines, widgets.HBox([buttons["assess"], buttons["estimate"], bar, said]), error, title("Or a saved result"), widgets.Box([fields["result"], buttons["open"]], layout={"flex_flow": "row wrap"})],
-                        layout={"width": "100%"})
+    saved = widgets.Box([fields["result"], buttons["open"]], layout={"flex_flow": "row wrap"})
+    form = widgets.VBox([lines, widgets.HBox([buttons["assess"], buttons["estimate"], bar, said]), error, title("Or a saved result"), saved], layout={"width": "100%"})
     form.fields, form.buttons, form.said, form.error, form.bar = fields, buttons, said, error, bar
     form.fill = partial(_fill, form)
     fields["weights"].observe(lambda change: fields["network"].value or setattr(fields["network"], "value", _named_in(change["new"])), "value")
@@ -760,7 +765,7 @@ def _fill(form, values):
 
 Explorers._form = _form
 
-# %% ../nbs/66_explorers.ipynb #36bc0235
+# %% ../nbs/66_explorers.ipynb #1b351b99
 def _doing(app, form, do, _=None):
     "Do what a button is for; show what goes wrong."
     for b in form.buttons.values(): b.disabled = True
@@ -779,7 +784,7 @@ def _open_asked(app, form, values):
     if not values["result"]: raise ValueError(f"choose the folder of a saved result: {', '.join(form.fields['result'].options) or 'there is none below the working directory'}")
     app.use(_source(values["result"], None, None, None, "clique"))
 
-# %% ../nbs/66_explorers.ipynb #db837410
+# %% ../nbs/66_explorers.ipynb #a49ff1cb
 def _assess_asked(app, form, values):
     "Assess, open the units, and save."
     form.bar.value, form.bar.layout.display, form.said.value, start = 0, "flex", "reading the network and the images", time.perf_counter()

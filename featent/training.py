@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MEASURES', 'Monitor', 'monitor', 'assess_checkpoints', 'follow', 'plot_training']
 
-# %% ../nbs/34_training.ipynb #40f13393
+# %% ../nbs/34_training.ipynb #e52082b8
 import copy
 import json
 import math
@@ -30,7 +30,7 @@ from .networks import _device, _evaluate, _intact, _loaded, _seeded, _state_of, 
 from .plots import AXES, STYLES, _axes, _short
 from .store import _canonical, _differences, _plain, _sha256, _write_whole
 
-# %% ../nbs/34_training.ipynb #04180ef2
+# %% ../nbs/34_training.ipynb #a95061a7
 def _as_it_is(x): return x
 
 def _held(images, network, limit=2**30):
@@ -41,14 +41,14 @@ def _held(images, network, limit=2**30):
     kept = [images[i][0] for i in range(len(images))]
     return replace(images, read=kept.__getitem__, index=np.arange(len(kept)), transform=_as_it_is, settings={**images.settings, "size": None})
 
-# %% ../nbs/34_training.ipynb #473721f1
+# %% ../nbs/34_training.ipynb #d912ade6
 def _settled(network, images, recalibrate):
     "The network, or a copy with averages of batch normalisation measured anew."
     if not recalibrate or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules()): return network
     try: return recalibrated(network, images)
     except (RuntimeError, TypeError) as e: raise ValueError(f"{type(network).__name__} cannot be copied ({e}): pass recalibrate=False") from e
 
-# %% ../nbs/34_training.ipynb #d9a0d646
+# %% ../nbs/34_training.ipynb #664b51a8
 def _moment(plan, rule, network, recalibrate, n_jobs, evaluate, sets):
     "Scores of a network at one moment: a row for each layer and filtration."
     net = _settled(network, plan.images, recalibrate)
@@ -69,7 +69,7 @@ def _means(plan, kept):
     return pd.DataFrame([{"layer": r.layer, "l1": mean("l1", r.layer), "mean": mean("mean", r.layer), "apoz": mean("zeros", r.layer) / (r.height * r.width)}
                          for r in plan.chosen.itertuples()])
 
-# %% ../nbs/34_training.ipynb #f36cbc97
+# %% ../nbs/34_training.ipynb #db02eed1
 def _opened_store(folder, identity):
     "A folder for moments, made for these settings or found to have been."
     if folder is None: return None
@@ -102,7 +102,7 @@ def _kept(path, key=None):
     rows = pd.DataFrame(content["rows"], columns=content["columns"])
     return rows.astype({c: float for c in rows if rows[c].isna().all()})
 
-# %% ../nbs/34_training.ipynb #af834702
+# %% ../nbs/34_training.ipynb #33e6c9ae
 class Monitor:
     "Call it at the end of every epoch or step; `table` is what it has seen."
     def __init__(self, score, network, due, unit, store):
@@ -151,10 +151,10 @@ def _placed(rows, place, logs):
     "Rows with their place in the training in front, and the loop's numbers behind."
     first = {k: np.nan if v is None else float(v) for k, v in place.items()}
     logs = {"training_seconds" if k == "seconds" else k: float(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in logs.items()}
-    if taken := [k for k in logs if k in rows]: raise ValueError(f"{taken[0]} is a column about the held images: give the loop's number another name, as train_{taken[0]}")
+    if taken := [k for k in logs if k in rows]: raise ValueError(f"{taken[0]} is a column about the assessed images: give the loop's number another name, as train_{taken[0]}")
     return pd.DataFrame(first, index=rows.index).join(rows).assign(**logs)
 
-# %% ../nbs/34_training.ipynb #93b46372
+# %% ../nbs/34_training.ipynb #edd117ba
 def monitor(
     network: nn.Module,  # the network that is being trained; nothing of it is changed
     images: "Images | object",  # training images to hold, the same number of each class; anything that `images` accepts
@@ -164,7 +164,7 @@ def monitor(
     filtration: "str | tuple" = "clique",  # "clique", "cubical", or both
     null: "str | None" = None,  # "shuffle": each map's shuffled pixels too, for the excess
     recalibrate: bool = True,  # measure the averages of batch normalisation anew, in a copy
-    evaluate: bool = True,  # also the loss and accuracy of the held images; False where the network gives no class scores
+    evaluate: bool = True,  # also the loss and accuracy of the assessed images; False where the network gives no class scores
     store: "str | Path | None" = None,  # folder that keeps each moment, so that an interrupted training goes on with its table
     rule: "dict | None" = None,  # as for `status`
     seed: int = 0,  # of the shuffles
@@ -199,7 +199,7 @@ def _scorer(network, images, layers, filtration, null, recalibrate, evaluate, ru
     sets = {k: _held(s, network) for k, s in sets.items()}
     return lambda net: _moment(plan, rule, net, recalibrate, n_jobs, evaluate, sets), identity
 
-# %% ../nbs/34_training.ipynb #5c602a5b
+# %% ../nbs/34_training.ipynb #dc1551a1
 _KINDS = (*_suffixes, ".ckpt")
 
 def _natural(path): return [(0, float(p), "") if p[:1].isdigit() else (1, 0., p) for p in re.findall(r"\d+|\D+", path.name)]
@@ -225,7 +225,7 @@ def _checkpoint_files(where):
     if len({p.stem for p in files}) < len(files): raise ValueError("two checkpoints have the same name: give each its own")
     return sorted(files, key=_natural)
 
-# %% ../nbs/34_training.ipynb #8a39fe43
+# %% ../nbs/34_training.ipynb #9348fc65
 def _weights_of(path, network):
     "The network's copy with the weights of a file, checked to the last byte; errors name the file."
     if not path.is_file(): raise FileNotFoundError(f"there is no checkpoint {path}")
@@ -242,7 +242,7 @@ def _keys(files, network):
     if faults: raise ValueError(f"{len(faults)} of {len(files)} checkpoints cannot be read: {'; '.join(faults[:5])}")
     return keys
 
-# %% ../nbs/34_training.ipynb #ba98516d
+# %% ../nbs/34_training.ipynb #37f35ebe
 def assess_checkpoints(
     checkpoints: "str | Path | list",  # folder, or files; numbers in their names tell the order
     network: nn.Module,  # a network of the same architecture, with any weights; it is not changed
@@ -253,7 +253,7 @@ def assess_checkpoints(
     recalibrate: bool = True,  # measure the averages of batch normalisation anew
     train: "Images | None" = None,  # for `train_loss` and `train_accuracy`
     test: "Images | None" = None,  # for `test_loss` and `test_accuracy`
-    evaluate: bool = True,  # also the loss and accuracy of the held images
+    evaluate: bool = True,  # also the loss and accuracy of the assessed images
     store: "str | Path | None" = None,  # folder that keeps what is finished: the same call goes on where it was stopped
     rule: "dict | None" = None,  # as for `status`
     seed: int = 0,  # of the shuffles
@@ -277,7 +277,7 @@ def _checkpoint_rows(path, network, score, folder, key):
     _keep(folder, path.stem, key, rows)
     return rows
 
-# %% ../nbs/34_training.ipynb #4bc24561
+# %% ../nbs/34_training.ipynb #3bb1b600
 MEASURES = {"levels": "rank correlation over the epochs", "changes": "of the changes between epochs", "given time": "with the epoch held fixed",
             "changes given time": "of the changes, with the epoch held fixed",
             "value with time": "of the value with the epoch", "loss with time": "of the loss with the epoch"}
@@ -302,11 +302,11 @@ def _measures(time, value, loss, lag):
 
 def _three(v, l, t): return _spearman(v, l), _spearman(v, t), _spearman(l, t)
 
-# %% ../nbs/34_training.ipynb #0b7d9fa0
+# %% ../nbs/34_training.ipynb #1504781a
 def follow(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to follow the loss
-    loss: str = "loss",  # "loss" of the held images, or the loop's "train_loss", "test_loss", ...
+    loss: str = "loss",  # "loss" of the assessed images, or the loop's "train_loss", "test_loss", ...
     lags: tuple = (0,),  # places in the table by which the value comes after the loss; negative: before
     level: float = .95,  # of the interval over runs
     per_run: bool = False,  # a row for each run instead of their mean
@@ -345,7 +345,7 @@ def _over_runs(rows, level):
     out["low"], out["high"] = (out.rho - half).clip(-1, 1), (out.rho + half).clip(-1, 1)
     return out[["layer", "filtration", "lag", "measure", "rho", "low", "high", "runs", "n"]]
 
-# %% ../nbs/34_training.ipynb #de23f57a
+# %% ../nbs/34_training.ipynb #8db138b1
 def plot_training(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to draw below
@@ -373,7 +373,7 @@ def plot_training(
     for ax in axes[:, -1]: ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False, fontsize=8)
     return fig
 
-_NAMES = {"loss": "held images", "train_loss": "training", "test_loss": "test"}
+_NAMES = {"loss": "assessed images", "train_loss": "training", "test_loss": "test"}
 
 def _shades(n):
     "Colours in order of depth, apart for the colour-blind."

@@ -213,17 +213,19 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
     app = explore(result, "layers")
     old = app.choose("unit").current
     form = app.choose("open").made["open"]
-    form.fill({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "per_class": 3, "layers": "features.conv1, features.conv4", "filtration": "both", "size": 32, "save": "kept/pets"})
+    form.fill({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "per_class": 2, "layers": "features.conv1, features.conv4", "filtration": "both", "size": 32, "save": "kept/pets"})
     form.buttons["estimate"].click()
-    assert "6 images, 96 units: about" in form.said.value
+    assert "4 images, 96 units: about" in form.said.value
     form.buttons["assess"].click()
     assert app.failure is None and app.buttons.value == "unit" and app.current is not old and old.comm is None  # the old explorer is closed
-    pets = images("pets/val", per_class=3, size=32)
+    pets = images("pets/val", per_class=2, size=32)
     net = networks.network("small_vgg", weights="runs/small_vgg-2.pt", num_classes=2)
     same = assess(net, pets, ["features.conv1", "features.conv4"], ("clique", "cubical"), null="shuffle", batch_size=1)
     pd.testing.assert_frame_equal(app.source.result.table, same.table)
     assert explore("kept/pets").current.view.tables.keys() == app.current.view.tables.keys()  # saved with its maps
-    assert "Output" not in app.choose("ablation").made["ablation"].children[0].value and app.failure is None
+    assert "9 orders of the 64 units of features.conv4" in app.choose("ablation").made["ablation"].children[0].value  # two outputs for two classes
+    app.choose("compare").made["compare"].compute()
+    assert set(app.source.studies["compare"].tables["profiles"].layer) == set(same.layers.layer)  # the same layers of the random twin
     form.fill({"result": "kept/pets"})
     form.buttons["open"].click()
     assert app.source.network is None and app.current is not None and "result" in str(explorers._needs(app.source, "rescaling"))
@@ -239,8 +241,8 @@ def test_images_of_one_channel_and_other_classes(here):
 
 
 @pytest.mark.parametrize("values, words", [({"network": "resnet81"}, "unknown network"), ({"images": "nowhere"}, "neither a known data set"), ({"weights": "no.pt"}, "there is no weights file"),
-                                           ({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "network": "small_resnet"}, "does not fit"), ({"layers": "dense9"}, "features.conv1"),
-                                           ({"classes": "eleven"}, "unknown classes"), ({"outputs": "1 2"}, "write 10 numbers"), ({"per_class": 10**5}, "per_class"), ({"images": "pets/val", "outputs": "outputs.md"}, "outputs.md")])
+                                           ({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "network": "small_resnet", "per_class": 2}, "does not fit"), ({"layers": "dense9"}, "features.conv1"),
+                                           ({"classes": "eleven"}, "unknown classes"), ({"outputs": "1 2"}, "write 10 numbers"), ({"per_class": 10**5}, "per_class"), ({"images": "pets/val", "outputs": "outputs.md", "per_class": 2}, "outputs.md")])
 def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
     app = explore(result, "unit")
     before = app.current
@@ -261,6 +263,7 @@ def test_a_result_that_cannot_be_saved_is_open_all_the_same(here):
 def test_an_ablation_needs_to_know_its_outputs(here, few, net):
     wide = small()
     wide.append(nn.Linear(3, 1000))
+    few = images("digits", per_class=1, classes=["0", "1", "2"], size=16)
     app = explore(None, "ablation", network=wide, images=few)
     assert "which of the network&#x27;s 1000 outputs belong to the 3 classes (0, 1, 2)" in app.place.children[0].value and "label_map" in str(app.failure)
     app = explore(None, "ablation", network=wide, images=few, label_map=[5, 900, 7])
@@ -276,7 +279,7 @@ def test_outputs_by_their_names(here):
     assert explorers._asked_outputs("", pets) is None and explorers._asked_outputs("7, 3", pets) == [7, 3]
     assert explorers._places(["n01", "n02"], ["n02 dog, hound", "n01 cat"]) == [1, 0]
     assert explorers._places(["tiger cat", "tiger"], ["tiger", "tiger cat"]) == [1, 0] and explorers._places(["tiger"], ["tiger cat", "tiger shark"]) is None
-    assert explorers._places(["golden_retriever", "tench"], explorers._imagenet()) == [207, 0] and explorers._places(["crane"], explorers._imagenet()) is None
+    assert explorers._places(["golden_retriever", "tench"], explorers._imagenet()) == [207, 0] and explorers._places(["a"], ["a", "b", "a"]) is None
     with pytest.raises(ValueError, match="a line for each output"): explorers._asked_outputs("outputs.txt", pets)
     Path("outputs.txt").write_text("a\ndog\ncat\n")
     assert explorers._asked_outputs("outputs.txt", pets) == [2, 1]

@@ -56,6 +56,12 @@ def listed(page, label):
     return page.p.locator(".lm-CommandPalette-item:visible").filter(has_text=label)
 
 
+def run_command(page, label):
+    "Run the first command that the palette offers; by the keyboard, because the list is drawn anew whenever a command changes"
+    listed(page, label).and_(page.p.locator(".lm-mod-active")).wait_for()
+    page.p.keyboard.press("Enter")
+
+
 def started(page, name):
     "Wait until a notebook of this name is in front, and its first cell of code runs or has run"
     page.p.wait_for_function("""name => {
@@ -124,10 +130,10 @@ def chosen_in_browser(page, folder, name):
 def test_a_command_of_the_palette(lab):
     with lab.page() as page:
         page.open()
-        listed(page, "featent: Explore layers").first.click()
+        run_command(page, "featent: Explore layers")
         started(page, "explore-layers.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore(explorer="layers")']
-        listed(page, "featent: Explore layers").first.click()
+        run_command(page, "featent: Explore layers")
         started(page, "explore-layers-1.ipynb")
         assert listed(page, "Experiment depth").count() == 1
         page.check()
@@ -241,8 +247,7 @@ def test_what_goes_wrong_is_told(lab, result):
         page.command("filebrowser:refresh")
         chosen_in_browser(page, "", "pets").click()   # pictures by class
         started(page, "explore-pets.ipynb")
-        page.wait_text("A network and its images", 120)
-        assert page.p.get_by_label("images", exact=True).input_value() == "pets"
+        assert page.source() == ['import featent as fe\nfe.explore("pets")']
         chosen_in_browser(page, "", "deep").click()   # a folder that holds results, such as that of an experiment
         started(page, "explore-deep.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("deep")']
