@@ -53,7 +53,7 @@ def _play(stepper, interval=500):
     return play
 
 # %% ../nbs/66_explorers.ipynb #a84aec53
-def _unique(column): return list(dict.fromkeys(column))
+def _unique(column): return list(column.unique())
 
 def _keep(control, options):
     "New options; the value stays where it is one of them."
@@ -79,11 +79,12 @@ def explore_rescaling(
                 "per": choice("one per", _unique(units.per)), "group": choice("rescaled", {("all layers" if g == "all" else g): g for g in _unique(units.group)}),
                 "layer": choice("layer", dict(zip(_brief(layers), layers)), layers[-1]), "indicator": choice("shown", [c for c in units.columns[5:]], "l1")}
 
-    def settle(controls, name): _keep(controls["per"], _unique(units.per[units.group == controls["group"].value]))
+    def settle(controls, name):
+        if name in (None, "group"): _keep(controls["per"], _unique(units.per[units.group == controls["group"].value]))
 
     def draw(state):
         at = {k: state[k] for k in ("factor", "per", "group", "layer")}
-        numbers, text = rescaling_numbers(study, **at), _rescaling_words(study, **at)
+        text = _rescaling_words(study, numbers := rescaling_numbers(study, **at), **at)
         return View(paint(state["factor"], state["theme"], **{k: state[k] for k in ("per", "group", "layer", "indicator")}), _plain_words(text), text,
                     {"indicators, means over units": numbers, "predictions": _lines(_predictions(study, state))})
     return shell(controls, draw, settle, "rescaling")
@@ -97,9 +98,9 @@ def _plain_words(text):
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
 
-def _rescaling_words(study, factor, per, group, layer):
+def _rescaling_words(study, numbers, factor, per, group, layer):
     "What happened, in sentences."
-    numbers, t = rescaling_numbers(study, factor, per, group, layer), study.tables["predictions"]
+    t = study.tables["predictions"]
     p = t[(t.group == group) & (t.per == per) & (t.factor == factor)].iloc[0]
     how = {"layer": f"Factor {_fraction(factor)} for each layer", "channel": f"A factor for each channel between {_fraction(min(factor, 1 / factor))} and {_fraction(max(factor, 1 / factor))}",
            "uncompensated": f"All filters times {_fraction(factor)}, and nothing makes up for it"}[per]

@@ -116,7 +116,7 @@ def _table(study, kind, name):
 
 def _one_of(what, value, choices):
     "The value, or an error with the valid ones."
-    choices = list(dict.fromkeys(choices))
+    choices = list(choices.unique() if isinstance(choices, pd.Series) else dict.fromkeys(choices))
     if value not in choices: raise ValueError(f"{what}={f'{value:g}' if isinstance(value, float) else repr(value)}: choose from {', '.join(f'{c:g}' if isinstance(c, float) else str(c) for c in choices[:40])}")
     return value
 

@@ -613,20 +613,21 @@ def _fitted(net, images, y, test, how, device, augment, callback, state, store_w
     with _seeded(how["seed"], device):
         rows = _taken_up(state, net, opt, order_seed, device)
         if not rows: store_training(opt, order_seed, device, rows); store_weights(0); callback(0.0, 0)
-        if _enough_learnt(rows, how): return rows
-        batch_of = _in_memory(images)
-        for e in progress(range(len(rows), epochs), desc="train", unit="epoch", initial=len(rows), total=epochs):
-            start, order = time.perf_counter(), _order(len(y), how["batch_size"], order_seed)
-            done, rate = e * len(order), partial(_scheduled, how["lr"], epochs * len(order), e * len(order))
-            after_step = lambda i, e=e, done=done, n=len(order), **logs: callback(e + i / n, done + i, **logs)
-            loss, right = _epoch(net.train(), batch_of, y, opt, rate, order, augment, device, after_step)
-            test_loss, test_right = _evaluate(net, test, (1,), how["batch_size"], device) if test is not None else (math.nan, {"top1": math.nan})
-            rows.append({"epoch": e + 1, "lr": rate(len(order) - 1), "train_loss": loss, "train_accuracy": right, "test_loss": test_loss,
-                         "test_accuracy": test_right["top1"], "seconds": time.perf_counter() - start})
-            store_weights(e + 1)
-            callback(e + 1.0, done + len(order), **{k: v for k, v in rows[-1].items() if k != "epoch"})
-            store_training(opt, order_seed, device, rows)
-            if _enough_learnt(rows, how): break
+        batch_of = _in_memory(images) if not _enough_learnt(rows, how) else None
+        with progress(desc="train", unit="epoch", initial=len(rows), total=epochs) as bar:
+            while not _enough_learnt(rows, how):
+                e, start, order = len(rows), time.perf_counter(), _order(len(y), how["batch_size"], order_seed)
+                done, rate = e * len(order), partial(_scheduled, how["lr"], epochs * len(order), e * len(order))
+                after_step = lambda i, e=e, done=done, n=len(order), **logs: callback(e + i / n, done + i, **logs)
+                loss, right = _epoch(net.train(), batch_of, y, opt, rate, order, augment, device, after_step)
+                test_loss, test_right = _evaluate(net, test, (1,), how["batch_size"], device) if test is not None else (math.nan, {"top1": math.nan})
+                rows.append({"epoch": e + 1, "lr": rate(len(order) - 1), "train_loss": loss, "train_accuracy": right, "test_loss": test_loss,
+                             "test_accuracy": test_right["top1"], "seconds": time.perf_counter() - start})
+                store_weights(e + 1)
+                callback(e + 1.0, done + len(order), **{k: v for k, v in rows[-1].items() if k != "epoch"})
+                store_training(opt, order_seed, device, rows)
+                bar.update()
+            bar.total = bar.n  # a training that has learnt enough is done, however many epochs it was given
     return rows
 
 def _enough_learnt(rows, how):

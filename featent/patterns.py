@@ -379,7 +379,7 @@ def _falling(rows, column):
 
 def _advice(by_accuracy, by_entropy, by_entropy_untrained, tells):
     "The advice in words."
-    layers = lambda k: f"{k} linear layer" + "s" * (k != 1)
+    layers = lambda k: f"{k} linear layer{'' if k == 1 else 's'}"
     if tells: return f"{layers(by_accuracy)}: accuracy and entropy agree, and untrained networks would have said {by_entropy_untrained}."
     why = (f"it says {by_entropy} where accuracy asks for {by_accuracy}" if by_entropy != by_accuracy else
            f"it says {by_entropy} as accuracy does, but untrained networks say the same")

@@ -346,7 +346,7 @@ def digits():
 @pytest.mark.parametrize(("name", "epochs"), [("small_vgg", 4), ("small_resnet", 5)])
 def test_learns_the_digits(digits, name, epochs):
     net = network(name, in_channels=1)
-    history = train(net, *digits, epochs=epochs)
+    history = train(net, *digits, epochs=epochs, batch_size=16)
     assert list(history) == ["epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]
     assert history.epoch.tolist() == list(range(1, epochs + 1)) and history.test_accuracy.iloc[-1] > 0.9
     assert accuracy(net, digits[1])["top1"] == history.test_accuracy.iloc[-1]
