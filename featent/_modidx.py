@@ -1157,6 +1157,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'featent.uncertainty._limits': ('uncertainty.html#_limits', 'featent/uncertainty.py'),
                                      'featent.uncertainty._place': ('uncertainty.html#_place', 'featent/uncertainty.py'),
                                      'featent.uncertainty._resample': ('uncertainty.html#_resample', 'featent/uncertainty.py'),
+                                     'featent.uncertainty._resample_plain': ('uncertainty.html#_resample_plain', 'featent/uncertainty.py'),
                                      'featent.uncertainty._resampled': ('uncertainty.html#_resampled', 'featent/uncertainty.py'),
                                      'featent.uncertainty._score_units': ('uncertainty.html#_score_units', 'featent/uncertainty.py'),
                                      'featent.uncertainty._scored': ('uncertainty.html#_scored', 'featent/uncertainty.py'),

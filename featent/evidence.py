@@ -6,6 +6,9 @@
 __all__ = ['profiles', 'intervals', 'excess', 'information', 'indicator_table', 'coarsen', 'depth_trends']
 
 # %% ../nbs/27_evidence.ipynb #410ddd73
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 
@@ -44,7 +47,8 @@ def profiles(
     if n_resamples:
         if tuple(by) != ("filtration", "layer"): raise ValueError("limits are those of layers: leave `by` as it is, or n_resamples=0")
         tails = [(1 - level) / 2, (1 + level) / 2]
-        limits = [np.quantile(_resampled(result, r.layer, r.filtration, r.kind, n_resamples, seed), tails) for r in table.itertuples()]
+        resampled = lambda r: np.quantile(_resampled(result, r.layer, r.filtration, r.kind, n_resamples, seed), tails)
+        with ThreadPoolExecutor(os.cpu_count()) as pool: limits = list(pool.map(resampled, table.itertuples()))
         table[["H_lo", "H_hi"]] = limits
     return table.drop(columns="kind")
 

@@ -142,11 +142,30 @@ def _draws(parts, n_resamples, seed):
         rng = np.random.default_rng([seed, place])
         yield b, rng.integers(0, len(b), (n_resamples, len(b)), np.int32), rng.random((n_resamples, len(b)), np.float32)
 
+# %% ../nbs/21_uncertainty.ipynb #81bfc71d
+@_jit
+def _resample_plain(codes, drawn, over, out):
+    "Plug-in feature entropy (resamples, units) of the drawn images."
+    n, first = drawn.shape[1], 0 if over == 2 else 1
+    counts, logs = np.zeros(codes.shape[1] + 1, np.int64), np.array([0.] + [log(c) for c in range(1, drawn.shape[1] + 1)])
+    parts = np.arange(n + 1) * logs
+    for u in range(len(codes)):
+        own = codes[u]
+        known = own.max() + 1
+        for r in range(len(drawn)):
+            counts[:known] = 0
+            for i in range(n): counts[own[drawn[r, i]]] += 1
+            b, plain = 0, 0.
+            for c in counts[first:known]: b += c; plain += parts[c]
+            H = max(logs[b] - plain / b, 0.) if b else 0.
+            out[r, u] = b / n * (H - log(b / n)) if b and over == 0 else H
+
 # %% ../nbs/21_uncertainty.ipynb #8119e372
 def _resampled(b, drawn, coin, over, estimator, unseen):
     "Feature entropy (n_resamples, units) of one class."
     out = np.empty((len(drawn), b.shape[1]))
-    _resample(_coded(b), drawn, coin, _place("over", over, OVER), _place("estimator", estimator, ESTIMATORS), unseen, _harmonic(len(b)), out)
+    if estimator == "H" and not unseen: _resample_plain(_coded(b), drawn, _place("over", over, OVER), out)
+    else: _resample(_coded(b), drawn, coin, _place("over", over, OVER), _place("estimator", estimator, ESTIMATORS), unseen, _harmonic(len(b)), out)
     return out
 
 def bootstrap(
