@@ -131,7 +131,7 @@ def test_nothing_stays_after_an_error_or_an_interrupt(resnet, error):
     with pytest.raises(type(error)): read_maps(resnet, x, chosen, fail)
     assert clean(resnet) and resnet.training and torch.is_grad_enabled()
     resnet.layer2.forward = fail
-    with pytest.raises(ValueError if isinstance(error, RuntimeError) else type(error), match=str(error)): list_layers(resnet, x)
+    with pytest.raises(ValueError if isinstance(error, RuntimeError) else type(error), match=str(error) or None): list_layers(resnet, x)
     del resnet.layer2.forward
     assert clean(resnet) and resnet.training
     assert torch.equal(x + 0, x)  # no listener is left
