@@ -31,6 +31,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from .files import (Busy, alone, as_path, claimed, ending_well, explained, keep, must_be_free,
+                           publish, sync_tree, workplace, write_whole)
+
 if TYPE_CHECKING: import pandas as pd
 
 # %% ../nbs/85_runs.ipynb #9f5d08bb
@@ -42,8 +46,9 @@ def experiments() -> dict:  # name: path of the notebook
 def _experiment(name):
     "Path of an experiment, which is a name or a notebook file, or an error with the valid names."
     if str(name).endswith(".ipynb"):
-        if not Path(name).is_file(): raise FileNotFoundError(f"no notebook {name}")
-        return Path(name).resolve()
+        path = as_path(name)
+        if not path.is_file(): raise FileNotFoundError(f"no notebook {name}")
+        return path.resolve()
     found = experiments()
     if name not in found: raise ValueError(f"no experiment {name!r}; choose from {', '.join(found)}, or name a notebook file (.ipynb)")
     return found[name]
@@ -131,85 +136,120 @@ def read_grid(
 def run(
     name: "str | Path",  # an experiment, or a notebook file
     given: "dict | None" = None,  # parameter: value
-    out: "str | Path | None" = None,  # folder for the results; default: featent-NAME
+    out: "str | Path | None" = None,  # folder for the results; default: the parameter `out`, else featent-NAME
 ) -> Path:  # the folder, with the executed notebook NAME.ipynb, figures and tables
     "Run an experiment."
     path, given = _experiment(name), given or {}
-    known, out = _known(name, given), Path(out or f"featent-{path.stem}")
+    known = _known(name, given)
     values = {k: _checked(k, known[k]["type"], v) for k, v in given.items()}
-    _free(out)
-    work = _workplace(out.parent, out.name)
-    page = work/path.name
-    try:
-        with _environment(**_KERNEL): _execute(path, page, {**values, "out": str(work.resolve())}, progress_bar={"desc": path.stem, "disable": None})
-        _publish(work, out)
-    except Exception as e:
-        if not hasattr(e, "evalue"): raise
-        raise _failure(e, page, out) from None
-    finally: shutil.rmtree(work, ignore_errors=True)
-    return out
+    with claimed(out or values.get("out") or f"featent-{path.stem}") as out, ending_well():
+        work = workplace(out)
+        try:
+            _execute(path, work/path.name, {**values, "out": str(work)}, _bar(path), _KERNEL)
+            return _published(work, out, path.name)
+        except BaseException as e: raise _failure(e, work, out, path.name) from None
+        finally: shutil.rmtree(work, ignore_errors=True)
+
+def _bar(path): return {"desc": path.stem, "disable": None}
 
 # %% ../nbs/85_runs.ipynb #98bd216c
-def _free(out):
-    "Refuse a folder that is in use, and make its parent."
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise FileExistsError(f"{out} exists and is not empty: choose another folder with -o")
-    out.parent.mkdir(parents=True, exist_ok=True)
+def _published(work, out, page):
+    "Give a finished folder its name, and have its page name it."
+    _renamed(work/page, work, out)
+    try: return publish(work, out)
+    except OSError as e:
+        for place in out.parent.glob("*-kept*"):  # where `publish` has put it
+            if place.name.startswith(out.name): _renamed(place/page, out, place)
+        raise RuntimeError(e.strerror or str(e)) from e
 
-def _workplace(folder, name):
-    "A folder for unfinished work: hidden, beside its final place, so that one renaming finishes it."
-    work = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder))
-    work.chmod(0o755)
-    return work
+def _renamed(page, old, new):
+    "Have a page name the folder in which it will be, or is, instead of another."
+    old, new = (os.path.realpath(p) for p in (old, new))
+    def mended(value):
+        if isinstance(value, str): return value.replace(old, new)
+        if isinstance(value, list): return [mended(v) for v in value]
+        if isinstance(value, dict): return {k: mended(v) for k, v in value.items()}
+        return value
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(page.read_text(encoding="utf-8"))
+        text = json.dumps(mended(content), indent=1, ensure_ascii=False)
+        write_whole(page, text + "\n")
 
-def _publish(work, out):
-    "Give a finished folder its name."
-    if out.exists(): out.rmdir()
-    work.rename(out)
+def _failure(error, work, out, page):
+    "The error to raise: ValueError where the checking cell failed; else one that says where page and files are kept."
+    if _refused(work/page): return ValueError(f"{error.evalue}")
+    if not work.is_dir() or not any(work.iterdir()): return error
+    place = keep(work, out, "stopped" if isinstance(error, KeyboardInterrupt) else "failed")
+    _renamed(place/page, work, place)
+    if isinstance(error, KeyboardInterrupt):
+        return type(error)(f"{error or 'interrupted'}: what was there up to then is kept in {place}")
+    what = "the page up to the error and the files of the run are"
+    return RuntimeError(f"{_reason(error)} ({what} kept in {place})")
 
-def _failure(error, page, out):
-    "ValueError where the checking cell failed; else RuntimeError, and the page kept beside the folder."
-    cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
-    failed = next((c for c in cells if any(o["output_type"] == "error" for o in c.get("outputs", []))), None)
-    if failed is not None and "validate" in failed["metadata"].get("tags", []): return ValueError(f"{error.evalue}")
-    kept = out.with_name(f"{out.name}-failed.ipynb")
-    shutil.copy(page, kept)
-    return RuntimeError(f"{error.ename}: {error.evalue} (the page up to the error is in {kept})")
+def _refused(page):
+    "Whether the cell that failed is the checking one."
+    try: cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError): return False
+    failed = (c for c in cells if any(o["output_type"] == "error" for o in c.get("outputs", [])))
+    return "validate" in next(failed, {"metadata": {}})["metadata"].get("tags", [])
+
+def _reason(error):
+    "What went wrong in a run, on one line."
+    if hasattr(error, "evalue"): return f"{error.ename}: {' '.join(str(error.evalue).split())}"
+    if type(error).__name__ == "DeadKernelError":
+        return "the kernel was killed or died (out of memory?)"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+# %% ../nbs/85_runs.ipynb #3b1ee3a1
+_at_work, _counting, _before = 0, threading.Lock(), []
+
+@contextlib.contextmanager
+def _quiet():
+    "No warnings, for as long as any thread is in here."
+    global _at_work
+    with _counting:
+        if not _at_work:
+            _before[:] = [warnings.catch_warnings()]
+            _before[0].__enter__()
+            warnings.simplefilter("ignore")
+        _at_work += 1
+    try: yield
+    finally:
+        with _counting:
+            _at_work -= 1
+            if not _at_work: _before.pop().__exit__(None, None, None)
 
 # %% ../nbs/85_runs.ipynb #88b74703
 _KERNEL = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures on the page, and no bars: papermill has one
 
 _QUIET = {"extra_arguments": ["--IPKernelApp.log_level=50"]}  # Jupyter interrupts a kernel before it shuts it down, and the kernel reports that as an error
 
-def _kernel():
-    "A kernel of this Python: the installed `python3`."
-    from jupyter_client.kernelspec import KernelSpecManager
-    if "python3" not in KernelSpecManager().find_kernel_specs():
-        raise FileNotFoundError("no Jupyter kernel named python3 in this environment: run `python -m pip install ipykernel`")
-    return "python3"
-
-@contextlib.contextmanager
-def _environment(**values):
-    "Environment variables for the kernel, which inherits them; put back afterwards."
-    before = {k: os.environ.get(k) for k in values}
-    os.environ.update(values)
-    try: yield
-    finally:
-        for k, v in before.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
+def _own_kernel(env):
+    "Class of a kernel of the Python that runs this, whatever other kernels are installed under its name."
+    if importlib.util.find_spec("ipykernel") is None:
+        raise FileNotFoundError(f"{sys.executable} has no Jupyter kernel: run `{sys.executable} -m pip install ipykernel`")
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    literal = {k: v.replace("$", "$$") for k, v in env.items()}
+    spec = KernelSpec(argv=argv, display_name="Python 3", language="python", env=literal)
+    return type("OwnKernel", (AsyncKernelManager,), {"kernel_spec": spec})
 
 def _connection(folder):
     "How to reach a kernel: by sockets in a folder, if the system has them and their path is short enough for it."
     short = os.name == "posix" and len(folder) < 80
     return {"connection_file": f"{folder}/kernel.json", **({"transport": "ipc"} if short else {})}
 
-def _execute(path, page, values, **options):
-    "Run the notebook at `path` with papermill, and write it to `page`."
+def _execute(path, page, values, bar, env):
+    "Run the notebook at `path` with papermill, and write it to `page`; `env`: further variables for the kernel."
     import papermill
     from traitlets.config import Config
     path, page = (str(p).replace("{", "{{").replace("}", "}}") for p in (path, page))  # papermill fills in braces
-    with tempfile.TemporaryDirectory(prefix="featent-", ignore_cleanup_errors=True) as sockets, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        papermill.execute_notebook(path, page, values, kernel_name=_kernel(), cwd=os.getcwd(), start_timeout=300,
-                                   config=Config(KernelManager=_connection(sockets), NotebookClient=_QUIET), **options)
+    with tempfile.TemporaryDirectory(prefix="featent-", ignore_cleanup_errors=True) as sockets, _quiet():
+        config = Config(KernelManager=_connection(sockets), NotebookClient=_QUIET)
+        papermill.execute_notebook(path, page, values, kernel_name="python3", language="python",
+                                   cwd=os.getcwd(), start_timeout=300, progress_bar=bar,
+                                   config=config, kernel_manager_class=_own_kernel(env))
 
 # %% ../nbs/85_runs.ipynb #feea3162
 def _key(values):
@@ -246,14 +286,20 @@ def _about(path):
     code = hashlib.sha256(json.dumps(_cells(path, "code")).encode()).hexdigest()[:16]
     return {"experiment": path.stem, "code": code, "featent": version("featent")}
 
-def _read(path):
-    "A JSON file that a sweep wrote."
-    try: return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError: raise ValueError(f"{path} is damaged: move its folder away, and run the same command again") from None
+def _read(path, parts):
+    "A JSON file that a sweep wrote, with the parts that it must have."
+    try: found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError: found = None
+    if not isinstance(found, dict) or not set(parts) <= set(found):
+        raise ValueError(f"{path} is damaged: move its folder away, and run the same command again")
+    return found
+
+_MARK = "run", "parameters", "state", "seconds", "error", "code", "featent"
 
 def _marked(folder):
     "The markers of the runs in a folder, {key: marker}."
-    marks = {p.parent.name: _read(p) for p in sorted(folder.glob("*/run.json")) if p.parent.name[0] != "."}
+    paths = [p for p in sorted(folder.glob("*/run.json")) if p.parent.name[0] != "."]
+    marks = {p.parent.name: _read(p, _MARK) for p in paths}
     return {_key(m["parameters"]): {**m, "run": name} for name, m in marks.items()}
 
 # %% ../nbs/85_runs.ipynb #f0373b32
@@ -268,8 +314,8 @@ def _outdated(done, about, folder, redo):
 
 def _records(folder, plan, about, redo):
     "All runs of a folder and of a plan, {key: record}, in the order in which they were first asked for; and those that are outdated."
-    if folder.exists() and not any((folder/n).exists() for n in ("sweep.json", ".sweep.lock")): _free(folder)
-    before = _read(folder/"sweep.json") if (folder/"sweep.json").exists() else {"experiment": about["experiment"], "runs": []}
+    if not any((folder/n).exists() for n in ("sweep.json", ".sweep.lock")): must_be_free(folder)
+    before = _read(folder/"sweep.json", ["experiment", "runs"]) if (folder/"sweep.json").exists() else {"experiment": about["experiment"], "runs": []}
     if before["experiment"] != about["experiment"]: raise ValueError(f"{folder} has a sweep of {before['experiment']}, not of {about['experiment']}: choose another folder")
     done, failed = _marked(folder/"runs"), _marked(folder/"failed")
     old = _outdated(done, about, folder, redo)
@@ -283,11 +329,12 @@ def _records(folder, plan, about, redo):
 @contextlib.contextmanager
 def _alone(folder):
     "The one sweep at work in a folder."
-    from filelock import FileLock, Timeout
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(f"the folder {folder}"): folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder/".sweep.lock", timeout=0): yield
-    except Timeout: raise RuntimeError(f"another sweep is at work in {folder}: wait for it, or choose another folder") from None
+        with alone(folder/".sweep.lock"): yield
+    except Busy as e:
+        who = f"another sweep is at work in {folder} ({e})"
+        raise RuntimeError(f"{who}: wait for it, or choose another folder") from None
 
 def _set_aside(folder, old):
     "Move outdated runs to `outdated/`, and drop what a killed sweep left unfinished."
@@ -299,7 +346,12 @@ def _set_aside(folder, old):
         (folder/"runs"/m["run"]).rename(next(p for p in (folder/"outdated"/n for n in names) if not p.exists()))
 
 # %% ../nbs/85_runs.ipynb #ddfeae93
-_CHILD = "import runpy, sys; sys.modules['rfc3987_syntax'] = None; runpy.run_path(sys.argv[1])['_child']()"  # (what is left out loads for 2 s, and checks web addresses)
+_CHILD = """import importlib.util as u, sys
+sys.modules["rfc3987_syntax"] = None  # (loads for 2 s, and checks web addresses)
+spec = u.spec_from_file_location("featent", sys.argv[1], submodule_search_locations=sys.argv[2:])
+sys.modules["featent"] = u.module_from_spec(spec)  # the package, of which only this chapter is loaded
+from featent.runs import _child
+_child()"""
 
 def _child():
     "The process of one run."
@@ -307,11 +359,10 @@ def _child():
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_lifeline, daemon=True).start()
     page = Path(job["page"])
-    try: _execute(job["path"], page, job["values"], progress_bar=False)
+    try: _execute(job["path"], page, job["values"], False, {})
     except KeyboardInterrupt: sys.exit(130)
     except Exception as e:
-        text = f"{e.ename}: {e.evalue}" if hasattr(e, "evalue") else f"{type(e).__name__}: {e}"
-        page.with_name("error.json").write_text(json.dumps(" ".join(text.split())[:500]), encoding="utf-8")
+        page.with_name("error.json").write_text(json.dumps(_reason(e)[:500]), encoding="utf-8")
         raise
 
 def _lifeline():
@@ -339,11 +390,12 @@ def _shared(n_jobs):
 # %% ../nbs/85_runs.ipynb #adb5921b
 def _start(path, folder, record, env):
     "Start the process of a run; its folder, the process, and the time."
-    work = _workplace(folder/"runs", record["run"])
-    module = Path(importlib.util.find_spec("featent").origin).with_name("runs.py")
-    job = {"path": str(path), "page": str(work/path.name), "values": {**record["parameters"], "out": str(work.resolve())}}
+    work = workplace(folder/"runs"/record["run"])
+    package = sys.modules["featent"].__spec__
+    command = [sys.executable, "-c", _CHILD, package.origin, *package.submodule_search_locations]
+    job = {"path": str(path), "page": str(work/path.name), "values": {**record["parameters"], "out": str(work)}}
     with open(work/"log.txt", "wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", _CHILD, str(module)], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True)
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
@@ -366,37 +418,34 @@ def _error(work, code):
     if code < 0: return f"its process was ended by signal {-code}" + (" (out of memory?)" if code == -9 else "")
     return next(iter((work/"log.txt").read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]), "") or f"exit code {code}"
 
+# %% ../nbs/85_runs.ipynb #81688f7f
+def _synced(work):
+    "Have a finished run on the disk before it gets its name."
+    sync_tree(work)
+
 def _finish(folder, about, record, started):
     "Mark a run whose process has ended, and give its folder its name."
     work, process, began = started
     process.stdin.close()
     error, seconds = _error(work, process.returncode), round(time.perf_counter() - began, 1)
     mark = {**about, **record, "state": "failed" if error else "done", "seconds": seconds, "error": error}
-    (work/"error.json").unlink(missing_ok=True)
-    if not error: (work/"log.txt").unlink()
-    _write(work/"run.json", json.dumps({**mark, "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, indent=1))
-    _sync(work)
-    shutil.rmtree(folder/"failed"/record["run"], ignore_errors=True)
-    work.rename(folder/_place(mark))
+    try: _settle(folder, mark, work)
+    except OSError as e:
+        place = keep(work, folder/"runs"/record["run"], "unfinished")
+        raise OSError(e.errno, f"{e.strerror or e} (the run {record['run']} is kept in {place})") from e
     record.update({part: mark[part] for part in record})
 
-# %% ../nbs/85_runs.ipynb #81688f7f
-def _write(path, text):
-    "Write a text file whole or not at all."
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    part.replace(path)
-
-def _sync(folder):
-    "Have everything in a folder on the disk."
-    if os.name != "posix": return
-    for p in [*folder.rglob("*"), folder]:
-        f = os.open(p, os.O_RDONLY)
-        try: os.fsync(f)
-        finally: os.close(f)
+def _settle(folder, mark, work):
+    "Write the marker of a run, and rename its folder."
+    place = folder/_place(mark)
+    (work/"error.json").unlink(missing_ok=True)
+    if not mark["error"]: (work/"log.txt").unlink(missing_ok=True)
+    _renamed(work/f"{mark['experiment']}.ipynb", work, place)
+    finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    write_whole(work/"run.json", json.dumps({**mark, "finished": finished}, indent=1))
+    _synced(work)
+    shutil.rmtree(folder/"failed"/mark["run"], ignore_errors=True)
+    work.rename(place)
 
 # %% ../nbs/85_runs.ipynb #4d765ddb
 def _varying(records):
@@ -443,7 +492,8 @@ def _tables(folder, records):
     for r in done:
         for p in sorted((folder/_place(r)).glob("*.csv")): parts.setdefault(p.name, []).append((r, p))
     for name, found in parts.items():
-        _write(folder/"tables"/name, _joined([([r["parameters"].get(k, "") for k in varying], *_opened(p)) for r, p in found], varying))
+        rows = [([r["parameters"].get(k, "") for k in varying], *_opened(p)) for r, p in found]
+        write_whole(folder/"tables"/name, _joined(rows, varying))
     return {name: len(found) for name, found in sorted(parts.items())}
 
 # %% ../nbs/85_runs.ipynb #695dd6f7
@@ -509,12 +559,12 @@ def _page(folder, title, about, records, tables):
 def _report(folder, title, about, records):
     "Write the list of runs, the tables over all of them, and the page."
     rows, text = _rows(records), io.StringIO()
-    _write(folder/"sweep.json", json.dumps({**about, "runs": records}, indent=1))
+    write_whole(folder/"sweep.json", json.dumps({**about, "runs": records}, indent=1))
     out = csv.DictWriter(text, list(rows[0]))
     out.writeheader()
     out.writerows(rows)
-    _write(folder/"summary.csv", text.getvalue())
-    _write(folder/"index.html", _page(folder, title, about, records, _tables(folder, records)))
+    write_whole(folder/"summary.csv", text.getvalue())
+    write_whole(folder/"index.html", _page(folder, title, about, records, _tables(folder, records)))
 
 # %% ../nbs/85_runs.ipynb #3c5a1b70
 def sweep(
@@ -527,17 +577,20 @@ def sweep(
 ) -> "pd.DataFrame":  # a row for each run of the grid: run, what varies, state ("done", "failed", "waiting"), seconds, error, folder
     "Run an experiment for every combination of a grid."
     import pandas as pd
-    path, folder, n_jobs = _experiment(experiment), Path(folder), _at_once(n_jobs)
+    path, folder, n_jobs = _experiment(experiment), as_path(folder), _at_once(n_jobs)
     plan, about = _plan(experiment, grid), _about(path)
     records, _ = _records(folder, plan, about, redo)
     if not dry_run:
         with _alone(folder):
             records, old = _records(folder, plan, about, redo)
             _set_aside(folder, old)
-            try: _work(path, folder, about, records, plan, n_jobs)
-            except OSError as e: raise RuntimeError(f"the sweep has stopped: {e}; what is done is kept, and the same command goes on") from e
-            except KeyboardInterrupt: raise KeyboardInterrupt("interrupted: what is done is kept, and the same command goes on") from None
+            try:
+                with ending_well(): _work(path, folder, about, records, plan, n_jobs)
+            except OSError as e: raise RuntimeError(f"the sweep has stopped: {e.strerror or e}; {_GOES_ON}") from e
+            except KeyboardInterrupt as e: raise type(e)(f"{e or 'interrupted'}: {_GOES_ON}") from None
     return pd.DataFrame(_rows([records[k] for k in plan]))
+
+_GOES_ON = "what is done is kept, and the same command goes on"
 
 # %% ../nbs/85_runs.ipynb #3997a7ff
 def _work(path, folder, about, records, plan, n_jobs):
@@ -553,12 +606,14 @@ def _work(path, folder, about, records, plan, n_jobs):
                 paced(bar.n)
                 time.sleep(.05)
                 for pair in [(r, started) for r, started in running if started[1].poll() is not None]:
-                    _finish(folder, about, *pair)
                     running.remove(pair)
+                    _finish(folder, about, *pair)
                     bar.update()
-        finally:
+        except BaseException:
             _stop([started for _, started in running])
-            report()
+            with contextlib.suppress(OSError): report()
+            raise
+        report()
 
 def _paced(report):
     "`report` when a count has changed, but not so often that reporting takes more than about a tenth of the time."
