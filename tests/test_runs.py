@@ -21,7 +21,7 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featent import cli, runs
+from featent import cli, files, runs
 
 EVIL = "<script>alert('1')</script>&\"=,{x}"
 WORK = """
@@ -160,7 +160,7 @@ def test_failures_leave_the_rest_and_are_listed(swept, fake):
     folder, code, out, err = swept
     assert code == 1 and "4 runs: 2 done, 2 failed" in out and "2 runs failed; the rest is kept" in err
     lines = [line for line in err.splitlines() if line.startswith("  ")]
-    assert len(lines) == 2 and "DeadKernelError: Kernel died" in lines[0] and f"RuntimeError: broken by {EVIL}" in lines[1]
+    assert len(lines) == 2 and "the kernel was killed or died (out of memory?)" in lines[0] and f"RuntimeError: broken by {EVIL}" in lines[1]
     for line in lines: assert Path(re.search(r"\(see (.*)\)$", line)[1]).is_file()
     assert len(os.listdir(folder/"runs")) == 2 and len(os.listdir(folder/"failed")) == 2 and not hidden(folder)
     page = nbformat.read(next((folder/"failed").glob("*script*"))/fake.name, 4)
@@ -261,36 +261,67 @@ def test_a_table_that_is_none_is_left_out(tmp_path):
     assert runs._opened(tmp_path/"b.csv") == ([("x", 0), ("x", 1)], [["1", "2"], ["\udcff", "3"]])
 
 
-def test_a_full_disk_stops_the_sweep_and_the_processes(fake, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_sweep_and_keeps_the_run(fake, tmp_path, monkeypatch):
+    "The run that is finished is not deleted: it is kept under a name that is told, and its page names that place."
     def full(*a): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(runs, "_sync", full)
-    with pytest.raises(RuntimeError, match="No space left on device; what is done is kept, and the same command goes on"): runs.sweep(fake, {"n": [1]}, tmp_path/"s")
-    assert os.listdir(tmp_path/"s/runs") == [] and not hidden(tmp_path)
-    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s", dry_run=True).state) == ["waiting"]
+    monkeypatch.setattr(runs, "sync_tree", full)
+    with pytest.raises(RuntimeError, match="No space left on device .*; what is done is kept, and the same command goes on") as e: runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    place = Path(re.search(r"is kept in (.*?)\);", str(e.value))[1])
+    assert os.listdir(tmp_path/"s/runs") == [place.name] and {fake.name, "table.csv"} <= set(os.listdir(place)) and not hidden(tmp_path)
+    assert "/.n=" not in (place/fake.name).read_text() and str(place) in (place/fake.name).read_text()
+    monkeypatch.setattr(runs, "_start", lambda *a: pytest.fail("a run that was kept whole is done again"))
+    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s", dry_run=True).state) == ["done"]
+
+
+def test_a_disk_that_is_full_for_the_marker_keeps_the_run_as_well(fake, tmp_path, monkeypatch):
+    "Without its marker it is not done, and the same command does it again."
+    def full(path, text):
+        if path.name == "run.json": raise OSError(28, "No space left on device")
+        return files.write_whole(path, text)
+    with monkeypatch.context() as m, pytest.raises(RuntimeError, match="No space left on device .* is kept in"):
+        m.setattr(runs, "write_whole", full)
+        runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    kept, = (tmp_path/"s/runs").iterdir()
+    assert (kept/"table.csv").is_file() and not (kept/"run.json").exists()
+    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s").state) == ["done"] and (kept/"table.csv").is_file()
+
+
+def test_a_file_system_without_fsync_of_folders_loses_nothing(fake, tmp_path, monkeypatch):
+    "What it refuses is said once, and the sweep is whole."
+    real = os.fsync
+    def refuse(f):
+        if os.path.isdir(f"/proc/self/fd/{f}"): raise OSError(22, "Invalid argument")
+        return real(f)
+    monkeypatch.setattr(os, "fsync", refuse)
+    files._told.clear()
+    with pytest.warns(UserWarning, match="the file system refuses"): table = runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    assert list(table.state) == ["done"] and (tmp_path/"s"/table.folder[0]/"table.csv").is_file()
 
 
 # ---- interrupted and killed
 
-SWEEP = """import runpy, signal, sys
+SWEEP = """import importlib.util as u, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sweep = runpy.run_path(sys.argv[1])["sweep"]
-sweep(sys.argv[2], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[3]]}, sys.argv[4], n_jobs=2)"""
+sys.modules["featent"] = u.module_from_spec(u.find_spec("featent"))  # without the chapters that take seconds to load
+from featent.runs import sweep
+sweep(sys.argv[1], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[2]]}, sys.argv[3], n_jobs=2)"""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("kind", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_stopped_at_any_moment(fake, tmp_path, monkeypatch, kind):
     "Nothing goes on computing, what is unfinished is dropped, and the same sweep goes on."
     diary, folder = tmp_path/"diary", tmp_path/"s"
     diary.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", SWEEP, runs.__file__, str(fake), str(diary), str(folder)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SWEEP, str(fake), str(diary), str(folder)], cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
     end = time.time() + 90
     while len(os.listdir(diary)) < 2 and process.poll() is None and time.time() < end: time.sleep(.1)
     process.send_signal(getattr(signal, kind))
     err = process.communicate(timeout=60)[1]
     assert process.returncode != 0 and len(os.listdir(diary)) == 2 and all(ended(int(p)) for p in os.listdir(diary)), err
-    if kind == "SIGINT":
-        assert "KeyboardInterrupt: interrupted: what is done is kept, and the same command goes on" in err and os.listdir(folder/"runs") == [] and not hidden(folder)
+    if kind != "SIGKILL":
+        why = "KeyboardInterrupt: interrupted" if kind == "SIGINT" else "Terminated: ended by SIGTERM"
+        assert f"{why}: what is done is kept, and the same command goes on" in err and os.listdir(folder/"runs") == [] and not hidden(folder)
         assert "2 waiting" in (folder/"index.html").read_text(encoding="utf-8")
     else:
         monkeypatch.setenv("REPAIRED", "1")
