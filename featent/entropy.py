@@ -7,6 +7,8 @@ __all__ = ['RULE', 'LEAST', 'selective_rate', 'feature_entropy', 'birth_distribu
            'class_label', 'score_table', 'summarise']
 
 # %% ../nbs/20_entropy.ipynb #1f2abf1d
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -89,11 +91,10 @@ def check_rule(
 def distinct_names(
     classes: "dict | None",  # label: class name
 ) -> dict:  # label: the name, with the label behind it where several classes have this name
-    "Names that tell classes apart."
+    "Names that tell classes apart, from one another and from `all`."
     classes = dict(classes or {})
-    names = [str(name) for name in classes.values()]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    return {c: f"{name} ({c})" if str(name) in twice else name for c, name in classes.items()}
+    count = Counter(map(str, classes.values())) + Counter(["all"])
+    return {c: f"{name} ({c})" if count[str(name)] > 1 else name for c, name in classes.items()}
 
 def class_label(
     wanted: "int | str",  # a label, or a name

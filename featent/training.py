@@ -27,7 +27,7 @@ from .assess import BIRTHS_VERSION, _calls_of, _pass, _prepare, tabulate
 from .entropy import check_rule, summarise
 from .images import Images, images as as_images
 from .networks import _device, _evaluate, _intact, _loaded, _seeded, _state_of, _suffixes, evaluating, prepared, progress, recalibrate as recalibrated, weights_hash
-from .plots import AXES, STYLES, _axes, _short
+from .plots import AXES, STYLES, _axes, _short, literal
 from .store import _canonical, _differences, _plain, _sha256, _write_whole
 
 # %% ../nbs/34_training.ipynb #a95061a7
@@ -365,7 +365,7 @@ def plot_training(
         for c, (color, marker, line) in zip(losses, (("0.2", "o", "-"), ("0.5", "s", "--"), ("#D55E00", "^", ":"))): _band(top, one, unit, c, color, marker, line, _NAMES.get(c, c))
         for (layer, name) in zip(layers, _short(layers)):
             color, marker, _ = styles[layer]
-            _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", name)
+            _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", literal(name))
             if null and f"{value}_null" in rows: _band(low, rows[rows.layer == layer], unit, f"{value}_null", color, "", "--", None)
         if null and f"{value}_null" in rows: low.plot([], [], color="0.4", ls="--", label="shuffled maps")
         top.set_ylabel("loss (nats)"); low.set_ylabel(AXES.get(value, value)); low.set_xlabel(unit); top.set_title(f, fontsize=9); top.tick_params(labelbottom=False)
