@@ -113,8 +113,9 @@ def _check(plan):
         raise ValueError(f"the released code fails on maps smaller than 4 x 4, as {', '.join(map(repr, small.layer))} has: leave such layers out, or use convention='text'")
     if plan.batch_size < 1: raise ValueError(f"batch_size={plan.batch_size} must be at least 1")
 
-def _looked(plan, policy):
+def _looked(plan, policy, n_jobs):
     "The plan with what its network and images look like, once that was acted on."
+    n_threads(n_jobs)  # what it refuses is refused before any work
     if policy not in POLICIES:
         raise ValueError(f"preflight={policy!r}: choose from {', '.join(map(repr, POLICIES))}")
     if policy == "off": return plan
@@ -294,7 +295,7 @@ def assess(
     "Feature entropy of every unit of the chosen layers, for every class of the images."
     rule, start = check_rule(rule), time.perf_counter()
     plan = _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
-    plan = _looked(plan, preflight)
+    plan = _looked(plan, preflight, n_jobs)
     if store is not None:
         _fill(plan, store, rule, None, shard_size, workers, n_jobs, budget)
         return _opened(open_store(store), rule)
@@ -486,7 +487,7 @@ def fill(
 ) -> pd.DataFrame:  # shard, first, last, state, ... of the store
     "Compute the births that a store lacks."
     plan = _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
-    _fill(_looked(plan, preflight), store, rule, shard, shard_size, workers, n_jobs, budget)
+    _fill(_looked(plan, preflight, n_jobs), store, rule, shard, shard_size, workers, n_jobs, budget)
     return shard_states(open_store(store), deep=False)
 
 def _opened(store, rule=None):
