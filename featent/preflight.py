@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['IMAGENET', 'POLICIES', 'Preflight', 'check', 'preflight', 'act']
 
-# %% ../nbs/17_preflight.ipynb #0411d32a
+# %% ../nbs/17_preflight.ipynb #fc8a40f0
 import html
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +39,7 @@ class _Line(NamedTuple):
         mark = "" if self.state == "fine" else f"{self.state}: "
         return f"{mark}{self.finding}" + (f"; {self.advice}" if self.advice else "")
 
-# %% ../nbs/17_preflight.ipynb #955ce71c
+# %% ../nbs/17_preflight.ipynb #8654397c
 @dataclass(frozen=True, repr=False)
 class Preflight:
     "What goes into a network, and whether it fits; made by `check`."
@@ -57,7 +59,8 @@ class Preflight:
 
     def __repr__(self):
         rows = map(_Line._make, self.table.itertuples(index=False))
-        return "\n".join(f"{r.topic:9} {r.text()}" for r in rows)
+        fill = partial(textwrap.fill, width=84, subsequent_indent=" " * 10)
+        return "\n".join(fill(f"{r.topic:9} {r.text()}") for r in rows)
 
     def _repr_markdown_(self):
         rows = map(_Line._make, self.table.itertuples(index=False))
