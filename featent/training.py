@@ -28,7 +28,8 @@ from .entropy import check_rule, summarise
 from .images import Images, images as as_images
 from .networks import _device, _evaluate, _intact, _loaded, _seeded, _state_of, _suffixes, evaluating, prepared, progress, recalibrate as recalibrated, weights_hash
 from .plots import AXES, STYLES, _axes, _short, literal
-from .store import _canonical, _differences, _plain, _sha256, _write_whole
+from .files import write_whole
+from .store import _canonical, _differences, _plain, _sha256
 
 # %% ../nbs/34_training.ipynb #a95061a7
 def _as_it_is(x): return x
@@ -78,7 +79,7 @@ def _opened_store(folder, identity):
     path = folder/"settings.json"
     if not path.exists():
         if any(f for f in folder.iterdir() if not f.name.startswith(".")): raise FileExistsError(f"{folder} holds other things: choose a new or an empty folder")
-        _write_whole(path, json.dumps(identity, indent=1).encode())
+        write_whole(path, json.dumps(identity, indent=1).encode())
     try: old = json.loads(path.read_bytes())
     except ValueError as e: raise ValueError(f"{path} is damaged ({e}): remove the folder, or choose another") from e
     if found := _differences(old, identity):
@@ -89,7 +90,7 @@ def _keep(folder, name, key, rows):
     "Write the rows of a moment."
     if folder is None: return
     content = {"weights": key, "columns": list(rows), "rows": [[_finite(v) for v in row] for row in zip(*(rows[c].tolist() for c in rows))]}
-    _write_whole(folder/f"{name}.json", _canonical({**content, "sha256": _sha256(_canonical(content))}))
+    write_whole(folder/f"{name}.json", _canonical({**content, "sha256": _sha256(_canonical(content))}))
 
 def _finite(v): return None if isinstance(v, float) and not math.isfinite(v) else v
 
