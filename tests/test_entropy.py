@@ -113,11 +113,11 @@ def test_two_classes_of_one_name_have_rows_of_their_own():
 
 def test_names_survive_a_csv_file(tmp_path):
     words = ["NA", "null", "None", "nan", "NaN", "N/A", "<NA>", "NULL", "true", "007", "1e5", "", "-inf"]
-    t = pd.DataFrame({"class": words, "layer": words[::-1], "H": [np.nan, *range(12)], "unit": range(13), "useful": [True] * 13, "empty": np.nan, "free": words})
+    t = pd.DataFrame({"class": words, "layer": words[::-1], "H": [np.nan, *range(12)], "unit": range(13), "useful": [True] * 13, "nothing": np.nan, "free": words})
     t.to_csv(tmp_path/"t.csv", index=False)
     back = read_table(tmp_path/"t.csv")
     assert list(back["class"]) == words and list(back.layer) == words[::-1] and list(back.free) == words
-    assert back.useful.all() and back.useful.dtype == bool and back.unit.dtype == int and back.empty.isna().all()
+    assert back.useful.all() and back.useful.dtype == bool and back.unit.dtype == int and back.nothing.isna().all()
     np.testing.assert_array_equal(back.H, t.H)
     (tmp_path/"r.csv").write_text("class,H,p\n1,NA,null\n0,0.5,.1\n")
     other = read_table(tmp_path/"r.csv")
