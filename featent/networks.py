@@ -468,16 +468,23 @@ def expected_input(
 
 def _expectation(weights, source, certain=False, **known):
     "The dict of `expected_input`; what is not known is None."
-    blank = dict.fromkeys(("mean", "std", "size", "resize", "channels", "transform"))
+    blank = dict.fromkeys(("mean", "std", "size", "resize", "channels", "transform", "accuracy"))
     return {**blank, **known, "weights": weights, "certain": certain, "source": source}
 
 def _of_preset(preset, record):
     t = preset.transforms()
     known = {"mean": tuple(t.mean), "std": tuple(t.std), "size": _side(t.crop_size), "channels": 3}
     known |= {"resize": _side(t.resize_size), "transform": describe_transform(t)}
+    known |= {"accuracy": _published_accuracy(preset)}
     source = f"torchvision's preset of {preset}"
     if "file" in record: source += f", found by the {record['known_by']} of {record['file']}"
     return _expectation(preset.name, source, True, **known)
+
+def _published_accuracy(preset):
+    "Share of the test images that published weights get right, in [0, 1], or None."
+    metrics = preset.meta.get("_metrics", {})
+    found = [m["acc@1"] for m in metrics.values() if "acc@1" in m]
+    return found[0] / 100 if found else None
 
 def _of_training(record):
     source = "the images that it was trained with here"
