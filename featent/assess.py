@@ -32,13 +32,14 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from .activations import INTERNAL, _trace, read_finite, select_layers, unwrap
-from .entropy import check_rule, feature_entropy, score_table, selective_rate, summarise
+from .entropy import check_rule, distinct_names, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
 from .images import Images, _plain_text, batches, describe_transform, images as as_images
 from .indicators import SUMMARIES, kernel_l1, map_summaries
 from .kernels import n_threads
 from .networks import prepared, progress, random_twin, weights_hash
 from .nulls import shuffle_pixels
+from .preflight import POLICIES, act, preflight as look
 from .uncertainty import entropy_estimates, warn
 from .store import (StoredBirths, StoredSummaries, claim, create_store, expected_bytes, missing, my_shards, open_store, shard_states, write_shard,
                            _fault)
@@ -79,6 +80,7 @@ class _Plan(NamedTuple):
     pad: bool
     seed: int
     batch_size: int
+    preflight: tuple = ()  # what was seen before the work, [topic, text] each
 
     def conventions(self): return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
     def kinds(self): return [*self.networks][:1] + ["shuffled"] * self.shuffle + [*self.networks][1:]
@@ -110,6 +112,17 @@ def _check(plan):
     if plan.convention == "released" and len(small):
         raise ValueError(f"the released code fails on maps smaller than 4 x 4, as {', '.join(map(repr, small.layer))} has: leave such layers out, or use convention='text'")
     if plan.batch_size < 1: raise ValueError(f"batch_size={plan.batch_size} must be at least 1")
+
+def _looked(plan, policy, n_jobs):
+    "The plan with what its network and images look like, once that was acted on."
+    n_threads(n_jobs)  # what it refuses is refused before any work
+    if policy not in POLICIES:
+        raise ValueError(f"preflight={policy!r}: choose from {', '.join(map(repr, POLICIES))}")
+    if policy == "off": return plan
+    few = min(64, max(4, len(plan.images) // 16))
+    found = look(plan.networks["real"], plan.images, plan.chosen, plan.left_out, few)
+    act(found, policy)
+    return plan._replace(preflight=tuple(found.lines))
 
 def _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size):
     "A checked plan."
@@ -197,7 +210,7 @@ class Result:
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
     @property
-    def classes(self): return {int(c): name for c, name in self.record["classes"].items()}
+    def classes(self): return distinct_names({int(c): name for c, name in self.record["classes"].items()})
     @property
     def kinds(self): return list(dict.fromkeys(k for _, _, k in self.births))
 
@@ -245,7 +258,7 @@ def tabulate(
 def _corrected(births, table, labels, classes, over):
     "`H_mm` and `H_cwj`, corrected for the births that so few images have not shown, and a warning where there are too few."
     found = [entropy_estimates(births[labels == c], over) for c in classes]
-    columns = {name: np.concatenate([e[name] for e in found]) for name in ("H_mm", "H_cwj")}
+    columns = {name: np.where(table.n_images < 2, np.nan, np.concatenate([e[name] for e in found])) for name in ("H_mm", "H_cwj")}
     return {**columns, "warning": warn(table.n_births, table.H, table.n_images, over)}
 
 def _null_columns(births, layer, f, labels, classes, over):
@@ -277,10 +290,12 @@ def assess(
     store: "str | Path | None" = None,  # folder that keeps finished work, as for `fill`: the same call goes on where it was stopped
     shard_size: int = 512,  # with a store: images of one shard, rounded up to whole batches
     workers: int = 1,  # with a store: processes, as for `fill`
+    preflight: str = "stop",  # look first, as `check` does: "stop" at what is wrong and warn of what is doubtful, only "warn", or "off"
 ) -> Result:  # table, births, layers and record
     "Feature entropy of every unit of the chosen layers, for every class of the images."
     rule, start = check_rule(rule), time.perf_counter()
     plan = _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
+    plan = _looked(plan, preflight, n_jobs)
     if store is not None:
         _fill(plan, store, rule, None, shard_size, workers, n_jobs, budget)
         return _opened(open_store(store), rule)
@@ -294,7 +309,7 @@ def assess(
 
 def _result(births, summaries, kernels, labels, layers, record):
     "A result from its parts, with its table."
-    classes = {int(c): name for c, name in record["classes"].items()}
+    classes = distinct_names({int(c): name for c, name in record["classes"].items()})
     table = tabulate(births, labels, layers, classes, record["over"], record["rule"])
     return Result(table, births, summaries, kernels, np.array(labels), layers, record)
 
@@ -313,7 +328,7 @@ def _record(plan, rule):
             "images": images.record, "transform": describe_transform(images.transform), "classes": {str(c): n for c, n in _classes(images).items()},
             "layers": list(plan.chosen.layer), "left_out": plan.left_out, "filtrations": list(plan.filtrations), "convention": plan.convention,
             "over": "births" if plan.convention == "released" else "images", "null": null, "summaries": list(plan.summaries), "pad": plan.pad,
-            "rule": rule, "seed": plan.seed, "batch_size": plan.batch_size, "versions": versions()}
+            "rule": rule, "seed": plan.seed, "batch_size": plan.batch_size, "versions": versions(), "preflight": [list(line) for line in plan.preflight]}
 
 def _identity(network):
     "Name, weights, precision and device of a network."
@@ -468,10 +483,11 @@ def fill(
     workers: int = 1,  # processes, each with its share of the cores
     n_jobs: int = -1,  # threads for births, where there is one process
     budget: int = 256 * 2**20,  # as for `assess`
+    preflight: str = "stop",  # as for `assess`
 ) -> pd.DataFrame:  # shard, first, last, state, ... of the store
     "Compute the births that a store lacks."
     plan = _prepare(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
-    _fill(plan, store, rule, shard, shard_size, workers, n_jobs, budget)
+    _fill(_looked(plan, preflight, n_jobs), store, rule, shard, shard_size, workers, n_jobs, budget)
     return shard_states(open_store(store), deep=False)
 
 def _opened(store, rule=None):

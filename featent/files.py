@@ -134,6 +134,7 @@ def make_folder(
 # %% ../nbs/02_files.ipynb #ed5130a8
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
 
 @contextmanager
 def explained(
@@ -145,7 +146,9 @@ def explained(
     except OSError as e:
         words = _meaning(e.errno, what, kept)
         if words is None: raise
-        raise OSError(e.errno, words) from e
+        kind = PermissionError if e.errno in _FORBIDDEN else OSError
+        if e.errno in _IN_THE_WAY: kind = FileExistsError
+        raise kind(e.errno, words) from e
 
 def _meaning(code, what, kept):
     "An error of the system in words, or None."
@@ -154,7 +157,7 @@ def _meaning(code, what, kept):
                 "it goes on from there")
     if code in _FORBIDDEN:
         return f"cannot write in {what}: {kept()}; make the folder writable, or choose another"
-    if code in (errno.ENOTDIR, errno.EEXIST):
+    if code in _IN_THE_WAY:
         return f"cannot make {what}: a part of this path is a file; choose another folder"
     if code in (errno.ENOENT, errno.ESTALE):
         return (f"{what} is gone: it was removed, renamed or unmounted meanwhile; "
