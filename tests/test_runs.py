@@ -1,4 +1,5 @@
 "Experiments as notebooks: parameters, one run, sweeps that survive, and what they leave behind."
+import asyncio
 import csv
 import io
 import itertools
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -351,6 +354,82 @@ def test_a_notebook_file_is_run_as_an_experiment(capsys, tmp_path, monkeypatch):
 def test_an_experiment_without_shards_says_so(capsys, fake, tmp_path):
     assert cli.main(["run", str(fake), "--shard", "0", "--n-shards", "2", "-o", str(tmp_path/"x")]) == 2
     assert "it has no parameter shard, n_shards, store" in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+def plain(path, *code):
+    "A notebook whose metadata name neither a kernel nor a language."
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x: int = 1  # a number\nout: str = 'o'  # folder", metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, code)])
+    nbformat.write(nb, path)
+    return path
+
+
+def test_the_kernel_is_of_this_python_whatever_is_installed(tmp_path, monkeypatch):
+    "Another python3 comes first for Jupyter, and the notebook names none; its page names the folder in which it is."
+    spec = tmp_path/"share/kernels/python3"
+    spec.mkdir(parents=True)
+    (spec/"kernel.json").write_text(json.dumps({"argv": [str(tmp_path/"no/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path/"share"))
+    monkeypatch.setenv("A_VALUE", "5$x")
+    before = dict(os.environ)
+    path = plain(tmp_path/"mine.ipynb", "import os, sys; open(f'{out}/t.txt', 'w').write(sys.executable + os.environ['TQDM_DISABLE'] + os.environ['A_VALUE']); print(out)")
+    out = runs.run(path, {"x": 2}, tmp_path/"out")
+    page = (out/"mine.ipynb").read_text()
+    assert (out/"t.txt").read_text() == sys.executable + "15$x" and dict(os.environ) == before
+    assert str(out) in page and "/.out." not in page and not hidden(tmp_path)
+
+
+def test_runs_in_threads_and_coroutines_leave_no_trace(tmp_path):
+    "Two at once that end one after the other, from threads, one of them within a running loop."
+    path, before, quiet = plain(tmp_path/"mine.ipynb", "import time; time.sleep(2*x); open(f'{out}/t.txt', 'w').write(str(x))"), dict(os.environ), list(warnings.filters)
+    async def within(): return runs.run(path, {"x": 1}, tmp_path/"a")
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(asyncio.run, within()), pool.submit(runs.run, path, {"x": 3}, tmp_path/"b")]
+        assert [(f.result()/"t.txt").read_text() for f in both] == ["1", "3"]
+    assert dict(os.environ) == before and warnings.filters == quiet
+
+
+def test_a_killed_kernel_leaves_its_page_and_its_files(tmp_path):
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/hours.csv', 'w').write('a,b'); print('done')", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(RuntimeError, match=r"out of memory\?.*kept in") as e: runs.run(path, {}, tmp_path/"out")
+    place = Path(re.search(r"kept in (.*)\)", str(e.value))[1])
+    assert place == tmp_path/"out-failed" and sorted(os.listdir(place)) == ["hours.csv", "mine.ipynb"] and not hidden(tmp_path)
+    assert "done" in (place/"mine.ipynb").read_text() and str(place) in (place/"mine.ipynb").read_text()
+
+
+def test_a_folder_is_claimed_before_the_work(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_execute", lambda *a: pytest.fail("something was run"))
+    with files.claimed(tmp_path/"out"), ThreadPoolExecutor(1) as pool, pytest.raises(FileExistsError, match="is in use by process"):
+        pool.submit(runs.run, fake, {}, tmp_path/"out").result()
+
+
+def test_what_appears_in_the_folder_meanwhile_is_not_touched(tmp_path):
+    "The run is kept under another name, and its page names that."
+    meanwhile = f"import pathlib; other = pathlib.Path({str(tmp_path/'out')!r}); other.mkdir(); (other/'note.txt').touch()"
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/t.csv', 'w').write('a')", meanwhile)
+    with pytest.raises(RuntimeError, match="other files are there now") as e: runs.run(path, {}, tmp_path/"out")
+    place = Path(re.search(r"kept in (\S+)", str(e.value))[1])
+    assert os.listdir(tmp_path/"out") == ["note.txt"] and sorted(os.listdir(place)) == ["mine.ipynb", "t.csv"]
+    assert str(place) in (place/"mine.ipynb").read_text() and not hidden(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_run_that_is_ended_keeps_what_it_has(tmp_path):
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/hours.csv', 'w').write('a,b')", "import time; time.sleep(600)")
+    command = [sys.executable, "-c", "import sys; from featent_command import main; sys.exit(main())", "run", str(path), "-o", str(tmp_path/"out")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    end = time.time() + 90
+    while not list(tmp_path.glob(".out*/hours.csv")) and process.poll() is None and time.time() < end: time.sleep(.1)
+    process.terminate()
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and "ended by SIGTERM: what was there up to then is kept in" in err, err
+    assert sorted(os.listdir(tmp_path/"out-stopped")) == ["hours.csv", "mine.ipynb"] and not hidden(tmp_path)
+
+
+def test_a_damaged_list_of_runs_is_reported(swept, fake, tmp_path):
+    for text in ("{", "[]", "{}", '{"experiment": "x"}'):
+        (tmp_path/"s").mkdir(exist_ok=True)
+        (tmp_path/"s/sweep.json").write_text(text)
+        with pytest.raises(ValueError, match="sweep.json is damaged"): runs.sweep(fake, {"n": [1]}, tmp_path/"s")
 
 
 def test_threads(monkeypatch):
