@@ -95,16 +95,16 @@ def _own_line(error):
 # %% ../nbs/90_cli.ipynb #33f78056
 _WORDS = {"transform": ("mean", "std"), "preprocess": ("size", "crop", "channels", "mean", "std")}
 _PLAIN_WORDS = """size crop channels mean std normalise per_class classes split root seed download on_error num_classes
-weights layers filtration convention pad null twins store shard_size workers batch_size n_jobs summaries"""
-_WORDS |= {k: (k,) for k in _PLAIN_WORDS.split()}
+weights layers filtration convention pad null twins store shard_size workers batch_size n_jobs summaries""".split()
 
 def in_options(
     text: str,      # an error, in the words of Python
     option,         # a function: word of Python -> how it is typed here, or None
 ) -> str:  # the same, with what to type in brackets
     "An error with the options that it speaks of."
-    named = re.findall(r"\b([a-z_]+)(?:=|\()", text)
-    words = dict.fromkeys(w for n in named for w in _WORDS.get(n, ()))
+    named = re.findall(r"\b([a-z_]+)(?:=|\()", text) + re.findall(r"\b[a-z]+_[a-z_]+\b", text)
+    plain = [n for n in named if n in _PLAIN_WORDS]
+    words = dict.fromkeys(plain or [w for n in named for w in _WORDS.get(n, ())])
     typed = [o for o in map(option, words) if o and not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)]
     return f"{text} [here: {', '.join(typed)}]" if typed else text
 
@@ -394,8 +394,9 @@ def main(
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong
     "The `featent` command."
     try: args = command_parser().parse_args(argv)
-    except (SystemExit, BrokenPipeError):
-        if _closed(): return 141
+    except SystemExit:
+        try: sys.stdout.flush()
+        except BrokenPipeError: return _unheard()
         raise
     with warnings.catch_warnings():
         warnings.showwarning = _warn
@@ -408,19 +409,16 @@ def _done(args):
         sys.stdout.flush()
         return code
     except (Exception, SystemExit, KeyboardInterrupt) as e:
-        if isinstance(e, BrokenPipeError) and _closed(): return 141
+        if isinstance(e, BrokenPipeError) and Path(_frames(e)[-1][0]).stem == "cli": return _unheard()
         if args.traceback: traceback.print_exception(e)
         line, code = explain(e)
         print(f"featent: error: {in_words_of(args, line)}", file=sys.stderr)
         return code
 
-def _closed():
-    "Whether nobody reads any more what is printed; then nothing more is."
-    try: sys.stdout.flush()
-    except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+def _unheard():
+    "Nobody reads any more what is printed, so nothing more is; the exit code, as of a process that is ended by it."
+    with contextlib.suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 def _warn(message, category, filename, lineno, file=None, line=None):
     "A warning on one line."

@@ -6,17 +6,13 @@
 __all__ = ['OPTIONAL', 'Item', 'Finding', 'try_item', 'needed_packages', 'items', 'doctor']
 
 # %% ../nbs/89_health.ipynb #5382c7ca
-import importlib.util
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import NamedTuple
 
 # %% ../nbs/89_health.ipynb #3e59b64f

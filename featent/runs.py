@@ -98,15 +98,20 @@ def _value(name, kind, text):
     "A parameter's text in the type that the notebook declares."
     try:
         if kind == "bool": return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
-        return _TYPES[kind](text) if kind in _TYPES else ast.literal_eval(text)
+        return _TYPES[kind](_at_home(text)) if kind in _TYPES else ast.literal_eval(text)
     except (KeyError, ValueError, SyntaxError): raise ValueError(f"parameter {name}={text!r} is not of type {kind}") from None
 
 def _checked(name, kind, value):
     "A parameter's value, if it is of the type that the notebook declares."
     value = value.item() if hasattr(value, "item") else os.fspath(value) if isinstance(value, os.PathLike) else value
+    value = _at_home(value)
     if kind == "float" and type(value) is int: value = float(value)
     if kind in _TYPES and type(value) is not _TYPES[kind]: raise TypeError(f"parameter {name}={value!r} is not of type {kind}")
     return value
+
+def _at_home(value):
+    "A path that begins with ~ in full; any other value as it is."
+    return str(as_path(value)) if isinstance(value, str) and value.startswith(("~/", "~\\")) else value
 
 def _known(name, chosen):
     "The parameters of an experiment, or an error if one of the chosen is not among them."

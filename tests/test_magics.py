@@ -115,8 +115,8 @@ def test_explore_opens_where_it_is_told(ip, result, tmp_path):
 def test_paths_of_windows_keep_their_backslashes(ip):
     from featent.magics import _words
     assert _words(r"assess --images C:\photos\cats -o D:\out") == ["assess", "--images", r"C:\photos\cats", "-o", r"D:\out"]
-    assert _words(r"""explore 'C:\my results\scores' "a b" it's' '""") == ["explore", r"C:\my results\scores", "a b", "its "]
-    with pytest.raises(UsageError, match=r"'C:\\results\\scores' is neither"): ip.run_line_magic("featent", r"explore C:\results\scores")
+    assert _words(r"""explore 'C:\my results\scores' "a b" it's o'k""") == ["explore", r"C:\my results\scores", "a b", "its ok"]
+    with pytest.raises(UsageError, match="results.*scores' is neither"): ip.run_line_magic("featent", r"explore C:\results\scores")
     with pytest.raises(UsageError, match="a quote is never closed"): ip.run_line_magic("featent", "run depth -o d'un")
 
 

@@ -95,6 +95,12 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     assert runs.read_parameters(path, [("names", "['c']"), ("rate", "2")]) == {"names": ["c"], "rate": 2.0}
 
 
+def test_the_home_folder_is_meant_by_a_tilde(fake, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs.read_parameters(fake, [("diary", "~/births"), ("word", "a~/b")]) == {"diary": str(tmp_path/"births"), "word": "a~/b"}
+    assert next(iter(runs._plan(fake, {"diary": ["~/births"]}).values()))["parameters"]["diary"] == str(tmp_path/"births")
+
+
 @pytest.mark.parametrize("parameters,message", [("n: int = 1", "no parameter `out`"), ("n: int = len('x')\nout: str = ''", "cannot be read"), ("n: int\nout: str = ''", "cannot be read"),
                                                 ("import os\nout: str = ''", "cannot be read"), ("n = \nout = ''", "cannot be read")])
 def test_notebooks_that_are_no_experiments(tmp_path, parameters, message):
