@@ -219,7 +219,7 @@ class Result:
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
     @property
-    def classes(self): return distinct_names({int(c): n for c, n in self.record["classes"].items()})
+    def classes(self): return distinct_names({int(c): name for c, name in self.record["classes"].items()})
     @property
     def kinds(self): return list(dict.fromkeys(k for _, _, k in self.births))
 
@@ -269,7 +269,7 @@ def tabulate(
 def _corrected(births, table, labels, classes, over):
     "`H_mm` and `H_cwj`, corrected for the births that so few images have not shown, and a warning where there are too few."
     found = [entropy_estimates(births[labels == c], over) for c in classes]
-    columns = {name: np.concatenate([e[name] for e in found]) for name in ("H_mm", "H_cwj")}
+    columns = {name: np.where(table.n_images < 2, np.nan, np.concatenate([e[name] for e in found])) for name in ("H_mm", "H_cwj")}
     return {**columns, "warning": warn(table.n_births, table.H, table.n_images, over)}
 
 def _null_columns(births, layer, f, labels, classes, over):
@@ -320,7 +320,7 @@ def assess(
 
 def _result(births, summaries, kernels, labels, layers, record):
     "A result from its parts, with its table."
-    classes = {int(c): name for c, name in record["classes"].items()}
+    classes = distinct_names({int(c): name for c, name in record["classes"].items()})
     table = tabulate(births, labels, layers, classes, record["over"], record["rule"])
     return Result(table, births, summaries, kernels, np.array(labels), layers, record)
 

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .assess import Result
-from .evidence import indicator_table, profiles
+from .evidence import indicator_table, lone_classes, profiles
 from .plots import _short
 from .unit_views import (Views, _images_of, _level, _level_words, as_views, layers_figure, layers_state, layers_tables, layers_words,
                                 unit_painter, unit_state, unit_tables, unit_topology, unit_words)
@@ -325,7 +325,7 @@ def explore_units(
 # %% ../nbs/62_explorer.ipynb #5ce6919a
 def _layers_draw(views):
     "A function from the state of the controls to a view."
-    profile, last = profiles(views.result, n_resamples=200), {}
+    profile, last = profiles(views.result, n_resamples=0 if lone_classes(views.result) else 200), {}
     def draw(controls):
         s = layers_state(views, **{k: controls[k] for k in ("layer", "filtration", "class", "unit", "theme")})
         key = s["layer"], s["filtration"], s["class"]

@@ -27,6 +27,7 @@ from IPython.display import HTML, display
 from .ablation import VALUES, speedup
 from .activations import unwrap
 from .assess import Result, assess, estimate, load
+from .entropy import read_table
 from .explorer import _LABEL, _STYLE, _WIDE, Explorer, View, _error_html, choice, explore_layers, explore_units, shell
 from .images import Images, images as as_images, preprocess
 from .images import _extensions, _names
@@ -531,11 +532,6 @@ def _table_study(table):
     raise ValueError(f"this table is for no explorer: ablation needs order, class, split, step, {', '.join(VALUES)}; training needs epoch, layer, H, eps; "
                      f"it has {', '.join(map(str, table.columns[:20]))}")
 
-def _read_csv(path):
-    "A table; names of classes stay text."
-    table = pd.read_csv(path, dtype={"class": str}, keep_default_na=True)
-    return table
-
 def _is_result(folder): return (folder/"record.json").is_file() or (folder/"manifest.json").is_file()
 
 _CHECKPOINTS = ".pt", ".pth", ".th", ".safetensors"
@@ -562,13 +558,13 @@ def _folder_source(folder):
     if not folder.exists(): raise FileNotFoundError(f"there is no {folder}")
     if folder.is_file() and folder.suffix.lower() in _CHECKPOINTS: return _Source(asked={"weights": str(folder)})
     if folder.is_file() and folder.suffix == ".csv":
-        name, study = _table_study(_read_csv(folder))
+        name, study = _table_study(read_table(folder))
         return _Source(studies={name: study})
     if _is_result(folder): return _Source(load(folder), folder=folder)
     if (folder/"study.json").is_file(): return _study_source(load_study(folder))
     studies = {}
     for path in sorted(folder.glob("*.csv")):
-        try: name, study = _table_study(_read_csv(path))
+        try: name, study = _table_study(read_table(path))
         except ValueError: continue
         studies.setdefault(name, study)
     for inner in sorted(p for p in folder.glob("*") if (p/"study.json").is_file()):

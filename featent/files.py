@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['as_path', 'say_once', 'precaution', 'sync_file', 'sync_folder', 'sync_tree', 'write_whole', 'make_folder',
-           'explained', 'read_json', 'read_bounded', 'parse_json', 'read_table', 'free_memory', 'affordable',
-           'try_lock', 'unlock', 'Busy', 'alone', 'claimed', 'must_be_free', 'workplace', 'leftovers', 'publish',
-           'keep', 'Terminated', 'ending_well']
+           'explained', 'read_json', 'read_bounded', 'parse_json', 'free_memory', 'affordable', 'try_lock', 'unlock',
+           'Busy', 'alone', 'claimed', 'must_be_free', 'workplace', 'leftovers', 'publish', 'keep', 'Terminated',
+           'ending_well']
 
 # %% ../nbs/02_files.ipynb #dc9d53d3
 import errno
@@ -190,25 +190,6 @@ def parse_json(
     try: return json.loads(data)
     except RecursionError: raise ValueError("nested too deeply") from None
     except ValueError as e: raise ValueError(f"no JSON: {e}") from None
-
-# %% ../nbs/02_files.ipynb #2dafe31c
-def read_table(
-    path: "str | Path",  # a CSV file, as `to_csv(index=False)` writes it
-    text: tuple = ("class", "layer", "name"),  # columns that are text, whatever they look like
-):  # a data frame
-    "A table; names stay names, and only numbers become numbers."
-    import pandas as pd
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return table.assign(**{c: _typed(table[c]) for c in table if c not in text})
-
-def _typed(column):
-    "A column of text as numbers or truth values, if all of it is that or empty."
-    import pandas as pd
-    given = set(column)
-    if given <= {"True", "False"}: return column == "True"
-    if given <= {""}: return column.map({"": float("nan")}).astype(float)
-    try: return pd.to_numeric(column.where(column != "", None))
-    except (ValueError, TypeError): return column
 
 # %% ../nbs/02_files.ipynb #5cc19060
 def free_memory() -> "int | None":  # bytes; None where the system does not say

@@ -27,7 +27,8 @@ from joblib import Parallel, delayed
 from torch import nn
 
 from .images import Images, batches, corrupt_labels
-from .networks import _device, _intact, _logits, evaluating, list_networks, network, prepared, progress, train, weights_hash
+from .checkpoints import intact
+from .networks import _device, _logits, evaluating, list_networks, network, prepared, progress, train, weights_hash
 from .files import Busy, alone, write_whole
 from .store import _canonical, _differences, _explained, _plain, _pretty, _sha256
 
@@ -226,7 +227,7 @@ def _fitted(net, plan, images, resume, device):
 def _undamaged(path):
     "The file to go on from; a damaged one is removed, so that the training starts again."
     try:
-        if path.exists(): _intact(path)
+        if path.exists(): intact(path)
     except ValueError as e:
         warnings.warn(f"{e}: this training starts again", stacklevel=2)
         path.unlink()

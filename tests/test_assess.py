@@ -19,6 +19,7 @@ from torch import nn
 
 import featent as fe
 from featent import files
+from featent.entropy import read_table
 
 DATA = Path(__file__).parent/"data"
 assess_module = sys.modules["featent.assess"]  # `fe.assess` is the function
@@ -405,7 +406,7 @@ def old(): return DATA/"result-0.1.0", DATA/"store-0.1.0"
 
 def test_a_result_without_checksums_is_read_to_the_same_numbers_with_one_warning(old):
     with pytest.warns(UserWarning, match="carries no checksum, .* so damage cannot be told; result.save adds one") as said: r = fe.load(old[0])
-    table = files.read_table(old[0]/"table.csv")
+    table = read_table(old[0]/"table.csv")
     assert len(said) == 1 and set(table["class"]) == {"left", "NA"} and table["class"].tolist() == r.table["class"].tolist()
     for column in ("n_births", "eps", "H", "H_mm", "H_cwj", "score", "eps_null", "H_null", "eps_random", "H_random"):
         np.testing.assert_allclose(r.table[column], table[column], rtol=1e-12, equal_nan=True, err_msg=column)
@@ -463,14 +464,14 @@ def test_two_classes_of_one_name_stay_two(tmp_path):
     assert r.record["classes"] == {"0": "crane", "1": "shark", "2": "crane"}  # as the images have them
     back = fe.load(r.save(tmp_path/"r"))
     pd.testing.assert_frame_equal(back.table, r.table)
-    assert set(files.read_table(tmp_path/"r/table.csv")["class"]) == set(r.classes.values())
+    assert set(read_table(tmp_path/"r/table.csv")["class"]) == set(r.classes.values())
 
 
 def test_a_class_called_NA_survives_a_round_trip(tmp_path):
     for names in (("NA", "null", "nan"), ("1", "02", "1e3"), ("", "None", "True")):
         r = fe.assess(*WORK(classes=names))
         folder = r.save(tmp_path/f"r{names[0]}")
-        assert fe.load(folder).table["class"].tolist() == r.table["class"].tolist() == files.read_table(folder/"table.csv")["class"].tolist()
+        assert fe.load(folder).table["class"].tolist() == r.table["class"].tolist() == read_table(folder/"table.csv")["class"].tolist()
 
 
 def test_estimate_grows_with_images_only_in_births(net):

@@ -220,8 +220,12 @@ def test_foreign_files(small, tmp_path):
             again(path)
     torch.save(network("small_vgg", in_channels=1, num_classes=4).state_dict(), path)
     with pytest.raises(ValueError, match=r"2 of another shape \(fc.weight \(4, 128\) instead of \(10, 128\), .*pass num_classes="):
+        again(path, num_classes=10)
+    assert again(path).featent["num_classes"] == again(path, num_classes=4).featent["num_classes"] == 4
+    assert again(path)(torch.zeros(1, 1, 16, 16)).shape == (1, 4)
+    torch.save({**network("small_vgg", in_channels=1, num_classes=4).state_dict(), "features.bn1.weight": torch.ones(5)}, path)
+    with pytest.raises(ValueError, match=r"3 of another shape .*pass num_classes="):  # a width that differs is no number of classes
         again(path)
-    assert again(path, num_classes=4).featent["num_classes"] == 4
     torch.save({k: v * torch.nan for k, v in small.state_dict().items()}, path)
     with pytest.raises(ValueError, match="w.pt holds NaN or infinite weights: features.conv1.weight"):
         again(path)
