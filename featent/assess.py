@@ -40,7 +40,7 @@ from tqdm.auto import tqdm
 from .activations import INTERNAL, _trace, read_finite, select_layers, unwrap
 from .entropy import check_rule, distinct_names, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
-from .images import Images, _plain_text, batches, describe_transform, images as as_images
+from .images import Images, _plain_text, batches, check_unchanged, describe_transform, images as as_images
 from .indicators import SUMMARIES, kernel_l1, map_summaries
 from .kernels import n_threads
 from .networks import prepared, progress, random_twin, weights_hash
@@ -137,6 +137,7 @@ def _prepare(network, images, layers, filtration, convention, null, twins, pad, 
     "A checked plan."
     network, null = unwrap(network), _some(null, ("shuffle", "random"), "null")
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
+    check_unchanged(images)
     chosen, left_out = select_layers(network, images, layers)
     networks = {"real": network, **(_twins(network, twins, seed) if "random" in null else {})}
     plan = _Plan(networks, images, chosen, left_out, _some(filtration, FILTRATIONS, "filtration"), convention, "shuffle" in null,

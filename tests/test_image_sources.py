@@ -141,6 +141,17 @@ def test_parts_that_name_their_classes_differently_are_told():
         assert images(d).classes == ("0", "1", "2")
 
 
+def test_names_that_are_synonyms_are_read_as_one():
+    d = pairs(classes=[("tench", "Tinca tinca"), ("crane",), "dog"])
+    assert images(d).classes == ("tench, Tinca tinca", "crane", "dog")
+
+
+def test_a_warning_points_at_the_line_that_led_to_it():
+    with pytest.warns(UserWarning, match="not those of its items") as told:
+        images(pairs(targets=Y[::-1]))
+    assert told[0].filename == __file__
+
+
 def test_two_classes_of_one_name_are_chosen_by_index():
     d = pairs(classes=["crane", "dog", "crane"])
     with pytest.raises(ValueError, match="'crane' names the classes 0, 2: choose by index"):
@@ -303,6 +314,13 @@ def test_a_class_of_one_image_is_told():
 
 
 # ---- folders
+
+def test_a_folder_is_the_same_when_the_working_folder_changes(animals, monkeypatch):
+    monkeypatch.chdir(animals.parent)
+    got = images("set")
+    monkeypatch.chdir("/")
+    assert len([*got]) == 12
+
 
 def test_hidden_folders_never_count(animals):
     for hidden in (".ipynb_checkpoints", "cat/.ipynb_checkpoints", "dog/deep/.cache", "__MACOSX", "cat/__MACOSX"):
