@@ -7,7 +7,7 @@ __all__ = ['list_networks', 'weights_hash', 'network', 'preprocessing', 'prepare
            'accuracy', 'train', 'recalibrate']
 
 # %% ../nbs/05_networks.ipynb #5c21b652
-import copy, difflib, hashlib, importlib.util, inspect, math, os, pickle, time, zipfile
+import copy, difflib, hashlib, importlib.util, inspect, math, os, pickle, threading, time, zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -351,16 +351,40 @@ def _device(net):
     "Device of a network's first parameter"
     return next((p.device for p in net.parameters()), torch.device("cpu"))
 
+_IN_USE = {}  # id(module): [users, mode before, mode meanwhile, module]
+_IN_USE_LOCK = threading.RLock()
+
 @contextmanager
 def evaluating(
-    net: nn.Module,  # any network
-):
-    "`net` in eval mode inside; afterwards each part has its own mode again"
-    modes = [(m, m.training) for m in net.modules()]
-    net.eval()
-    try: yield
+    net: nn.Module,  # any network, perhaps in use by other threads
+):  # {id(module): the mode it is in meanwhile}
+    "`net` in eval mode inside; when its last user is done, each part has its own mode again"
+    modules = list(net.modules())
+    with _IN_USE_LOCK: modes = _to_eval(net, modules)
+    try: yield modes
     finally:
-        for m, mode in modes: m.training = mode
+        with _IN_USE_LOCK: _to_own_mode(modules)
+
+def _to_eval(net, modules):
+    "Switch what is not in eval mode yet, and count the users of each part"
+    before = [m.training for m in modules]
+    try:
+        if any(before): net.eval()
+    except BaseException:
+        for m, mode in zip(modules, before): m.training = mode
+        raise
+    for m, mode in zip(modules, before):
+        _IN_USE.setdefault(id(m), [0, mode, m.training, m])[0] += 1
+    return {id(m): m.training for m in modules}
+
+def _to_own_mode(modules):
+    "Give back the modes of the parts that nobody uses any more"
+    for m in modules:
+        used = _IN_USE[id(m)]
+        used[0] -= 1
+        if used[0]: continue
+        del _IN_USE[id(m)]
+        if m.training != used[1]: m.training = used[1]
 
 # %% ../nbs/05_networks.ipynb #c387773e
 def _logits(net, x, logits_of=None):

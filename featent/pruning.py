@@ -18,7 +18,7 @@ import scipy
 from torch import nn
 
 from .ablation import EFFECTIVE
-from .activations import list_layers, select_layers, to_network, unwrap
+from .activations import list_layers, module_path, select_layers, to_network, unwrap
 from .assess import Result
 from .images import Images, images as as_images
 from .networks import accuracy, evaluating, prepared, progress, recalibrate, train, weights_hash
@@ -117,9 +117,7 @@ def _by_module(importance, network):
 def _module(network, layer):
     "The module that makes a layer; 'conv_1' is the second call of 'conv'."
     if network is None: raise ValueError("layers are given by name: pass the network too")
-    modules, name = dict(network.named_modules()), str(layer).split("+")[0]
-    base, _, number = name.rpartition("_")
-    module = modules.get(name, modules.get(base) if number.isdigit() else None)
+    module = dict(network.named_modules()).get(module_path(network, str(layer).split("+")[0]))
     if module is None or not hasattr(module, "weight"):
         raise ValueError(f"{layer}: no module of the network holds its weights; modules that do: {', '.join(_weighted(network)) or 'none'}")
     return module
@@ -170,14 +168,11 @@ def _scores_of(importance, scores, filtration):
 
 def _last(network, example):
     "The module that makes the output."
-    return _base(network, list_layers(network, example).module.iloc[-1])
+    return module_path(network, list_layers(network, example).module.iloc[-1])
 
 def _modules_of(layers): return [str(name).split("+")[0] for name in layers]
 
-def _base(network, name):
-    "The module of a layer; 'conv_1' is the second call of 'conv'."
-    modules = dict(network.named_modules())
-    return name if name in modules else name.rpartition("_")[0]
+
 
 # %% ../nbs/54_pruning.ipynb #374801d1
 def _shares(network, example, ratio, layers):
@@ -188,7 +183,7 @@ def _shares(network, example, ratio, layers):
     last, found, modules = _last(network, example), {}, dict(network.named_modules())
     for word, r in wanted.items():
         for name in select_layers(network, example, word, maps=False)[0].module:
-            name = _base(network, name)
+            name = module_path(network, name)
             units = getattr(modules.get(name), "out_channels", getattr(modules.get(name), "out_features", None))
             if name == last or units is None: continue
             kept = max(1, int(units * (1 - r) + 1e-9))
