@@ -191,7 +191,10 @@ def spoken(book):
             yield from ("".join(v) for k, v in o.get("data", {}).items() if k.startswith("text/"))
 
 
-@pytest.mark.parametrize("path", sorted((root / "nbs/experiments").glob("*.ipynb")), ids=lambda p: p.stem)
+EXPERIMENTS = sorted((root / "nbs/experiments").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_an_experiment_begins_with_its_verdict_and_takes_its_numbers_from_the_page(path):
     said = list(spoken(json.loads(path.read_text(encoding="utf-8"))))
     verdict = next(text for text in said if text.startswith("**In short"))
