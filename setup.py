@@ -49,7 +49,7 @@ setup(
     extras_require={key.removeprefix("extra_"): lines(key) for key in cfg if key.startswith("extra_")},
     packages=["featent", "featent.experiments"],
     package_dir={"featent": "featent", "featent.experiments": "nbs/experiments"},  # experiments are notebooks: shipped as they are
-    package_data={"featent.experiments": ["*.ipynb"]},
+    package_data={"featent": ["wnids.txt"], "featent.experiments": ["*.ipynb"]},
     data_files=extension_files(),
     entry_points={"console_scripts": ["featent=featent.cli:main"], "nbdev": ["featent=featent._modidx:d"]},
 )

@@ -21,10 +21,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .activations import Follower, checked_maps, select_layers, stream, to_network, unwrap
+from .entropy import class_label, distinct_names
 from .images import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
 from .networks import _enough, _outputs, evaluating, prepared, progress
-from .plots import STYLES
+from .plots import STYLES, literal
 
 # %% ../nbs/50_ablation.ipynb #b50e6888
 class _Step(NamedTuple):
@@ -312,12 +313,17 @@ def _labels_of(sets, classes):
     "Labels of the wanted classes, each with images in every split."
     name, first = next(iter(sets.items()))
     wanted = list(first.by_class) if classes is None else [classes] if isinstance(classes, (str, int)) else list(classes)
-    label = {n: i for i, n in enumerate(first.classes)} | {i: i for i in range(len(first.classes))}
-    if unknown := [c for c in wanted if c not in label]: raise ValueError(f"unknown classes {unknown}; choose from {', '.join(first.classes[:50])}")
+    labels = [_label_in(first, c) for c in wanted]
     for split, s in sets.items():
-        empty = [first.classes[label[c]] for c in wanted if label[c] not in s.by_class]
+        empty = [first.classes[c] for c in labels if c not in s.by_class]
         if empty: raise ValueError(f"no {split} images of class {', '.join(empty)}: add some, or leave these out by classes=")
-    return [label[c] for c in wanted]
+    return labels
+
+def _label_in(images, wanted):
+    "The label of a class, of those with images where one has this name."
+    every = dict(enumerate(images.classes))
+    own = {c: every[c] for c in images.by_class}
+    return class_label(wanted, own if wanted in (*own, *own.values(), *distinct_names(own).values()) else every)
 
 # %% ../nbs/50_ablation.ipynb #b5c142cf
 def _permutations(orders, names, units):
@@ -420,7 +426,7 @@ def ablate(
     if value not in ("zero", "mean"): raise ValueError(f"value={value!r}: choose 'zero' or 'mean'")
     sets = _splits(network, images)
     labels, first = _labels_of(sets, classes), next(iter(sets.values()))
-    rows, names = select_layers(network, first, layer, maps=False)[0], [first.classes[c] for c in labels]
+    rows, names = select_layers(network, first, layer, maps=False)[0], list(distinct_names({c: first.classes[c] for c in labels}).values())
     row = _one_layer(network, first, layer)
     orders, steps = _permutations(orders, names, row.units), _step_list(steps, row.units)
     targets = _targets(network, first, labels, label_map, logits_of)
@@ -642,8 +648,8 @@ def _panel(ax, data, value, title):
     for (name, rows), (color, marker, line) in zip(data.groupby("series", sort=False), STYLES * 9):
         runs = rows.pivot_table(value, "step", "order")
         y = runs.mean(axis=1)
-        ax.plot(y.index, y, color=color, ls=line, lw=1.4, label=name)
+        ax.plot(y.index, y, color=color, ls=line, lw=1.4, label=literal(name))
         if runs.shape[1] > 1: ax.fill_between(y.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=.2, lw=0)
         best = (y.max() if value != "loss" else y.min()) == y
         ax.plot(y.index[best][-1:], y[best][-1:], color=color, marker=marker, ms=6, mec="white", mew=.8, clip_on=False, zorder=5)
-    ax.set_title(title, fontsize=9, loc="left"); ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(literal(title), fontsize=9, loc="left"); ax.spines[["top", "right"]].set_visible(False)

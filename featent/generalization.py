@@ -33,8 +33,8 @@ from .evidence import indicator_table
 from .images import Images, images as as_images
 from .information import layer_information
 from .networks import network as as_network, prepared, progress
-from .plots import AXES, STYLES, _axes, _short
-from .significance import false_discovery
+from .plots import AXES, STYLES, _axes, _short, literal
+from .significance import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo
 
 # %% ../nbs/38_generalization.ipynb #3e858858
@@ -294,7 +294,18 @@ def gap_correlations(
     parts = [_correlated(rows[rows.filtration == f] if f else rows, measures, outcome, unit, n_resamples, permutations, seed).assign(filtration=f) for f in filtrations]
     found = pd.concat(parts, ignore_index=True)
     found["q"] = found.groupby(["filtration", "group"], sort=False).p.transform(lambda p: false_discovery(p.to_numpy()))
+    _warn_of_few(found, permutations)
     return found[["filtration", "group", *[c for c in found if c not in ("filtration", "group")]]]
+
+def _warn_of_few(found, permutations):
+    "Warn where so many measures are out of reach of so few networks, or of so few permutations."
+    for _, rows in found.groupby(["filtration", "group"], sort=False):
+        n = int(rows.n.max())
+        if n < 4: continue
+        few = n <= 7 and rows.group.iloc[0] != "within"
+        least = 2 / math.factorial(n) if few else 1 / (permutations + 1)
+        more = f"train more than {n} networks" if few else f"pass permutations={draws_needed(len(rows))}"
+        warn_of_floor(rows.p.to_numpy(float), least, f"{more}, or look at fewer measures")
 
 def _correlated(rows, measures, outcome, unit, n_resamples, permutations, seed):
     "The correlations of one filtration."
@@ -324,7 +335,7 @@ def _styles(rows, by):
     return {v: (_COLOURS[i % 8], "os^vDP*X"[i % 8]) for i, v in enumerate(values)}
 
 def _legend(fig, styles, by, lines=False):
-    handles = [mpl.lines.Line2D([], [], color=c, marker=m, ls=("-" if m else ":") if lines else "", ms=4, label=f"{v:g}" if isinstance(v, float) else str(v)) for v, (c, m) in styles.items()]
+    handles = [mpl.lines.Line2D([], [], color=c, marker=m, ls=("-" if m else ":") if lines else "", ms=4, label=f"{v:g}" if isinstance(v, float) else literal(v)) for v, (c, m) in styles.items()]
     fig.legend(handles=handles, title=_NAMES.get(by, by), loc="outside right center", frameon=False, fontsize=7, title_fontsize=8)
 
 _NAMES = {**AXES, "gap": "generalisation gap", "label_corruption": "share of labels\nredrawn", "excess": "excess over shuffled maps (nats)", "apoz": "APoZ", "train_loss": "training loss",
@@ -409,7 +420,7 @@ def _gap_panel(ax, rows, measure, outcome, by, styles, found):
     for v, own in rows.groupby(by, sort=False):
         ax.plot(own[measure], own[outcome], color=styles[v][0], marker=styles[v][1], ms=4, lw=.6, alpha=.85)
     for r in rows.dropna(subset=[measure]).to_dict("records"):
-        ax.annotate(str(r["seed"] if by != "name" and "seed" in r else r["name"]), (r[measure], r[outcome]), (2, 2), textcoords="offset points", fontsize=5, color="0.35")
+        ax.annotate(literal(r["seed"] if by != "name" and "seed" in r else r["name"]), (r[measure], r[outcome]), (2, 2), textcoords="offset points", fontsize=5, color="0.35")
     ax.margins(x=.12, y=.08)
     limits = f" [{found.rho_low:.2f}, {found.rho_high:.2f}]" if found.rho_low == found.rho_low else ""
     ax.set_title(f"ρ = {found.rho:.2f}{limits}, n = {found.n}", fontsize=7); ax.set_xlabel(_label(measure), fontsize=7); _clean(ax)

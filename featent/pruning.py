@@ -22,13 +22,15 @@ from .activations import list_layers, module_path, select_layers, to_network, un
 from .assess import Result
 from .images import Images, images as as_images
 from .networks import accuracy, evaluating, prepared, progress, recalibrate, train, weights_hash
-from .plots import STYLES, _axes
+from .plots import STYLES, _axes, literal
 
 # %% ../nbs/54_pruning.ipynb #f7bd271c
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
     try: import torch_pruning
-    except ImportError as e: raise ImportError("pruning needs the package Torch-Pruning: pip install featent[pruning]") from e
+    except ImportError as e:
+        where = "pip install '.[pruning]' in the clone of featent, or pip install torch-pruning"
+        raise ImportError(f"pruning needs the package Torch-Pruning: {where}") from e
     return torch_pruning
 
 # %% ../nbs/54_pruning.ipynb #038720c9
@@ -330,7 +332,7 @@ def plot_prune_curve(
     for ax, (value, text) in zip(axes[0], values.items()):
         for (name, rows), (color, marker, line) in zip(curve.groupby("importance", sort=False), _LINES * 9):
             g = rows.groupby("ratio").agg(x=(x, "mean"), mean=(value, "mean"), low=(value, "min"), high=(value, "max"))
-            ax.plot(g.x, g["mean"], color=color, marker=marker, ls=line, ms=4, lw=1.4, label=name)
+            ax.plot(g.x, g["mean"], color=color, marker=marker, ls=line, ms=4, lw=1.4, label=literal(name))
             ax.fill_between(g.x, g.low, g.high, color=color, alpha=.1, lw=0)
         ax.set_xlabel({"macs_share": "multiply-adds, share of the whole", "params_share": "parameters, share of the whole", "ratio": "share of units removed"}[x])
         ax.set_ylabel(text); ax.spines[["top", "right"]].set_visible(False)

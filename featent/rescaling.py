@@ -19,6 +19,7 @@ from torch import nn
 
 from .activations import example_of, select_layers, to_network, unwrap
 from .assess import Result, assess
+from .entropy import class_label
 from .images import Images, batches, preprocess
 from .indicators import indicators
 from .listening import Listener, op_name, tensors
@@ -605,10 +606,10 @@ def target_only(
     before: Result,  # assessment of the original
     after: Result,  # the same with halved images or filters
     layer: str,  # a layer's name, as in `before.layers`
-    label: int,  # the target class
+    label: "int | str",  # the target class, by its label or its name
 ) -> pd.DataFrame:  # unit; class_selectivity and selectivity: before, all (every class scaled), target (that class alone)
     "Class selectivity of each unit for a class when all classes are scaled, and when the target class is alone."
-    if label not in before.classes: raise ValueError(f"label={label!r}: choose from {list(before.classes)}")
+    label = class_label(label, before.classes)
     a, b = (r.summaries[layer, "mean", "real"] for r in (before, after))
     mixed, name = np.where((before.labels == label)[:, None], b, a), before.classes[label]
     tables = {k: indicators({"mean": m}, before.labels, before.classes) for k, m in (("before", a), ("all", b), ("target", mixed))}
