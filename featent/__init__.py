@@ -1,4 +1,4 @@
-"An honest score for every unit of a convolutional network: topological feature entropy."
+"Topological feature entropy of the units of convolutional networks, beside its controls."
 from featent.images import Images, check_disjoint, corrupt_labels, describe_transform, hold_out, images, preprocess
 from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, recalibrate, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream

@@ -34,7 +34,7 @@ from .images import Images, images as as_images
 from .information import layer_information
 from .networks import network as as_network, prepared, progress
 from .plots import AXES, STYLES, _axes, _short, literal
-from .significance import false_discovery
+from .significance import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo
 
 # %% ../nbs/38_generalization.ipynb #3e858858
@@ -294,7 +294,18 @@ def gap_correlations(
     parts = [_correlated(rows[rows.filtration == f] if f else rows, measures, outcome, unit, n_resamples, permutations, seed).assign(filtration=f) for f in filtrations]
     found = pd.concat(parts, ignore_index=True)
     found["q"] = found.groupby(["filtration", "group"], sort=False).p.transform(lambda p: false_discovery(p.to_numpy()))
+    _warn_of_few(found, permutations)
     return found[["filtration", "group", *[c for c in found if c not in ("filtration", "group")]]]
+
+def _warn_of_few(found, permutations):
+    "Warn where so many measures are out of reach of so few networks, or of so few permutations."
+    for _, rows in found.groupby(["filtration", "group"], sort=False):
+        n = int(rows.n.max())
+        if n < 4: continue
+        few = n <= 7 and rows.group.iloc[0] != "within"
+        least = 2 / math.factorial(n) if few else 1 / (permutations + 1)
+        more = f"train more than {n} networks" if few else f"pass permutations={draws_needed(len(rows))}"
+        warn_of_floor(rows.p.to_numpy(float), least, f"{more}, or look at fewer measures")
 
 def _correlated(rows, measures, outcome, unit, n_resamples, permutations, seed):
     "The correlations of one filtration."

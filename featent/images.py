@@ -8,7 +8,7 @@ __all__ = ['FINGERPRINT_VERSION', 'ImageError', 'Preprocess', 'preprocess', 'ima
            'corrupt_labels']
 
 # %% ../nbs/00_images.ipynb #6d1ba9bd
-import functools, hashlib, html, inspect, io, itertools, json, math, os, random, re, stat, warnings
+import functools, hashlib, html, inspect, io, itertools, json, math, os, random, re, sys, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,6 +24,13 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 class ImageError(ValueError):
     "An error that says itself what to do: it is neither wrapped nor skipped"
 
+def _warn(text):
+    "A warning that points at the line outside this package that led to it"
+    level, frame = 1, sys._getframe()
+    while frame and frame.f_globals.get("__name__", "").startswith("featent."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
+
 _FULL = ("pass full= to images(...), the value of white: 4095 for 12 bits, 65535 for 16, "
          "1.0 for floating point values in [0, 1]")
 
@@ -31,10 +38,11 @@ def _divided(values, full):
     "Numbers of any type as a float32 array in which white is 1"
     low, high = values.min(initial=0), values.max(initial=0)
     if not 0 <= low <= high <= full:
-        raise ImageError(f"the image holds values from {low} to {high}, outside 0..full={full}: {_FULL}")
+        raise ImageError(f"the image holds values from {low} to {high}, outside 0..full={full}: "
+                         f"{_FULL}")
     if values.dtype.kind in "iu" and high > 2**24:
-        raise ImageError(f"the image holds integers up to {high}, and float32 is exact up to {2**24} "
-                         "only: scale them yourself and pass floating point arrays")
+        raise ImageError(f"the image holds integers up to {high}, and float32 is exact up to "
+                         f"{2**24} only: scale them yourself and pass floating point arrays")
     return (values.astype(np.float64) / full).astype(np.float32)
 
 # %% ../nbs/00_images.ipynb #4830b857
@@ -42,11 +50,11 @@ def _sixteen(values, sure):
     "16-bit grays as bytes; refused where the upper bits are empty, unless the range is sure"
     high = values.max(initial=0)
     if not sure and 0 < high < 2**12:
-        raise ImageError(f"a 16-bit image holds values up to {high} only, hardly {high // 257 + 1} grays "
-                         f"if white is 65535: {_FULL}")
+        raise ImageError(f"a 16-bit image holds values up to {high} only, hardly {high // 257 + 1} "
+                         f"grays if white is 65535: {_FULL}")
     if not sure and 2**12 <= high < 2**14:
-        warnings.warn("some 16-bit images use less than a quarter of the range, white is taken as 65535; "
-                      f"if it is not, {_FULL}", stacklevel=2)
+        _warn("some 16-bit images use less than a quarter of the range, white is taken as "
+              f"65535; if it is not, {_FULL}")
     return Image.fromarray((values.astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
 
 def _deep(image, full):
@@ -56,21 +64,23 @@ def _deep(image, full):
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
         return _sixteen(values, sure=image.format == "PPM")
     kind = "floating point numbers" if image.mode == "F" else "32-bit integers"
-    raise ImageError(f"the image holds {kind} of unknown range ({values.min():g} to {values.max():g}): "
-                     f"{_FULL}")
+    raise ImageError(f"the image holds {kind} of unknown range ({values.min():g} to "
+                     f"{values.max():g}): {_FULL}")
 
 def _pil(image, full=None):
-    "A PIL image of any mode as mode L (gray) or RGB, or as a tensor where `full` is needed and given"
+    "A PIL image of any mode as mode L or RGB, or as a tensor where `full` is needed and given"
     if image.mode == "F" or image.mode.startswith("I"): return _deep(image, full)
     return image.convert("L") if image.mode in ("1", "L", "LA") else image.convert("RGB")
 
 # %% ../nbs/00_images.ipynb #8a2c4755
 def _array(image):
     "An array (H, W) or (H, W, C) as a PIL image where it holds bytes, else as a tensor (C, H, W)"
-    if image.ndim not in (2, 3): raise ValueError(f"an array must be (H, W) or (H, W, C), not {image.shape}")
+    if image.ndim not in (2, 3):
+        raise ValueError(f"an array must be (H, W) or (H, W, C), not {image.shape}")
     if image.ndim == 3 and image.shape[2] > 4:
-        raise ValueError(f"an array of shape {image.shape} has {image.shape[2]} channels in its last axis: "
-                         "an array is (H, W, C); pass torch.from_numpy(array) if it is (C, H, W)")
+        raise ValueError(f"an array of shape {image.shape} has {image.shape[2]} channels in its "
+                         "last axis: an array is (H, W, C); pass torch.from_numpy(array) if it is "
+                         "(C, H, W)")
     if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,)):
         return Image.fromarray(image.reshape(image.shape[:2]) if image.shape[2:] == (1,) else image)
     x = torch.from_numpy(np.ascontiguousarray(image))
@@ -78,7 +88,7 @@ def _array(image):
 
 # %% ../nbs/00_images.ipynb #c1246c64
 def _picture(image, full=None):
-    "PIL image (mode L or RGB) or tensor (C, H, W), uint8 or float32, from any accepted form of image"
+    "PIL image (L or RGB) or tensor (C, H, W), uint8 or float32, from any accepted form of image"
     if isinstance(image, Image.Image): return _pil(image, full)
     if isinstance(image, np.ndarray): image = _array(image)
     if isinstance(image, Image.Image): return image
@@ -86,7 +96,8 @@ def _picture(image, full=None):
         raise TypeError("an image must be a PIL image, an array or a tensor, "
                         f"not {type(image).__name__}")
     x = image[None] if image.ndim == 2 else image
-    if x.ndim != 3: raise ValueError(f"an image tensor must be (C, H, W) or (H, W), not {tuple(image.shape)}")
+    if x.ndim != 3:
+        raise ValueError(f"an image tensor must be (C, H, W) or (H, W), not {tuple(image.shape)}")
     return _values(x, full)
 
 def _values(x, full):
@@ -103,13 +114,14 @@ def _values(x, full):
 # %% ../nbs/00_images.ipynb #f9607c79
 def _float(picture):
     "float32 tensor (C, H, W); bytes are divided by 255"
-    from torchvision.transforms.functional import pil_to_tensor  # here and below: torchvision takes two seconds to import
+    # here and below: torchvision takes two seconds to import
+    from torchvision.transforms.functional import pil_to_tensor
     x = pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 # %% ../nbs/00_images.ipynb #d577da5a
 def _resized(picture, size):
-    "A PIL image or tensor scaled to `size`: an integer keeps the aspect ratio and crops the middle, a pair (H, W) stretches"
+    "A picture scaled to `size`: an integer keeps its shape and crops the middle, a pair stretches"
     if size is None: return picture
     from torchvision.transforms.functional import center_crop, resize
     if not isinstance(size, int): return resize(picture, list(size), antialias=True)
@@ -117,12 +129,13 @@ def _resized(picture, size):
 
 # %% ../nbs/00_images.ipynb #4721be83
 def _channels(x, channels):
-    "Tensor (C, H, W) with `channels` channels: gray is repeated, colour becomes luma (ITU-R BT.601)"
+    "Tensor (C, H, W) with that many channels: gray is repeated, colour becomes luma (ITU-R BT.601)"
     if channels is None or len(x) == channels: return x
     if len(x) == 1: return x.expand(channels, -1, -1)
     if len(x) == 3 and channels == 1:
         return (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
-    raise ValueError(f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 are defined")
+    raise ValueError(f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 "
+                     "are defined")
 
 def _in_channels(picture, channels):
     "A picture with 1 or 3 channels; a gray file that is wanted gray is not touched"
@@ -132,12 +145,15 @@ def _in_channels(picture, channels):
 
 # %% ../nbs/00_images.ipynb #e6121ac9
 def _cropped(picture, size, crop):
-    "A PIL image or tensor of which the shorter side is scaled to `size`, and then the middle is cut out"
+    "A picture of which the shorter side is scaled to `size`, and then the middle is cut out"
     from torchvision.transforms.functional import center_crop, get_dimensions, resize
-    if size is not None: picture = resize(picture, size if isinstance(size, int) else list(size), antialias=True)
+    if size is not None:
+        scaled = size if isinstance(size, int) else list(size)
+        picture = resize(picture, scaled, antialias=True)
     wanted, has = _sides(crop), tuple(get_dimensions(picture)[1:])
     if wanted[0] > has[0] or wanted[1] > has[1]:
-        raise ValueError(f"crop={crop} is larger than the image, {has[0]} x {has[1]} pixels: pass size= too")
+        raise ValueError(f"crop={crop} is larger than the image, {has[0]} x {has[1]} pixels: pass "
+                         "size= too")
     return center_crop(picture, list(wanted))
 
 def _sides(size): return (size, size) if isinstance(size, int) else tuple(size)
@@ -169,8 +185,8 @@ def _normalised(x, p):
     numbers = (_imagenet[i] if v == "imagenet" else v for i, v in enumerate((p.mean, p.std)))
     mean, std = (x.new_tensor(v).view(-1, 1, 1) for v in numbers)
     if {len(mean), len(std)} - {1, len(x)}:
-        raise ValueError(f"mean and std have {len(mean)} and {len(std)} channels, the image has {len(x)}: "
-                         f"pass channels={max(len(mean), len(std))}")
+        raise ValueError(f"mean and std have {len(mean)} and {len(std)} channels, the image has "
+                         f"{len(x)}: pass channels={max(len(mean), len(std))}")
     return (x - mean) / std
 
 # %% ../nbs/00_images.ipynb #a46cbeff
@@ -182,8 +198,10 @@ def _plain(value):
 def _pixels(name, size):
     "A number of pixels or a pair (height, width) of them, checked, as plain integers"
     if size is None: return None
-    if np.shape(size) not in ((), (2,)) or np.asarray(size).dtype.kind not in "iu" or np.min(size) < 1:
-        raise ValueError(f"{name}={size!r} must be a positive integer or a pair (height, width) of them")
+    whole = np.asarray(size).dtype.kind in "iu"
+    if np.shape(size) not in ((), (2,)) or not whole or np.min(size) < 1:
+        raise ValueError(f"{name}={size!r} must be a positive integer or a pair (height, width) of "
+                         "them")
     return _plain(size)
 
 def _count(name, value):
@@ -205,34 +223,36 @@ def _checked_normalisation(mean, std):
         raise ValueError(f"std={std!r} must be positive")
 
 def preprocess(
-    size: int | tuple | None = None,    # pixels; an integer crops a square, a pair (height, width) stretches, None keeps the size
-    mean: float | tuple | str = 0.0,    # subtracted from values in [0, 1]: one number, one per channel, or "imagenet"
-    std: float | tuple | str = 1.0,     # divides; one positive number, one per channel, or "imagenet"
-    channels: int | None = None,        # channels of the result; None keeps those of the image
-    crop: int | tuple | None = None,    # pixels; cut out of the middle after the shorter side was scaled to `size`
+    size: int | tuple | None = None,  # pixels; an integer crops a square, a pair (h, w) stretches
+    mean: float | tuple | str = 0.0,  # subtracted: one number, one per channel, or "imagenet"
+    std: float | tuple | str = 1.0,  # divides; one positive number, one per channel, "imagenet"
+    channels: int | None = None,  # channels of the result; None keeps those of the image
+    crop: int | tuple | None = None,  # pixels; cut out after scaling the shorter side to `size`
 ) -> Preprocess:  # a callable: PIL image, array or tensor -> float32 tensor (C, H, W)
     "A transform that scales, resizes and normalises an image"
     _checked_normalisation(mean, std)
     size, crop = _pixels("size", size), _pixels("crop", crop)
     if None not in (size, crop) and np.any(np.greater(_sides(crop), _sides(size))):
-        raise ValueError(f"crop={crop} is larger than size={size}: the middle is cut out of the scaled image")
+        raise ValueError(f"crop={crop} is larger than size={size}: the middle is cut out of the "
+                         "scaled image")
     return Preprocess(size, _plain(mean), _plain(std), _count("channels", channels), crop)
 
 # %% ../nbs/00_images.ipynb #907322ff
 def _numbers(name, value, number):
-    "Numbers from text such as \"0.5\", \"0.4,0.5,0.6\" or \"224x224\"; anything else is left as it is"
+    "Numbers from text such as \"0.5\", \"0.4,0.5,0.6\" or \"224x224\"; others are left as they are"
     if not isinstance(value, str) or value == "imagenet": return value
     try: found = tuple(number(v) for v in re.split(r"[,x\s]+", value.strip("()[] ")) if v)
     except ValueError: found = ()
-    if not found: raise ValueError(f"{name}={value!r}: pass a number, or several with commas between them")
+    if not found:
+        raise ValueError(f"{name}={value!r}: pass a number, or several with commas between them")
     return found[0] if len(found) == 1 else found
 
 def image_options(
-    size: "int | tuple | str | None" = None,      # pixels, a number or a pair, also as text: 224, "224,224"
-    channels: int | None = None,                  # 1 for gray, 3 for colour; None keeps what the source gives
-    mean: "float | tuple | str | None" = None,    # as for `preprocess`, also as text: "0.5", "0.4,0.5,0.6", "imagenet"
-    std: "float | tuple | str | None" = None,     # as mean; the two go together
-    crop: "int | tuple | str | None" = None,      # pixels cut out of the middle after scaling to `size`; needs mean and std
+    size: "int | tuple | str | None" = None,  # pixels, also as text: 224, "224", "224,224"
+    channels: int | None = None,  # 1 for gray, 3 for colour; None keeps what the source gives
+    mean: "float | tuple | str | None" = None,  # as for `preprocess`, also as text: "0.4,0.5,0.6"
+    std: "float | tuple | str | None" = None,  # as mean; the two go together
+    crop: "int | tuple | str | None" = None,  # pixels cut out after scaling; needs mean and std
 ) -> dict:  # size, channels and transform, as `images` takes them
     "The words for what goes into a network as options of `images`"
     size, crop = _numbers("size", size, int), _numbers("crop", crop, int)
@@ -257,22 +277,24 @@ def _digest(*parts, length=8):
     return h.hexdigest()[:length]
 
 def _source_hash(f):
-    "Hash of the source of a function or class; of its compiled code for a lambda or where there is no source"
+    "Hash of the source of a function or class; of its compiled code where there is no source"
     code = getattr(f, "__code__", None)
     is_lambda = getattr(f, "__name__", "") == "<lambda>"
     try: return _digest(inspect.getsource(f), *(code.co_code, code.co_consts) if is_lambda else ())
     except (OSError, TypeError):
         if not code: return "unknown"
-        return _digest(code.co_code, code.co_names, re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts)))
+        constants = re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts))
+        return _digest(code.co_code, code.co_names, constants)
 
 # %% ../nbs/00_images.ipynb #c051b072
 def as_given(x: torch.Tensor) -> torch.Tensor:  # the same
     "The transform of images that are float tensors already: the data set prepared them itself"
     if isinstance(x, torch.Tensor) and x.is_floating_point(): return x
-    raise ValueError("this item is a picture and not a float tensor: pass transform= to images(...)")
+    raise ValueError("this item is a picture and not a float tensor: pass transform= to "
+                     "images(...)")
 
 def describe_transform(
-    transform: Callable | None,  # any callable: a torchvision transform, `preprocess(...)`, a function, a partial
+    transform: Callable | None,  # a torchvision transform, `preprocess(...)`, a function, a partial
 ) -> str:  # one line that is the same in every run and changes with the transform
     "Text of a transform for a record, without memory addresses"
     return re.sub(r"\s+", " ", re.sub(r" at 0x[0-9a-fA-F]+", "", _described(transform)))
@@ -314,11 +336,14 @@ def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t, name = _read(images, i), images.transform, images.names[i]
     try: x = _float(picture) if t is None else t(picture)
-    except Exception as e: raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
+    except Exception as e:
+        raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
     if not isinstance(x, torch.Tensor) or x.ndim != 3 or not x.is_floating_point():
         tensor = isinstance(x, torch.Tensor)
-        what = f"a {x.dtype} tensor of shape {tuple(x.shape)}" if tensor else f"a {type(x).__name__}"
-        raise ValueError(f"{name}: the transform gives {what}; it must give a floating point tensor (C, H, W)")
+        kind = type(x).__name__
+        what = f"a {x.dtype} tensor of shape {tuple(x.shape)}" if tensor else f"a {kind}"
+        raise ValueError(f"{name}: the transform gives {what}; it must give a floating point "
+                         "tensor (C, H, W)")
     if not x.isfinite().all(): raise ValueError(f"{name}: the image holds NaN or infinite values")
     return x.float()
 
@@ -341,12 +366,15 @@ def _hash(*parts):
 
 def _hash_of(image):
     "Hash of an item of any form: its type and its numbers"
-    if isinstance(image, Image.Image): return _hash(f"{image.mode}{image.size}".encode(), image.tobytes())
+    if isinstance(image, Image.Image):
+        kind = f"{image.mode}{image.size}{image.getpalette()}{image.info.get('transparency')}"
+        return _hash(kind.encode(), image.tobytes())
     if isinstance(image, np.ndarray):
         return _hash(f"{image.dtype}{image.shape}".encode(), np.ascontiguousarray(image).tobytes())
     if not isinstance(image, torch.Tensor): return _hash(repr(image).encode())
     x = image.detach().as_subclass(torch.Tensor).cpu().contiguous()
-    return _hash(f"{x.dtype}{tuple(x.shape)}".encode(), x.flatten().view(torch.uint8).numpy().tobytes())
+    numbers = x.flatten().view(torch.uint8).numpy()
+    return _hash(f"{x.dtype}{tuple(x.shape)}".encode(), numbers.tobytes())
 
 class _Reader:
     "Reads item i of a source as a picture, and knows by its hash what it has read"
@@ -357,7 +385,7 @@ class _Reader:
     def seen(self, i, found, what):
         "Raises where item i is not what it was"
         if self.known.setdefault(i, found) == found: return
-        raise ImageError(f"{what} has changed since these images were made: make them again with images(...)")
+        raise ImageError(f"{what} since these images were made: make them again with images(...)")
 
 class _Arrays(_Reader):
     "Items of an array in memory"
@@ -404,17 +432,21 @@ def _yields(images):
     at = _spread(len(images), 4)
     with _same_luck():
         x, again = ([images.tensor(i) for i in at] for _ in range(2))
-    if not all(map(torch.equal, x, again)) and getattr(images.read, "luck", None) is None:
-        warnings.warn("the transform gives different values each time (random augmentation?): "
-                      "results cannot be reproduced", stacklevel=2)
-    return _digest(*map(_few_numbers, x))
+    found = _digest(*map(_few_numbers, x))
+    if all(map(torch.equal, x, again)): return found
+    if getattr(images.read, "luck", None) is None:
+        _warn("the transform gives different values each time (random augmentation?): "
+              "results cannot be reproduced")
+    return f"{_RANDOM} {found}"
+
+_RANDOM = "different each time:"
 
 # %% ../nbs/00_images.ipynb #d7da8aa5
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
-_FOUND_BY = ("source", "split", "per_class", "seed", "skipped")  # how images were found, not what they are
+_FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
 def _record(images):
-    "What images are, as plain JSON types; `fingerprint` is a hash of all but how they were found, and of the labels"
+    "What images are, as plain JSON types; `fingerprint` hashes it, but not how they were found"
     r = {**images.settings, "content": _digest(*_contents(images)),
          "transform": describe_transform(images.transform), "yields": _yields(images),
          "n_images": len(images), "fingerprint_version": FINGERPRINT_VERSION}
@@ -422,12 +454,14 @@ def _record(images):
     return {**r, "fingerprint": _digest(what, images.labels.tobytes(), length=16)}
 
 def check_unchanged(
-    images: "Images",  # images whose record was taken
+    images: "Images",  # any images; nothing is compared before their record was taken
 ) -> None:
-    "Raises where some of the images, or what their transform makes of them, are no longer what the record says"
-    if _yields(images) == images.record["yields"]: return
-    raise ValueError(f"the transform {describe_transform(images.transform)} gives other values than when the "
-                     "images were recorded (it reads something that has changed): make them again with images(...)")
+    "Raises where images, or what their transform makes of them, are not what the record says"
+    said = images.record["yields"] if "record" in vars(images) else _RANDOM
+    if said.startswith(_RANDOM) or _yields(images) == said: return
+    raise ValueError(f"the transform {describe_transform(images.transform)} gives other values "
+                     "than when the images were recorded (it reads something that has changed): "
+                     "make them again with images(...)")
 
 def other_images(
     own: dict,    # record of the images at hand
@@ -438,7 +472,8 @@ def other_images(
     if other.get("fingerprint_version", 1) != FINGERPRINT_VERSION:
         return "it was made by an earlier version of featent, which knew images by names and sizes"
     said = {"content": "the pictures themselves", "yields": "what the transform gives"}
-    keys = [k for k in {**own, **other} if k not in (*_FOUND_BY, "fingerprint") and own.get(k) != other.get(k)]
+    keys = [k for k in {**own, **other} if own.get(k) != other.get(k)]
+    keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]
     return "other: " + (", ".join(said.get(k, k) for k in keys) or "labels")
 
 # %% ../nbs/00_images.ipynb #79760f80
@@ -448,11 +483,11 @@ def _table(images, most=12):
     rows = [f"| {_plain_text(name)} | {n} |" for name, n in count[:most]]
     if len(count) > most: rows.append(f"| ... {len(count) - most} more | |")
     r = images.record
-    head = (f"{len(images)} images of {_plain_text(r['source'])} ({_plain_text(images.settings.get('split'))}), "
-            f"fingerprint {r['fingerprint']}")
+    head = (f"{len(images)} images of {_plain_text(r['source'])} "
+            f"({_plain_text(images.settings.get('split'))}), fingerprint {r['fingerprint']}")
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|:(?=//)|(?<=www)\.", re.IGNORECASE)
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.I)
 
 def _plain_text(text):
     "Names of classes, folders and layers are data: nothing of them is HTML, Markdown or a formula"
@@ -460,7 +495,7 @@ def _plain_text(text):
     return _MARKDOWN.sub(lambda m: f"&#{ord(m[0])};", html.escape(line))
 
 def _printable(text):
-    "Text that can be written as UTF-8; bytes of a file name that cannot be decoded become \\\\udc.."
+    "Text that can be written as UTF-8; what of a file name cannot be decoded becomes \\\\udc.."
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 # %% ../nbs/00_images.ipynb #1c50d2dc
@@ -472,7 +507,7 @@ class Images(Dataset):
     labels: np.ndarray                  # int64 (n,), index into `classes`
     classes: tuple                      # names of all classes of the source
     names: tuple                        # n names, one per image
-    transform: Callable | None = None   # picture -> float tensor (C, H, W); None: raw pictures, a network's own may follow
+    transform: Callable | None = None   # picture -> float tensor (C, H, W); None: not chosen yet
     settings: dict = field(default_factory=dict)  # what the record says beyond the above
     def __len__(self): return len(self.labels)
     def __getitem__(self, i):
@@ -483,7 +518,8 @@ class Images(Dataset):
     def with_transform(self, transform): return replace(self, transform=transform)
     def with_labels(self, labels): return replace(self, labels=_checked_labels(labels, self))
     @property
-    def by_class(self): return {int(c): np.flatnonzero(self.labels == c) for c in np.unique(self.labels)}
+    def by_class(self):
+        return {int(c): np.flatnonzero(self.labels == c) for c in np.unique(self.labels)}
     @functools.cached_property
     def record(self): return _record(self)
     def __repr__(self): return f"Images({len(self)} of {_found(self)})"
@@ -506,7 +542,7 @@ class _Source(NamedTuple):
     size: int | None = None
     channels: int | None = None
     check: Callable | None = None   # cheap test of a position, raises
-    look: Callable | None = None    # (chosen positions, is a transform given) -> what else the record says
+    look: Callable | None = None    # (chosen positions, is a transform given) -> more of the record
     numbered: bool = False          # the classes have no names but their numbers
 
 # %% ../nbs/00_images.ipynb #d86058e1
@@ -517,7 +553,8 @@ _normalisation = {  # (mean, std) of the training images in [0, 1]
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-_torchvision = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
+_torchvision = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10",
+                "cifar100": "CIFAR100"}
 
 def _customary(name): return preprocess(None, *_normalisation[name])
 
@@ -531,7 +568,8 @@ def _digits(split):
     names = tuple(f"digits/{split}/{i:05d}" for i in at)
     array = (x[at] / 16).reshape(-1, 8, 8).astype(np.float32)
     classes = tuple(map(str, range(10)))
-    return _Source(_Arrays(array), y[at].astype(np.int64), classes, names, "digits", _customary("digits"), 32)
+    labels, own = y[at].astype(np.int64), _customary("digits")
+    return _Source(_Arrays(array), labels, classes, names, "digits", own, size=32)
 
 # %% ../nbs/00_images.ipynb #9aa2db72
 def _opened(name, split, root, download):
@@ -544,8 +582,8 @@ def _opened(name, split, root, download):
     except (RuntimeError, OSError) as e:
         if download:
             why = " ".join(str(e).split())[:300]
-            raise ConnectionError(f"{name} could not be downloaded into {root}: {why}. Connect to the network, "
-                                  "or place the files there and pass root=") from e
+            raise ConnectionError(f"{name} could not be downloaded into {root}: {why}. Connect to "
+                                  "the network, or place the files there and pass root=") from e
         if "not found" not in str(e).lower(): raise _damaged(name, root, e) from e
         raise FileNotFoundError(f"{name} is not in {root} (torchvision's layout, unpacked): "
                                 "pass root= the folder that holds it, or download=True") from e
@@ -566,9 +604,11 @@ def _named(name, split, root, download):
 
 # %% ../nbs/00_images.ipynb #fee895eb
 _extensions = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-_unread = {".jfif", ".avif", ".heic", ".heif", ".jp2", ".tga", ".dcm", ".npy", ".nii", ".svg", ".exr", ".hdr"}
+_unread = {".jfif", ".avif", ".heic", ".heif", ".jp2", ".tga", ".dcm", ".npy", ".nii", ".svg",
+           ".exr", ".hdr"}
 _held_out = ("val", "valid", "validation")
-_splits = {"train": ("train", "training"), "test": ("test", "testing", *_held_out), "val": _held_out}
+_splits = {"train": ("train", "training"), "test": ("test", "testing", *_held_out),
+           "val": _held_out}
 _parts = {n for s in _splits.values() for n in s}
 
 def _entries(folder):
@@ -577,16 +617,19 @@ def _entries(folder):
         with os.scandir(folder) as found: entries = sorted(found, key=lambda e: e.name)
     except OSError as e:
         why = e.strerror or type(e).__name__
-        raise ValueError(f"the folder {_printable(folder)} cannot be read ({why}): its images would be missing; "
-                         "make it readable or take it away") from e
+        raise ValueError(f"the folder {_printable(folder)} cannot be read ({why}): its images "
+                         "would be missing; make it readable or take it away") from e
     return [e for e in entries if not e.name.startswith((".", "__") if e.is_dir() else ".")]
 
 def _subfolders(folder): return [Path(e.path) for e in _entries(folder) if e.is_dir()]
 
+def _identity(folder):
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
 def _walk(folder, above=()):
     "Paths of the files below a folder; a link that leads back to a folder above adds none"
-    found = os.stat(folder)
-    here = found.st_dev, found.st_ino
+    here = _identity(folder)
     if here in above: return
     for e in _entries(folder):
         if e.is_dir(): yield from _walk(e.path, (*above, here))
@@ -599,8 +642,9 @@ def _split_folder(folder, split):
     if not parts or set(parts) - _parts: return folder
     found = [parts[n] for n in _splits[split] if n in parts]
     if not found:
-        raise FileNotFoundError(f"{_printable(folder.name)} has the parts {', '.join(sorted(parts))} but none "
-                                f"for split={split!r}: pass split= or the path of a part")
+        raise FileNotFoundError(f"{_printable(folder.name)} has the parts "
+                                f"{', '.join(sorted(parts))} but none for split={split!r}: pass "
+                                "split= or the path of a part")
     return found[0]
 
 def _shape(c, files):
@@ -618,14 +662,15 @@ def _check_depth(part, shapes):
     split = [c for c in nested if c.name.lower() in _parts]
     if len(shapes) == 1 and nested or len(split) > 1:
         c = split[0] if split else next(iter(nested))
-        raise ValueError(f"{_printable(part.name)} holds {_few(c.name for c in shapes)}, and {_printable(c.name)} "
-                         f"holds folders itself ({_few(sorted(nested[c]))}): if these are the classes, "
-                         f"pass {_printable(c)}")
+        raise ValueError(f"{_printable(part.name)} holds {_few(c.name for c in shapes)}, and "
+                         f"{_printable(c.name)} holds folders itself ({_few(sorted(nested[c]))}): "
+                         f"if these are the classes, pass {_printable(c)}")
     common = set.intersection(*nested.values()) if len(nested) == len(shapes) else set()
     if split or common & _parts or len(common) > 1:
         c = split[0] if split else next(iter(nested))
-        warnings.warn(f"{_printable(c.name)} is taken as a class, and its images lie in the folders "
-                      f"{_few(sorted(nested[c]))}: if these are the classes, pass {_printable(c)}", stacklevel=2)
+        _warn(f"{_printable(c.name)} is taken as a class, and its images lie in the "
+              f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
+              f"{_printable(c)}")
 
 # %% ../nbs/00_images.ipynb #b21a85d2
 class _Files(_Reader):
@@ -636,18 +681,18 @@ class _Files(_Reader):
         self.paths, self.names, self.turned = paths, names, set()
     def data(self, i):
         data = self.paths[i].read_bytes()
-        self.seen(i, _hash(data), "the file")
+        self.seen(i, _hash(data), "the file has changed")
         return data
     def get(self, i):
-        with Image.open(io.BytesIO(self.data(i))) as f: return self.decoded(f, i)
-    def decoded(self, f, i):
+        f = Image.open(io.BytesIO(self.data(i)))
         deep = f.format == "PNG" and f.tile and str(f.tile[0][3]).endswith(";16B")
         self.note(f, i)
         f.load()
         if deep: _check_deep_colour(f)
-        return _picture(ImageOps.exif_transpose(f) if self.upright else f, self.full)
+        return ImageOps.exif_transpose(f) if self.upright else f
     def note(self, f, i):
-        if ("exif" in f.info or f.format == "TIFF") and f.getexif().get(274, 1) not in (0, 1): self.turned.add(i)
+        if f.format == "TIFF" or "exif" not in f.info: return  # a TIFF is turned when it is decoded
+        if f.getexif().get(274, 1) not in (0, 1): self.turned.add(i)
     def check(self, i):
         with Image.open(self.paths[i]) as f: self.note(f, i)
     def content(self, i):
@@ -659,38 +704,42 @@ def _check_deep_colour(f):
     if f.mode not in ("RGB", "RGBA", "LA"): return
     high = max(high for low, high in f.getextrema()[: 1 if f.mode == "LA" else 3])
     if 0 < high < 16:
-        raise ImageError(f"16-bit colours that use {high + 1} of 256 steps only (12 bits in a 16-bit file?): "
-                         "scale them to the whole range, or save them with 8 bits")
+        raise ImageError(f"16-bit colours that use {high + 1} of 256 steps only (12 bits in a "
+                         "16-bit file?): scale them to the whole range, or save them with 8 bits")
 
 # %% ../nbs/00_images.ipynb #556932ac
 def _files(part, c):
-    "Image files of one class folder, sorted, and how many others there are that could be images"
-    inside = sorted(_walk(c), key=lambda p: p.parts)
+    "Image files of one class folder, sorted"
+    above = tuple(map(_identity, (part, *part.resolve().parents)))
+    inside = sorted(_walk(c, above), key=lambda p: p.parts)
     found = [p for p in inside if p.suffix.lower() in _extensions]
     others = sorted({p.suffix for p in inside if p.suffix.lower() in _unread})
     if others: _tell_left_out(c, others)
     if strange := [p for p in found if p.exists() and not p.is_file()]:
         raise ValueError(f"{_printable(strange[0])} is not a file: take it away")
     if not found:
-        raise ValueError(f"class folder {_printable(c.name)!r} of {_printable(part.name)} has no image "
-                         f"({', '.join(sorted(_extensions))}): add some or remove the folder")
+        raise ValueError(f"class folder {_printable(c.name)!r} of {_printable(part.name)} has no "
+                         f"image ({', '.join(sorted(_extensions))}): add some or remove the folder")
     return found
 
 def _tell_left_out(c, suffixes):
-    warnings.warn(f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not read: convert "
-                  f"them ({', '.join(sorted(_extensions))}), or pass pairs (array, label)", stacklevel=2)
+    _warn(f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
+          f"read: convert them ({', '.join(sorted(_extensions))}), or pass pairs (array, "
+          "label)")
 
 def _class_folders(part):
     "Class folder -> its image files"
     files = {c: _files(part, c) for c in _subfolders(part)}
     if not files:
-        raise ValueError(f"{_printable(part.name)} has no class folders: put the images of each class in a "
-                         "subfolder with the name of the class")
+        raise ValueError(f"{_printable(part.name)} has no class folders: put the images of each "
+                         "class in a subfolder with the name of the class")
     _check_depth(part, {c: _shape(c, f) for c, f in files.items()})
-    beside = [e.name for e in _entries(part) if Path(e.name).suffix.lower() in _extensions and not e.is_dir()]
+    files_here = [e.name for e in _entries(part) if not e.is_dir()]
+    beside = [n for n in files_here if Path(n).suffix.lower() in _extensions]
     if beside:
-        warnings.warn(f"{len(beside)} images lie beside the class folders of {_printable(part.name)} and are left "
-                      f"out ({_few(beside)}): move them into the folder of their class", stacklevel=2)
+        _warn(f"{len(beside)} images lie beside the class folders of "
+              f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
+              "the folder of their class")
     return files
 
 # %% ../nbs/00_images.ipynb #578b96e2
@@ -703,17 +752,18 @@ def _folder(folder, split):
     paths = [p for found in files.values() for p in found]
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
     names = tuple(_printable(p.relative_to(folder).as_posix()) for p in paths)
-    read, classes = _Files(paths, names), tuple(_printable(c.name) for c in files)
+    read = _Files([p.absolute() for p in paths], names)  # the working folder may change
+    classes = tuple(_printable(c.name) for c in files)
     return _Source(read, labels, classes, names, _printable(folder.resolve().name), channels=3,
                    check=read.check, look=functools.partial(_look_at_files, read))
 
 def _look_at_files(read, index, given):
-    "What the record says of files: how many carry a note that the camera was turned, and whether it is heeded"
+    "How many files carry a note that the camera was turned, and whether it is heeded"
     turned = [i for i in index.tolist() if i in read.turned]
     if turned and not read.upright:
-        warnings.warn(f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an EXIF note that the "
-                      "camera was turned, and are read as they lie in the file: upright=True turns them",
-                      stacklevel=3)
+        _warn(f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an "
+              "EXIF note that the camera was turned, and are read as they lie in the file: "
+              "upright=True turns them")
     return {"turned": len(turned), "upright": read.upright}
 
 # %% ../nbs/00_images.ipynb #be91b6c9
@@ -721,11 +771,11 @@ def _label(y, name):
     "A label as a plain integer"
     y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and math.prod(y.shape) == 1 else y
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise TypeError(f"{name}: a label must be an integer, not {str(y)[:60] if np.ndim(y) else repr(y)[:60]}"
-                        f"{_remedy(y)}")
+        raise TypeError(f"{name}: a label must be an integer, not "
+                        f"{str(y)[:60] if np.ndim(y) else repr(y)[:60]}{_remedy(y)}")
     if y < 0:
-        raise ValueError(f"{name}: a label must not be negative, it is {y}; leave out what has no label "
-                         "(torch.utils.data.Subset), or pass item= (item -> (image, label))")
+        raise ValueError(f"{name}: a label must not be negative, it is {y}; leave out what has no "
+                         "label (torch.utils.data.Subset), or pass item= (item -> (image, label))")
     return int(y)
 
 def _remedy(y):
@@ -733,8 +783,10 @@ def _remedy(y):
     if y is None: return ": leave out what has no label (torch.utils.data.Subset)"
     if isinstance(y, str): return ": pass item=lambda item: (item[0], NAMES.index(item[1]))"
     if np.ndim(y) == 1:
-        return ": if it is one-hot, pass item=lambda item: (item[0], int(item[1].argmax())); an image has one class"
-    if isinstance(y, (bool, float, np.bool_, np.floating)): return ": pass item=lambda item: (item[0], int(item[1]))"
+        return (": an image has one class; if it is one-hot, pass "
+                "item=lambda item: (item[0], int(item[1].argmax()))")
+    if isinstance(y, (bool, float, np.bool_, np.floating)):
+        return ": pass item=lambda item: (item[0], int(item[1]))"
     return ": pass item=lambda item: (image, label), made of what the item holds"
 
 def _pair(item, name):
@@ -746,12 +798,14 @@ def _form(item):
     "What an item is, and what to pass so that it is understood"
     if isinstance(item, Mapping):
         keys = ", ".join(map(repr, item))
-        image = next((k for k in ("image", "img", "pixel_values", "x") if k in item), "IMAGE")
-        label = next((k for k in ("label", "labels", "target", "y", "fine_label") if k in item), "LABEL")
+        images, labels = ("image", "img", "pixel_values", "x"), ("label", "labels", "target", "y")
+        image = next((k for k in images if k in item), "IMAGE")
+        label = next((k for k in labels if k in item), "LABEL")
         return f"a dict with {keys}: pass item=lambda item: (item[{image!r}], item[{label!r}])"
     if isinstance(item, (tuple, list)):
-        return f"{len(item)} things: pass item=lambda item: (item[0], item[1]), or which two they are"
-    if isinstance(item, (str, Path)): return "a path or text: pass a folder with one subfolder for each class"
+        return f"{len(item)} things: pass item=lambda item: (item[0], item[1]), or the two it needs"
+    if isinstance(item, (str, Path)):
+        return "a path or text: pass a folder with one subfolder for each class"
     return f"{type(item).__name__}: pass pairs, zip(images, labels) for instance"
 
 # %% ../nbs/00_images.ipynb #a157acea
@@ -762,8 +816,8 @@ def _taken(item, dataset, i):
     else:
         try: image, y = _pair(item(raw), name)
         except Exception as e:
-            raise ImageError(f"item= failed for {name} ({type(e).__name__}: {e}): it must make a pair "
-                             "(image, label) of an item") from e
+            raise ImageError(f"item= failed for {name} ({type(e).__name__}: {e}): it must make a "
+                             "pair (image, label) of an item") from e
     return image, _label(y, name)
 
 class _Items(_Reader):
@@ -775,17 +829,19 @@ class _Items(_Reader):
     def get(self, i):
         image, y = _taken(self.item, self.dataset, i)
         if y != self.labels[i]:
-            raise ImageError(f"the label of the item is {y}, and {self.labels[i]} was believed (from an attribute "
-                             "of the data set or an earlier reading): pass item=tuple to images(...), "
-                             "which reads every label from its item")
+            raise ImageError(f"the label of the item is {y}, and {self.labels[i]} was believed "
+                             "(from an attribute of the data set or an earlier reading): pass "
+                             "item=tuple to images(...), which reads every label from its item")
         if self.kind is not None: self.same_kind(image)
-        if self.luck is None: self.seen(i, _hash_of(image), "the item")
+        if self.luck is None:
+            self.seen(i, _hash_of(image), "the item is another (changed, or drawn at random)")
         return image
     def same_kind(self, image):
         if _kind(image) == self.kind: return
-        raise ImageError(f"the item is {_kind(image)}, others are {self.kind}: make them alike, or pass transform=")
+        raise ImageError(f"the item is {_kind(image)}, others are {self.kind}: make them alike, or "
+                         "pass transform=")
     def content(self, i):
-        if self.luck is not None: return self.luck
+        if self.luck is not None: return f"{self.luck} {i}"
         if i not in self.known: self.get(i)
         return self.known[i]
 
@@ -800,16 +856,19 @@ def _kind(image):
     return "a float tensor"
 
 def _kind_of_array(image):
-    if image.dtype.kind == "f" and image.size and not -1e-6 <= image.min() <= image.max() <= 1 + 1e-6:
-        raise ImageError(f"a floating point array is a picture with values in [0, 1], this one has "
-                         f"{image.min():.4g} to {image.max():.4g}: pass full= (the value of white, 255 for bytes), "
-                         "or torch tensors (C, H, W) if they are prepared already")
+    if image.dtype.kind != "f" or not image.size: return "a picture"
+    if not -1e-6 <= image.min() <= image.max() <= 1 + 1e-6:
+        raise ImageError("a floating point array is a picture with values in [0, 1], this one has "
+                         f"{image.min():.4g} to {image.max():.4g}: pass full= (the value of white, "
+                         "255 for bytes), or torch tensors (C, H, W) if they are prepared already")
     return "a picture"
 
 # %% ../nbs/00_images.ipynb #aa02a7b1
 _takes_label_from = {  # of torchvision's data sets: where __getitem__ takes the label from
-    **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "CIFAR10", "CIFAR100", "USPS"), "targets"),
-    **dict.fromkeys(("SVHN", "STL10"), "labels"), **dict.fromkeys(("ImageFolder", "DatasetFolder"), "samples")}
+    **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "EMNIST"), "targets"),
+    **dict.fromkeys(("CIFAR10", "CIFAR100", "USPS"), "targets"),
+    **dict.fromkeys(("SVHN", "STL10"), "labels"),
+    **dict.fromkeys(("ImageFolder", "DatasetFolder"), "samples")}
 _READ_ALL = 1000  # up to so many items, labels are always read
 
 def _through(dataset, of, join):
@@ -825,16 +884,18 @@ def _through(dataset, of, join):
 def _known_labels(dataset):
     "Labels of a torchvision data set whose items are known to take them from an attribute"
     if not type(dataset).__module__.startswith("torchvision.datasets."): return None
-    y = getattr(dataset, _takes_label_from.get(type(dataset).__name__, ""), None)
+    where = _takes_label_from.get(type(dataset).__name__, "")
+    y = getattr(dataset, where, None)
     if y is None: return None
-    y = [label for _, label in y] if _takes_label_from[type(dataset).__name__] == "samples" else np.asarray(y)
+    y = [label for _, label in y] if where == "samples" else np.asarray(y)
     change = dataset.target_transform
     return _integers(y if change is None else [change(int(v)) for v in y], len(dataset))
 
 def _claimed_labels(dataset):
     "Labels that a data set says it has, in `targets` or `labels`; they are to be checked"
     own = (getattr(dataset, a, None) for a in ("targets", "labels"))
-    return next((y for y in (_integers(v, len(dataset)) for v in own if v is not None) if y is not None), None)
+    found = (_integers(y, len(dataset)) for y in own if y is not None)
+    return next((y for y in found if y is not None), None)
 
 def _integers(y, n):
     "n integers as an int64 array, else None"
@@ -852,7 +913,8 @@ def _read_labels(dataset, item, on_error):
         except Exception as e:
             if on_error == "skip": continue
             if isinstance(e, ValueError) and str(e).startswith(f"item {i}:"): raise
-            raise ValueError(f"item {i} of the {type(dataset).__name__} cannot be read ({e}), its length being "
+            raise ValueError(f"item {i} of the {type(dataset).__name__} cannot be read ({e}), its "
+                             "length being "
                              f'{len(dataset)}: repair it or pass on_error="skip"') from e
     return labels
 
@@ -873,7 +935,8 @@ def _labels_of(dataset, item, on_error):
     known = None if item else _through(dataset, _known_labels, np.concatenate)
     claimed = _through(dataset, _claimed_labels, np.concatenate) if known is None else known
     quick = claimed is not None and not item and (known is not None or len(dataset) > _READ_ALL)
-    if quick and len(claimed) and claimed.min() >= 0 and _agree(dataset, claimed): return claimed, True
+    if quick and len(claimed) and claimed.min() >= 0 and _agree(dataset, claimed):
+        return claimed, True
     labels = _read_labels(dataset, item, on_error)
     if claimed is None: return labels, True
     other = np.flatnonzero((labels != claimed) & (labels >= 0))
@@ -881,9 +944,9 @@ def _labels_of(dataset, item, on_error):
     return labels, not len(other)
 
 def _tell_other_labels(dataset, i, labels, claimed):
-    warnings.warn(f"the labels that {type(dataset).__name__} has as an attribute are not those of its items (item {i}: "
-                  f"{claimed[i]} and {labels[i]}): those of the items are used, and classes have numbers for names",
-                  stacklevel=2)
+    _warn(f"the labels that {type(dataset).__name__} has as an attribute are not those of "
+          f"its items (item {i}: {claimed[i]} and {labels[i]}): those of the items are "
+          "used, and classes have numbers for names")
 
 # %% ../nbs/00_images.ipynb #e60dba5f
 def _look_at_items(read, index, given):
@@ -894,14 +957,36 @@ def _look_at_items(read, index, given):
     hashes = [_hash_of(x) for x in first]
     if hashes != [_hash_of(x) for x in again]:
         read.luck = _hash("".join(hashes).encode())
-        warnings.warn("the data set gives different pixels each time it is read (random augmentation?): "
-                      "results cannot be reproduced", stacklevel=4)
+        _warn("the data set gives different pixels each time it is read (random "
+              "augmentation?): results cannot be reproduced")
+    _check_batched(read, some)
     if given or read.full is not None: return {}
     for i, x in zip(some, first, strict=True):
         with _naming(f"item {i}"):
             read.kind = read.kind or _kind(x)
             read.same_kind(x)
-    return {"prepared by": _own_transform(read.dataset)} if read.kind == "a float tensor" else {}
+    if read.kind != "a float tensor": return {}
+    _tell_bytes(first)
+    return {"prepared by": _own_transform(read.dataset)}
+
+def _check_batched(read, some):
+    "Raises where a data set labels its items otherwise when it is asked for several at a time"
+    many = getattr(read.dataset, "__getitems__", None)
+    if many is None or getattr(type(read.dataset), "__getitems__", None) is Subset.__getitems__: return
+    for i, raw in zip(some, many(some), strict=True):
+        y = _taken(read.item, {i: raw}, i)[1]
+        if y == read.labels[i]: continue
+        raise ImageError(f"item {i} has the label {read.labels[i]} by __getitem__ and {y} by "
+                         "__getitems__, which a DataLoader uses: make them alike")
+
+def _tell_bytes(tensors):
+    "Warns of float tensors that look like bytes"
+    high = max((float(x.max()) for x in tensors if x.numel()), default=0)
+    low = min((float(x.min()) for x in tensors if x.numel()), default=0)
+    if 20 < high <= 255 and low >= 0:
+        _warn(f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
+              "they are: if these are bytes as floating point numbers, pass "
+              "full=255")
 
 def _looked_at(read, i):
     "Image of item i, not yet remembered"
@@ -917,24 +1002,37 @@ def _own_transform(dataset):
 def _agreed(names):
     "Names that all parts of a concatenation have; None, and a word, where they differ"
     if all(n == names[0] for n in names): return names[0]
-    warnings.warn("the parts of the ConcatDataset name their classes differently, and label 0 means "
-                  f"{_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers for names", stacklevel=2)
+    _warn("the parts of the ConcatDataset name their classes differently, and label 0 "
+          f"means {_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers "
+          "for names")
     return None
 
 def _own_names(dataset):
     "The names that a data set has for its classes, where they can belong to its labels"
     own = getattr(dataset, "classes", None)
-    if isinstance(dataset, Subset) and own is None and type(dataset).__getitem__ is Subset.__getitem__:
-        return _through(dataset.dataset, _own_names, _agreed)
-    if own is None or isinstance(own, str) or getattr(dataset, "target_transform", None): return None
-    if isinstance(own, Mapping): own = sorted(own, key=own.get)
-    return tuple(_printable(n) for n in own)
+    if isinstance(dataset, Subset) and own is None:
+        plain = type(dataset).__getitem__ is Subset.__getitem__
+        return _through(dataset.dataset, _own_names, _agreed) if plain else None
+    if own is None or isinstance(own, str) or getattr(dataset, "target_transform", None):
+        return None
+    if isinstance(own, Mapping): own = _by_index(own)
+    return tuple(_printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
+
+def _by_index(names):
+    "Names in the order of their labels, from {name: label} or {label: name}"
+    if all(isinstance(k, str) for k in names): return sorted(names, key=names.get)
+    return [names[k] for k in sorted(names)]
+
+def _synonyms(name): return ", ".join(map(str, name)) if isinstance(name, (tuple, list)) else name
 
 def _class_names(dataset, labels, named):
     "Names of the classes, and whether they are only the numbers"
     n = int(labels.max(initial=-1)) + 1
     own = _through(dataset, _own_names, _agreed) if named else None
     if own is not None and len(own) >= n: return own, False
+    if own:
+        _warn(f"the data set names {len(own)} classes ({_few(own)}) and has labels up to {n - 1}: "
+              "classes have numbers for names")
     _check_numbers(np.unique(labels[labels >= 0]))
     return tuple(map(str, range(n))), True
 
@@ -945,9 +1043,9 @@ def _check_numbers(found):
         raise ValueError(f"labels are {_few(found)}: a label is the index of a class, from 0; pass "
                          "item=lambda item: (item[0], CLASSES.index(item[1]))")
     if found[0] > 0 and len(found) > 1:
-        warnings.warn(f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label is the index of "
-                      "a network's output; if outputs are counted otherwise, pass item= (item -> (image, label))",
-                      stacklevel=2)
+        _warn(f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label "
+              "is the index of a network's output; if outputs are counted otherwise, pass "
+              "item= (item -> (image, label))")
 
 def _dataset(dataset, item, on_error, what):
     "Source of a map-style data set or a list of pairs"
@@ -961,15 +1059,25 @@ def _dataset(dataset, item, on_error, what):
 # %% ../nbs/00_images.ipynb #d93080e0
 def _listed(source, most=100_000, room=2**30):
     "The items of an iterable; one without a length that does not end is refused"
-    if hasattr(source, "__len__") or isinstance(source, itertools.islice): return list(source)
+    if isinstance(source, (list, tuple, itertools.islice)): return list(source)
+    if hasattr(source, "__len__"): return _as_long_as_said(source, len(source))
     items, size = [], 0
     for x in source:
         items.append(x)
         size += _bytes(x)
         if len(items) > most or size > room:
-            raise ValueError(f"the iterable has not ended after {len(items) - 1} items ({size / 1e6:.0f} MB): pass "
-                             "itertools.islice(iterable, n) to take n items, or a list")
+            raise ValueError(f"the iterable has not ended after {len(items) - 1} items "
+                             f"({size / 1e6:.0f} MB): pass itertools.islice(iterable, n) to take n "
+                             "items, or a list")
     return items
+
+def _as_long_as_said(source, n):
+    "The items of an iterable that says how many they are"
+    items = list(itertools.islice(source, n + 1))
+    if len(items) == n: return items
+    gives = f"more than {n}" if len(items) > n else len(items)
+    raise ValueError(f"the iterable says that it has {n} items and gives {gives}: pass a list of "
+                     "them")
 
 def _bytes(x):
     "Bytes of memory of an item, roughly"
@@ -997,7 +1105,8 @@ class _Again(_Reader):
 def _again(images):
     "Source of images that were already chosen"
     of = images.settings.get("source", "images")
-    return _Source(_Again(images), images.labels, images.classes, images.names, of, images.transform)
+    labels, read = images.labels, _Again(images)
+    return _Source(read, labels, images.classes, images.names, of, images.transform)
 
 def _known_name(source, split, root, download):
     if split == "val": raise ValueError(f'{source} has no part "val": choose "train" or "test"')
@@ -1006,9 +1115,11 @@ def _known_name(source, split, root, download):
 def _source(source, split, root, download, item, on_error):
     "The `_Source` of whatever was passed"
     if isinstance(source, Images): return _again(source)
-    if isinstance(source, str) and source in _names: return _known_name(source, split, root, download)
+    if isinstance(source, str) and source in _names:
+        return _known_name(source, split, root, download)
     if isinstance(source, str) and not Path(source).expanduser().exists():
-        raise FileNotFoundError(f"{source!r} is neither a known data set ({', '.join(_names)}) nor an existing folder")
+        raise FileNotFoundError(f"{source!r} is neither a known data set ({', '.join(_names)}) nor "
+                                "an existing folder")
     if isinstance(source, (str, Path)): return _folder(Path(source).expanduser(), split)
     _refuse(source)
     if isinstance(source, IterableDataset) or not _is_map(source):
@@ -1019,29 +1130,39 @@ def _is_map(source):
     "Whether a source is read by position: a torch `Dataset`, or what has a length and positions"
     if isinstance(source, Dataset): return True
     if isinstance(source, (list, tuple)): return False
-    return hasattr(type(source), "__getitem__") and hasattr(type(source), "__len__")
+    return hasattr(type(source), "__getitem__") and _has_length(source)
+
+def _has_length(source): return hasattr(type(source), "__len__")
 
 def _refuse(source):
     "Raises on what cannot be a source, with what to pass instead"
     if isinstance(source, DataLoader):
         raise TypeError("a DataLoader gives batches: pass its data set, loader.dataset")
+    if isinstance(source, Dataset) and not isinstance(source, Iterable) and not _has_length(source):
+        raise TypeError(f"the data set {type(source).__name__} has no length: give it __len__, or "
+                        "pass a list of its items")
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or _is_map(source)):
-        raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an iterable of "
-                        f"(image, label), not {type(source).__name__}")
-    if isinstance(source, tuple) and len(source) == 2 and all(isinstance(v, (torch.Tensor, np.ndarray)) for v in source):
-        raise TypeError("a pair of arrays: pass zip(images, labels) or torch.utils.data.TensorDataset")
+        raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an "
+                        f"iterable of (image, label), not {type(source).__name__}")
+    arrays = isinstance(source, tuple) and {isinstance(v, (torch.Tensor, np.ndarray)) for v in source}
+    if arrays == {True}:
+        raise TypeError("a pair of arrays: pass zip(images, labels) or "
+                        "torch.utils.data.TensorDataset")
 
 # %% ../nbs/00_images.ipynb #e8731755
+def _places(classes):
+    "Labels that a name or an index means"
+    at = {i: [i] for i in range(len(classes))}
+    for i, name in enumerate(classes): at.setdefault(name, []).append(i)
+    return at
+
 def _chosen_classes(wanted, s):
     "Sorted labels of the wanted classes, given by name or index"
-    classes = s.classes
-    if wanted is None:
-        return sorted(set(s.labels[s.labels >= 0].tolist())) if s.numbered else list(range(len(classes)))
+    classes, present = s.classes, np.unique(s.labels[s.labels >= 0])
+    if wanted is None: return present.tolist() if s.numbered else list(range(len(classes)))
     wanted = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
     if not wanted: raise ValueError("classes is empty: pass None for all of them")
-    at = {}
-    for i, name in enumerate(classes): at.setdefault(name, []).append(i)
-    at |= {i: [i] for i in range(len(classes))}
+    at = _places(classes)
     if unknown := [w for w in wanted if w not in at]:
         raise ValueError(f"unknown classes {unknown}; valid are the indices 0..{len(classes) - 1} "
                          f"and the names {', '.join(classes[:50])}")
@@ -1094,55 +1215,72 @@ def _tell_single(s, index):
     "Warns of classes of one image"
     labels, n = np.unique(s.labels[index], return_counts=True)
     if len(index) > 1 and (single := [s.classes[c] for c in labels[n == 1]]):
-        warnings.warn(f"classes of one image ({_few(single)}): over one image an entropy is 0 whatever a unit does; "
-                      "take more of them, or leave them out by classes=", stacklevel=3)
+        _warn(f"classes of one image ({_few(single)}): over one image an entropy is 0 "
+              "whatever a unit does; take more of them, or leave them out by "
+              "classes=")
 
 # %% ../nbs/00_images.ipynb #08287262
 def _checked(per_class, split, seed, on_error, size):
     "Raises on an argument outside its domain"
-    if split not in _splits: raise ValueError(f'split={split!r}: choose "train" or "test" (for a folder also "val")')
-    if on_error not in ("stop", "skip"): raise ValueError(f'on_error={on_error!r}: choose "stop" or "skip"')
+    if split not in _splits:
+        raise ValueError(f'split={split!r}: choose "train" or "test" (for a folder also "val")')
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f'on_error={on_error!r}: choose "stop" or "skip"')
     for name, v, least in (("per_class", per_class, 1), ("seed", seed, 0)):
         if name == "per_class" and v is None: continue
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < least:
             raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return _pixels("size", size)
 
+def _check_place(s, item, full, upright):
+    "Raises on an argument that would do nothing for this source"
+    files, items = isinstance(s.read, _Files), isinstance(s.read, _Items)
+    if item is not None and not items:
+        raise TypeError(f"item= is for data sets and iterables, and {s.what} is none")
+    if full is not None and not (files or items):
+        raise ValueError(f"full= is for files and data sets; the range of {s.what} is known")
+    if upright and not files: raise ValueError(f"upright= is for folders, and {s.what} is none")
+
 def _checked_reading(channels, full, item):
     "Raises where an argument that says how to read is outside its domain"
-    if channels not in (None, 1, 3): raise ValueError(f"channels={channels!r}: choose 1 (gray) or 3 (RGB)")
-    if full is not None and (isinstance(full, bool) or not np.ndim(full) == 0 or not 0 < full < math.inf):
+    if item is not None and not callable(item):
+        raise TypeError("item= must be a function: item -> (image, label)")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels={channels!r}: choose 1 (gray) or 3 (RGB)")
+    if full is None: return
+    if isinstance(full, (bool, str)) or np.ndim(full) or not 0 < full < math.inf:
         raise ValueError(f"full={full!r} must be a positive number, the value of white")
-    if item is not None and not callable(item): raise TypeError("item= must be a function: item -> (image, label)")
 
 # %% ../nbs/00_images.ipynb #3e04df6d
 def images(
-    source="digits",                    # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder; (image, label) pairs
-    per_class: int | None = None,       # images drawn per class, without replacement; None takes all
-    classes: Iterable | None = None,    # names or indices of the classes to keep; None keeps all
-    split: str = "train",               # "train" or "test"; for a folder it chooses among train/, val/, test/ where they exist
-    root: str | Path | None = None,     # folder of the torchvision data sets, "data" when None
-    download: bool = False,             # fetch a torchvision data set that is not in `root`
-    transform: Callable | None = None,  # picture -> float tensor (C, H, W); None: the named sets' normalisation, `as_given` for float tensors, else left open
-    size: int | tuple | None = None,    # pixels, applied before the transform (see `preprocess`); None keeps it (digits: 32)
-    seed: int = 0,                      # chooses the sample
-    on_error: str = "stop",             # an unreadable image: "stop" raises and names it, "skip" draws another and counts it
-    item: Callable | None = None,       # item of a data set -> (image, label), for data sets that give something else
-    channels: int | None = None,        # 1 makes gray pictures, 3 RGB, before the transform; None: RGB for a folder, else as they are
-    full: float | None = None,          # the value of white in pictures of more than 8 bits: 4095, 65535, 1.0
-    upright: bool = False,              # turn photographs of a folder as their EXIF note says
+    source="digits",  # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder; pairs
+    per_class: int | None = None,  # images drawn per class, without replacement; None takes all
+    classes: Iterable | None = None,  # names or indices of the classes to keep; None keeps all
+    split: str = "train",  # "train", "test"; for a folder "val" too, where it has such parts
+    root: str | Path | None = None,  # folder of the torchvision data sets, "data" when None
+    download: bool = False,  # fetch a torchvision data set that is not in `root`
+    transform: Callable | None = None,  # picture -> float tensor (C, H, W); None: the set's own
+    size: int | tuple | None = None,  # pixels, before the transform; None keeps it (digits: 32)
+    seed: int = 0,  # chooses the sample
+    on_error: str = "stop",  # an unreadable image: "stop" names it, "skip" draws another
+    item: Callable | None = None,  # item of a data set -> (image, label), where it is no pair
+    channels: int | None = None,  # 1 (gray) or 3, before the transform; None: folders 3, else kept
+    full: float | None = None,  # value of white in pictures of more than 8 bits: 4095, 65535, 1.0
+    upright: bool = False,  # turn photographs of a folder as their EXIF note says
 ) -> Images:  # map-style data set of (float32 tensor (C, H, W), int label)
     "Labelled images of a class-balanced sample, with a record of what they are"
     size = _checked(per_class, split, seed, on_error, size)
     _checked_reading(channels, full, item)
     s = _source(source, split, root, download, item, on_error)
+    _check_place(s, item, full, upright)
     s.read.full, s.read.upright = full, bool(upright)
     s.read.channels = channels or s.channels
     chosen = _chosen_classes(classes, s)
     index, skipped = _sample(s, chosen, per_class, seed, on_error)
     _tell_single(s, index)
-    settings = {"source": s.what, "split": split, "per_class": _plain(per_class), "classes": [s.classes[c] for c in chosen],
-                "seed": int(seed), "size": size or s.size, "channels": s.read.channels, "full": _plain(full),
+    settings = {"source": s.what, "split": split, "per_class": _plain(per_class),
+                "classes": [s.classes[c] for c in chosen], "seed": int(seed),
+                "size": size or s.size, "channels": s.read.channels, "full": _plain(full),
                 "skipped": skipped}
     return _chosen_images(s, index, transform, settings)
 
@@ -1150,8 +1288,8 @@ def _chosen_images(s, index, transform, settings):
     "The images at some positions of a source, after a look at them"
     settings |= s.look(index, transform is not None) if s.look else {}
     own = as_given if "prepared by" in settings else s.transform
-    names = tuple(s.names[i] for i in index)
-    return Images(s.read, index, s.labels[index], s.classes, names, own if transform is None else transform, settings)
+    names, t = tuple(s.names[i] for i in index), own if transform is None else transform
+    return Images(s.read, index, s.labels[index], s.classes, names, t, settings)
 
 # %% ../nbs/00_images.ipynb #47d4a903
 def batches(
@@ -1159,7 +1297,7 @@ def batches(
     batch_size: int = 64,   # images per batch; the last batch may hold fewer
     start: int = 0,         # position of the first image
     stop: int | None = None,  # position after the last image; default: all
-) -> Iterator:  # tuples (int64 tensor (b,) of positions, float32 tensor (b, C, H, W), int64 tensor (b,) of labels)
+) -> Iterator:  # positions int64 (b,), images float32 (b, C, H, W), labels int64 (b,): tensors
     "Go through images in order, a batch at a time"
     if batch_size < 1: raise ValueError(f"batch_size={batch_size} must be at least 1")
     shape, stop = None, len(images) if stop is None else stop
@@ -1185,14 +1323,15 @@ def hold_out(
     rng, held = np.random.default_rng(seed), np.zeros(len(images), bool)
     for c, at in images.by_class.items():
         if not 0 < per_class < len(at):
-            raise ValueError(f"per_class={per_class}: class {images.classes[c]} has {len(at)} images, "
-                             f"hold out between 1 and {len(at) - 1}")
+            raise ValueError(f"per_class={per_class}: class {images.classes[c]} has {len(at)} "
+                             f"images, hold out between 1 and {len(at) - 1}")
         held[rng.permutation(at)[:per_class]] = True
     return tuple(_chosen(images, np.flatnonzero(part)) for part in (~held, held))
 
 def _chosen(images, at):
     "The images at some positions"
-    return replace(images, index=images.index[at], labels=images.labels[at], names=tuple(images.names[i] for i in at))
+    names = tuple(images.names[i] for i in at)
+    return replace(images, index=images.index[at], labels=images.labels[at], names=names)
 
 def check_disjoint(
     images: Images,  # the one set, training images for instance
@@ -1200,15 +1339,18 @@ def check_disjoint(
 ) -> None:
     "Raises where two sets share images: the same contents under whatever name"
     theirs = dict(zip(_contents(test), test.names, strict=True))
-    shared = [(a, theirs[h]) for h, a in zip(_contents(images), images.names, strict=True) if h in theirs]
+    ours = zip(_contents(images), images.names, strict=True)
+    shared = [(name, theirs[h]) for h, name in ours if h in theirs]
     if not shared: return
     one, other = shared[0]
     what = one if one == other else f"{one} is {other}"
-    if images.settings.get("source") == test.settings.get("source") in _names and all(a != b for a, b in shared):
-        warnings.warn(f"{len(shared)} images ({what}, ...) are in both parts as they were published", stacklevel=2)
+    published = images.settings.get("source") == test.settings.get("source") in _names
+    if published and all(a != b for a, b in shared):
+        _warn(f"{len(shared)} images ({what}, ...) are in both parts as they were "
+              "published")
         return
-    raise ValueError(f"{len(shared)} images ({what}, ...) are in both sets: choose another split=, or divide "
-                     "the images with hold_out (in an experiment: holdout=True)")
+    raise ValueError(f"{len(shared)} images ({what}, ...) are in both sets: choose another split=, "
+                     "or divide the images with hold_out (in an experiment: holdout=True)")
 
 # %% ../nbs/00_images.ipynb #11100f82
 def corrupt_labels(

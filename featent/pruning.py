@@ -31,7 +31,9 @@ from .plots import STYLES, _axes, literal
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
     try: import torch_pruning
-    except ImportError as e: raise ImportError("pruning needs the package Torch-Pruning: pip install featent[pruning]") from e
+    except ImportError as e:
+        where = "pip install '.[pruning]' in the clone of featent, or pip install torch-pruning"
+        raise ImportError(f"pruning needs the package Torch-Pruning: {where}") from e
     return torch_pruning
 
 # %% ../nbs/54_pruning.ipynb #038720c9

@@ -3,11 +3,12 @@ from collections import Counter
 from math import log
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from featent.entropy import class_label, distinct_names, feature_entropy, score_table, selective_rate, status, summarise
+from featent.entropy import class_label, distinct_names, feature_entropy, read_table, score_table, selective_rate, status, summarise
 
 births = arrays(np.int32, st.tuples(st.integers(1, 40), st.integers(1, 6)), elements=st.integers(0, 12))
 
@@ -108,3 +109,16 @@ def test_two_classes_of_one_name_have_rows_of_their_own():
     b = np.array([[4], [4], [4], [9], [1], [2]])
     t = score_table(b, np.array([0, 0, 0, 1, 1, 1]), {0: "crane", 1: "crane"})
     assert list(t["class"]) == ["crane (0)", "crane (1)"] and t.H[0] == 0 < t.H[1]
+
+
+def test_names_survive_a_csv_file(tmp_path):
+    words = ["NA", "null", "None", "nan", "NaN", "N/A", "<NA>", "NULL", "true", "007", "1e5", "", "-inf"]
+    t = pd.DataFrame({"class": words, "layer": words[::-1], "H": [np.nan, *range(12)], "unit": range(13), "useful": [True] * 13, "nothing": np.nan, "free": words})
+    t.to_csv(tmp_path/"t.csv", index=False)
+    back = read_table(tmp_path/"t.csv")
+    assert list(back["class"]) == words and list(back.layer) == words[::-1] and list(back.free) == words
+    assert back.useful.all() and back.useful.dtype == bool and back.unit.dtype == int and back.nothing.isna().all()
+    np.testing.assert_array_equal(back.H, t.H)
+    (tmp_path/"r.csv").write_text("class,H,p\n1,NA,null\n0,0.5,.1\n")
+    other = read_table(tmp_path/"r.csv")
+    assert list(other["class"]) == ["1", "0"] and other.H.isna().tolist() == [True, False] and other.p[1] == .1

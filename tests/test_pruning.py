@@ -224,7 +224,7 @@ def test_without_the_package(vgg, monkeypatch, digits):
         return real(name, *a, **k)
     monkeypatch.setattr(builtins, "__import__", fake)
     for f in (lambda: prune(vgg, shape), lambda: cost(vgg, shape), lambda: prune_curve(vgg, digits, digits)):
-        with pytest.raises(ImportError, match=r"pip install featent\[pruning\]"): f()
+        with pytest.raises(ImportError, match=r"pip install '\.\[pruning\]' in the clone"): f()
 
 
 # normalisation
