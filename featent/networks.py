@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['list_networks', 'weights_hash', 'first_line', 'out_of_memory', 'tensors_in', 'scores_in', 'network', 'record_of',
-           'preprocessing', 'prepared', 'expected_input', 'random_twin', 'progress', 'label_map_for', 'count_outputs',
-           'evaluating', 'outputs_of_labels', 'accuracy', 'train', 'recalibrate']
+           'preprocessing', 'prepared', 'expected_input', 'random_twin', 'progress', 'class_words', 'label_map_for',
+           'count_outputs', 'evaluating', 'outputs_of_labels', 'accuracy', 'train', 'recalibrate']
 
 # %% ../nbs/05_networks.ipynb #5c21b652
 import ast, copy, difflib, functools, hashlib, importlib.util, inspect, math, os, re, time, traceback
@@ -704,6 +704,13 @@ def _synset(name):
     "The synset id that a class name is, or begins with; None without one."
     found = re.match(r"n\d{8}(?!\d)", str(name))
     return found[0] if found else None
+
+def class_words(
+    name: str,  # name of a class
+) -> str:  # the same, with ImageNet's word for it in front where it is one of its synset ids
+    "A class in words."
+    known = dict(zip(_imagenet_ids(), _imagenet_names())) if _synset(name) == name else {}
+    return f"{known[name][0]} ({name})" if name in known else str(name)
 
 # %% ../nbs/05_networks.ipynb #39b9fde2
 def _output_names(net, n):
