@@ -24,7 +24,7 @@ from .activations import Follower, checked_maps, select_layers, stream, to_netwo
 from .entropy import class_label, distinct_names
 from .images import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
-from .networks import _enough, _outputs, evaluating, prepared, progress
+from .networks import _enough, _outputs, evaluating, outputs_of_labels, prepared, progress
 from .plots import STYLES, literal
 
 # %% ../nbs/50_ablation.ipynb #b50e6888
@@ -417,7 +417,7 @@ def ablate(
     batch_size: int = 32,  # images in one recorded pass
     budget: int = 64 * 2**20,  # bytes of masked maps in one pass of the tail
     engine: str = "auto",  # "auto", "replay" or "rerun"
-    label_map: "list | None" = None,  # label_map[label] is the output of that class; default: the label itself
+    label_map: "list | None" = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
     logits_of=None,  # picks the scores out of what the network returns, where it returns more
     per_image: bool = False,  # return (curves, samples) with the result of every image
 ) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5; `.attrs` tells layer, value, engine and distance
@@ -458,6 +458,7 @@ def _part(images, labels):
 def _targets(network, images, labels, label_map, logits_of):
     "The output of each label; an error where there is none."
     with evaluating(network), torch.no_grad(): n = _scores(network(to_network(network, images[0][0][None])), logits_of).shape[1]
+    if label_map is None: label_map = outputs_of_labels(network, _part(images, labels), n)
     out = _outputs(np.array(labels), label_map)
     _enough(out, n)
     return out.tolist()
