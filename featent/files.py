@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['as_path', 'say_once', 'precaution', 'sync_file', 'sync_folder', 'sync_tree', 'write_whole', 'make_folder',
-           'explained', 'read_json', 'free_memory', 'affordable', 'try_lock', 'unlock', 'Busy', 'alone', 'claimed',
-           'must_be_free', 'workplace', 'leftovers', 'publish', 'keep', 'Terminated', 'ending_well']
+           'explained', 'read_json', 'read_bounded', 'parse_json', 'free_memory', 'affordable', 'try_lock', 'unlock',
+           'Busy', 'alone', 'claimed', 'must_be_free', 'workplace', 'leftovers', 'publish', 'keep', 'Terminated',
+           'ending_well']
 
 # %% ../nbs/02_files.ipynb #dc9d53d3
 import errno
@@ -169,11 +170,24 @@ def read_json(
     most: int = 2**26,  # bytes; more is refused unread
 ):  # what the file holds
     "The content of a JSON file, or ValueError with what is wrong with it."
+    return parse_json(read_bounded(path, most))
+
+def read_bounded(
+    path: "str | Path",  # the file
+    most: int = 2**26,  # bytes; more is refused unread
+) -> bytes:  # what the file holds
+    "The bytes of a file that cannot be large."
     size = Path(path).stat().st_size
     if size > most:
         limit = f"no such file has more than {most / 1e6:,.0f} MB"
         raise ValueError(f"{size / 1e6:,.0f} MB, and {limit}")
-    try: return json.loads(Path(path).read_bytes())
+    return Path(path).read_bytes()
+
+def parse_json(
+    data: bytes,  # JSON, perhaps
+):  # what it says
+    "The content of some JSON, or ValueError with what is wrong with it."
+    try: return json.loads(data)
     except RecursionError: raise ValueError("nested too deeply") from None
     except ValueError as e: raise ValueError(f"no JSON: {e}") from None
 

@@ -8,7 +8,7 @@ __all__ = ['FINGERPRINT_VERSION', 'ImageError', 'Preprocess', 'preprocess', 'ima
            'corrupt_labels']
 
 # %% ../nbs/00_images.ipynb #6d1ba9bd
-import functools, hashlib, html, inspect, io, itertools, json, math, os, random, re, stat, warnings
+import functools, hashlib, html, inspect, io, itertools, json, math, os, random, re, sys, warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +23,13 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 # %% ../nbs/00_images.ipynb #e57307a4
 class ImageError(ValueError):
     "An error that says itself what to do: it is neither wrapped nor skipped"
+
+def _warn(text):
+    "A warning that points at the line outside this package that led to it"
+    level, frame = 1, sys._getframe()
+    while frame and frame.f_globals.get("__name__", "").startswith("featent."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 _FULL = ("pass full= to images(...), the value of white: 4095 for 12 bits, 65535 for 16, "
          "1.0 for floating point values in [0, 1]")
@@ -46,8 +53,8 @@ def _sixteen(values, sure):
         raise ImageError(f"a 16-bit image holds values up to {high} only, hardly {high // 257 + 1} "
                          f"grays if white is 65535: {_FULL}")
     if not sure and 2**12 <= high < 2**14:
-        warnings.warn("some 16-bit images use less than a quarter of the range, white is taken as "
-                      f"65535; if it is not, {_FULL}", stacklevel=2)
+        _warn("some 16-bit images use less than a quarter of the range, white is taken as "
+              f"65535; if it is not, {_FULL}")
     return Image.fromarray((values.astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
 
 def _deep(image, full):
@@ -360,7 +367,8 @@ def _hash(*parts):
 def _hash_of(image):
     "Hash of an item of any form: its type and its numbers"
     if isinstance(image, Image.Image):
-        return _hash(f"{image.mode}{image.size}".encode(), image.tobytes())
+        kind = f"{image.mode}{image.size}{image.getpalette()}{image.info.get('transparency')}"
+        return _hash(kind.encode(), image.tobytes())
     if isinstance(image, np.ndarray):
         return _hash(f"{image.dtype}{image.shape}".encode(), np.ascontiguousarray(image).tobytes())
     if not isinstance(image, torch.Tensor): return _hash(repr(image).encode())
@@ -427,15 +435,15 @@ def _yields(images):
     found = _digest(*map(_few_numbers, x))
     if all(map(torch.equal, x, again)): return found
     if getattr(images.read, "luck", None) is None:
-        warnings.warn("the transform gives different values each time (random augmentation?): "
-                      "results cannot be reproduced", stacklevel=2)
+        _warn("the transform gives different values each time (random augmentation?): "
+              "results cannot be reproduced")
     return f"{_RANDOM} {found}"
 
 _RANDOM = "different each time:"
 
 # %% ../nbs/00_images.ipynb #d7da8aa5
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
-_FOUND_BY = ("source", "split", "per_class", "seed", "skipped")  # not what they are
+_FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
 def _record(images):
     "What images are, as plain JSON types; `fingerprint` hashes it, but not how they were found"
@@ -446,10 +454,10 @@ def _record(images):
     return {**r, "fingerprint": _digest(what, images.labels.tobytes(), length=16)}
 
 def check_unchanged(
-    images: "Images",  # images whose record was taken
+    images: "Images",  # any images; nothing is compared before their record was taken
 ) -> None:
     "Raises where images, or what their transform makes of them, are not what the record says"
-    said = images.record["yields"]
+    said = images.record["yields"] if "record" in vars(images) else _RANDOM
     if said.startswith(_RANDOM) or _yields(images) == said: return
     raise ValueError(f"the transform {describe_transform(images.transform)} gives other values "
                      "than when the images were recorded (it reads something that has changed): "
@@ -615,10 +623,13 @@ def _entries(folder):
 
 def _subfolders(folder): return [Path(e.path) for e in _entries(folder) if e.is_dir()]
 
+def _identity(folder):
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
 def _walk(folder, above=()):
     "Paths of the files below a folder; a link that leads back to a folder above adds none"
-    found = os.stat(folder)
-    here = found.st_dev, found.st_ino
+    here = _identity(folder)
     if here in above: return
     for e in _entries(folder):
         if e.is_dir(): yield from _walk(e.path, (*above, here))
@@ -657,9 +668,9 @@ def _check_depth(part, shapes):
     common = set.intersection(*nested.values()) if len(nested) == len(shapes) else set()
     if split or common & _parts or len(common) > 1:
         c = split[0] if split else next(iter(nested))
-        warnings.warn(f"{_printable(c.name)} is taken as a class, and its images lie in the "
-                      f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
-                      f"{_printable(c)}", stacklevel=2)
+        _warn(f"{_printable(c.name)} is taken as a class, and its images lie in the "
+              f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
+              f"{_printable(c)}")
 
 # %% ../nbs/00_images.ipynb #b21a85d2
 class _Files(_Reader):
@@ -698,8 +709,9 @@ def _check_deep_colour(f):
 
 # %% ../nbs/00_images.ipynb #556932ac
 def _files(part, c):
-    "Image files of one class folder, sorted, and how many others there are that could be images"
-    inside = sorted(_walk(c), key=lambda p: p.parts)
+    "Image files of one class folder, sorted"
+    above = tuple(map(_identity, (part, *part.resolve().parents)))
+    inside = sorted(_walk(c, above), key=lambda p: p.parts)
     found = [p for p in inside if p.suffix.lower() in _extensions]
     others = sorted({p.suffix for p in inside if p.suffix.lower() in _unread})
     if others: _tell_left_out(c, others)
@@ -711,9 +723,9 @@ def _files(part, c):
     return found
 
 def _tell_left_out(c, suffixes):
-    warnings.warn(f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
-                  f"read: convert them ({', '.join(sorted(_extensions))}), or pass pairs (array, "
-                  "label)", stacklevel=2)
+    _warn(f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
+          f"read: convert them ({', '.join(sorted(_extensions))}), or pass pairs (array, "
+          "label)")
 
 def _class_folders(part):
     "Class folder -> its image files"
@@ -725,9 +737,9 @@ def _class_folders(part):
     files_here = [e.name for e in _entries(part) if not e.is_dir()]
     beside = [n for n in files_here if Path(n).suffix.lower() in _extensions]
     if beside:
-        warnings.warn(f"{len(beside)} images lie beside the class folders of "
-                      f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
-                      "the folder of their class", stacklevel=2)
+        _warn(f"{len(beside)} images lie beside the class folders of "
+              f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
+              "the folder of their class")
     return files
 
 # %% ../nbs/00_images.ipynb #578b96e2
@@ -740,7 +752,8 @@ def _folder(folder, split):
     paths = [p for found in files.values() for p in found]
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
     names = tuple(_printable(p.relative_to(folder).as_posix()) for p in paths)
-    read, classes = _Files(paths, names), tuple(_printable(c.name) for c in files)
+    read = _Files([p.absolute() for p in paths], names)  # the working folder may change
+    classes = tuple(_printable(c.name) for c in files)
     return _Source(read, labels, classes, names, _printable(folder.resolve().name), channels=3,
                    check=read.check, look=functools.partial(_look_at_files, read))
 
@@ -748,10 +761,9 @@ def _look_at_files(read, index, given):
     "How many files carry a note that the camera was turned, and whether it is heeded"
     turned = [i for i in index.tolist() if i in read.turned]
     if turned and not read.upright:
-        warnings.warn(f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an "
-                      "EXIF note that the camera was turned, and are read as they lie in the file: "
-                      "upright=True turns them",
-                      stacklevel=3)
+        _warn(f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an "
+              "EXIF note that the camera was turned, and are read as they lie in the file: "
+              "upright=True turns them")
     return {"turned": len(turned), "upright": read.upright}
 
 # %% ../nbs/00_images.ipynb #be91b6c9
@@ -932,10 +944,9 @@ def _labels_of(dataset, item, on_error):
     return labels, not len(other)
 
 def _tell_other_labels(dataset, i, labels, claimed):
-    warnings.warn(f"the labels that {type(dataset).__name__} has as an attribute are not those of "
-                  f"its items (item {i}: {claimed[i]} and {labels[i]}): those of the items are "
-                  "used, and classes have numbers for names",
-                  stacklevel=2)
+    _warn(f"the labels that {type(dataset).__name__} has as an attribute are not those of "
+          f"its items (item {i}: {claimed[i]} and {labels[i]}): those of the items are "
+          "used, and classes have numbers for names")
 
 # %% ../nbs/00_images.ipynb #e60dba5f
 def _look_at_items(read, index, given):
@@ -946,8 +957,9 @@ def _look_at_items(read, index, given):
     hashes = [_hash_of(x) for x in first]
     if hashes != [_hash_of(x) for x in again]:
         read.luck = _hash("".join(hashes).encode())
-        warnings.warn("the data set gives different pixels each time it is read (random "
-                      "augmentation?): results cannot be reproduced", stacklevel=4)
+        _warn("the data set gives different pixels each time it is read (random "
+              "augmentation?): results cannot be reproduced")
+    _check_batched(read, some)
     if given or read.full is not None: return {}
     for i, x in zip(some, first, strict=True):
         with _naming(f"item {i}"):
@@ -957,14 +969,24 @@ def _look_at_items(read, index, given):
     _tell_bytes(first)
     return {"prepared by": _own_transform(read.dataset)}
 
+def _check_batched(read, some):
+    "Raises where a data set labels its items otherwise when it is asked for several at a time"
+    many = getattr(read.dataset, "__getitems__", None)
+    if many is None or getattr(type(read.dataset), "__getitems__", None) is Subset.__getitems__: return
+    for i, raw in zip(some, many(some), strict=True):
+        y = _taken(read.item, {i: raw}, i)[1]
+        if y == read.labels[i]: continue
+        raise ImageError(f"item {i} has the label {read.labels[i]} by __getitem__ and {y} by "
+                         "__getitems__, which a DataLoader uses: make them alike")
+
 def _tell_bytes(tensors):
     "Warns of float tensors that look like bytes"
     high = max((float(x.max()) for x in tensors if x.numel()), default=0)
     low = min((float(x.min()) for x in tensors if x.numel()), default=0)
     if 20 < high <= 255 and low >= 0:
-        warnings.warn(f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
-                      "they are: if these are bytes as floating point numbers, pass "
-                      "full=255", stacklevel=2)
+        _warn(f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
+              "they are: if these are bytes as floating point numbers, pass "
+              "full=255")
 
 def _looked_at(read, i):
     "Image of item i, not yet remembered"
@@ -980,9 +1002,9 @@ def _own_transform(dataset):
 def _agreed(names):
     "Names that all parts of a concatenation have; None, and a word, where they differ"
     if all(n == names[0] for n in names): return names[0]
-    warnings.warn("the parts of the ConcatDataset name their classes differently, and label 0 "
-                  f"means {_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers "
-                  "for names", stacklevel=2)
+    _warn("the parts of the ConcatDataset name their classes differently, and label 0 "
+          f"means {_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers "
+          "for names")
     return None
 
 def _own_names(dataset):
@@ -993,14 +1015,24 @@ def _own_names(dataset):
         return _through(dataset.dataset, _own_names, _agreed) if plain else None
     if own is None or isinstance(own, str) or getattr(dataset, "target_transform", None):
         return None
-    if isinstance(own, Mapping): own = sorted(own, key=own.get)
-    return tuple(_printable(n) for n in own)
+    if isinstance(own, Mapping): own = _by_index(own)
+    return tuple(_printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
+
+def _by_index(names):
+    "Names in the order of their labels, from {name: label} or {label: name}"
+    if all(isinstance(k, str) for k in names): return sorted(names, key=names.get)
+    return [names[k] for k in sorted(names)]
+
+def _synonyms(name): return ", ".join(map(str, name)) if isinstance(name, (tuple, list)) else name
 
 def _class_names(dataset, labels, named):
     "Names of the classes, and whether they are only the numbers"
     n = int(labels.max(initial=-1)) + 1
     own = _through(dataset, _own_names, _agreed) if named else None
     if own is not None and len(own) >= n: return own, False
+    if own:
+        _warn(f"the data set names {len(own)} classes ({_few(own)}) and has labels up to {n - 1}: "
+              "classes have numbers for names")
     _check_numbers(np.unique(labels[labels >= 0]))
     return tuple(map(str, range(n))), True
 
@@ -1011,10 +1043,9 @@ def _check_numbers(found):
         raise ValueError(f"labels are {_few(found)}: a label is the index of a class, from 0; pass "
                          "item=lambda item: (item[0], CLASSES.index(item[1]))")
     if found[0] > 0 and len(found) > 1:
-        warnings.warn(f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label "
-                      "is the index of a network's output; if outputs are counted otherwise, pass "
-                      "item= (item -> (image, label))",
-                      stacklevel=2)
+        _warn(f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label "
+              "is the index of a network's output; if outputs are counted otherwise, pass "
+              "item= (item -> (image, label))")
 
 def _dataset(dataset, item, on_error, what):
     "Source of a map-style data set or a list of pairs"
@@ -1099,12 +1130,17 @@ def _is_map(source):
     "Whether a source is read by position: a torch `Dataset`, or what has a length and positions"
     if isinstance(source, Dataset): return True
     if isinstance(source, (list, tuple)): return False
-    return hasattr(type(source), "__getitem__") and hasattr(type(source), "__len__")
+    return hasattr(type(source), "__getitem__") and _has_length(source)
+
+def _has_length(source): return hasattr(type(source), "__len__")
 
 def _refuse(source):
     "Raises on what cannot be a source, with what to pass instead"
     if isinstance(source, DataLoader):
         raise TypeError("a DataLoader gives batches: pass its data set, loader.dataset")
+    if isinstance(source, Dataset) and not isinstance(source, Iterable) and not _has_length(source):
+        raise TypeError(f"the data set {type(source).__name__} has no length: give it __len__, or "
+                        "pass a list of its items")
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or _is_map(source)):
         raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an "
                         f"iterable of (image, label), not {type(source).__name__}")
@@ -1179,9 +1215,9 @@ def _tell_single(s, index):
     "Warns of classes of one image"
     labels, n = np.unique(s.labels[index], return_counts=True)
     if len(index) > 1 and (single := [s.classes[c] for c in labels[n == 1]]):
-        warnings.warn(f"classes of one image ({_few(single)}): over one image an entropy is 0 "
-                      "whatever a unit does; take more of them, or leave them out by "
-                      "classes=", stacklevel=3)
+        _warn(f"classes of one image ({_few(single)}): over one image an entropy is 0 "
+              "whatever a unit does; take more of them, or leave them out by "
+              "classes=")
 
 # %% ../nbs/00_images.ipynb #08287262
 def _checked(per_class, split, seed, on_error, size):
@@ -1195,6 +1231,15 @@ def _checked(per_class, split, seed, on_error, size):
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < least:
             raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return _pixels("size", size)
+
+def _check_place(s, item, full, upright):
+    "Raises on an argument that would do nothing for this source"
+    files, items = isinstance(s.read, _Files), isinstance(s.read, _Items)
+    if item is not None and not items:
+        raise TypeError(f"item= is for data sets and iterables, and {s.what} is none")
+    if full is not None and not (files or items):
+        raise ValueError(f"full= is for files and data sets; the range of {s.what} is known")
+    if upright and not files: raise ValueError(f"upright= is for folders, and {s.what} is none")
 
 def _checked_reading(channels, full, item):
     "Raises where an argument that says how to read is outside its domain"
@@ -1227,6 +1272,7 @@ def images(
     size = _checked(per_class, split, seed, on_error, size)
     _checked_reading(channels, full, item)
     s = _source(source, split, root, download, item, on_error)
+    _check_place(s, item, full, upright)
     s.read.full, s.read.upright = full, bool(upright)
     s.read.channels = channels or s.channels
     chosen = _chosen_classes(classes, s)
@@ -1300,8 +1346,8 @@ def check_disjoint(
     what = one if one == other else f"{one} is {other}"
     published = images.settings.get("source") == test.settings.get("source") in _names
     if published and all(a != b for a, b in shared):
-        warnings.warn(f"{len(shared)} images ({what}, ...) are in both parts as they were "
-                      "published", stacklevel=2)
+        _warn(f"{len(shared)} images ({what}, ...) are in both parts as they were "
+              "published")
         return
     raise ValueError(f"{len(shared)} images ({what}, ...) are in both sets: choose another split=, "
                      "or divide the images with hold_out (in an experiment: holdout=True)")

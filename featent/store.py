@@ -11,8 +11,8 @@ __all__ = ['FORMAT', 'BYTES_PER_BIRTH', 'shard_ranges', 'my_shards', 'Store', 'e
 import hashlib
 import io
 import json
+import math
 import os
-import time
 import warnings
 import zipfile
 import zlib
@@ -404,10 +404,11 @@ def npy_values(
     f = io.BytesIO(data)
     if np.lib.format.read_magic(f) != (1, 0): raise ValueError("of another format")
     found, by_columns, dtype = np.lib.format.read_array_header_1_0(f)
-    if found != shape or by_columns or dtype.str not in allowed:
-        raise ValueError(f"{dtype} {found}, and {' or '.join(allowed)} {shape} were promised")
-    if len(data) - f.tell() != dtype.itemsize * int(np.prod(shape)): raise ValueError("truncated")
-    return np.frombuffer(data, dtype, offset=f.tell()).reshape(shape)
+    if found != shape or dtype.str not in allowed:
+        raise ValueError(f"it is {dtype} {found}, and not the {shape} that was promised")
+    if len(data) - f.tell() != dtype.itemsize * math.prod(shape): raise ValueError("truncated")
+    values = np.frombuffer(data, dtype, offset=f.tell())
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
 # %% ../nbs/24_store.ipynb #efaa57a0
 def _fault(store, i, deep=True):
@@ -533,6 +534,8 @@ class StoredBirths(Mapping):
             with _readable(self.store, i) as (f, about): values[r.start:r.stop] = _array(self.store, i, f, about, j)
         return values
 
+    @property
+    def units(self): return {k: self.store.manifest["arrays"][j]["units"] for k, j in self.at.items()}
     def __contains__(self, key): return key in self.at
     def __iter__(self): return iter(self.at)
     def __len__(self): return len(self.at)

@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
+from featent.assess import assess
 from featent.images import (
     FINGERPRINT_VERSION, ImageError, check_disjoint, check_unchanged, hold_out, images, other_images, preprocess,
 )
@@ -97,6 +98,15 @@ def test_every_item_of_a_data_set_counts(make):
         assert fingerprint(make(other)) != before
 
 
+def test_the_palette_of_a_picture_counts():
+    def picture(palette):
+        p = Image.fromarray(noise(0) % 4, "P")
+        p.putpalette(palette)
+        return [(p, 0), (p, 0)]
+    palettes = [0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255], [9, 9, 9, 255, 0, 0, 0, 255, 0, 0, 0, 255]
+    assert fingerprint(picture(palettes[0])) != fingerprint(picture(palettes[1]))
+
+
 def test_an_item_that_changes_after_the_record_is_an_error():
     x = torch.rand(40, 1, 8, 8)
     got = images(Tensors(x))
@@ -143,6 +153,9 @@ def test_what_a_transform_hides_counts(folder, monkeypatch):
     assert fingerprint(folder, transform=reads_a_global) != before
     with pytest.raises(ValueError, match="reads_a_global.* gives other values than when the images were recorded"):
         check_unchanged(got)
+    with pytest.raises(ValueError, match="gives other values than when the images were recorded"):
+        assess(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU()), got)
+    check_unchanged(images(folder, transform=reads_a_global))
     kinds = {fingerprint(folder, transform=Hidden(k)) for k in (1, -1, 1.01)}
     flips = [lambda p: preprocess()(p), lambda p: preprocess()(p).flip(2), lambda p: preprocess()(p).flip(1), lambda p: preprocess()(p)[[2, 1, 0]]]
     assert len(kinds) == 3 and len({images(folder, transform=f).record["yields"] for f in flips[:3]}) == 3

@@ -161,6 +161,30 @@ WAYS = {"never": fe.preprocess(), "twice": lambda p: again(own(p)),
         "bytes": lambda p: fe.preprocess()(p) * 255}
 
 
+@pytest.fixture(scope="module")
+def published(weights, tmp_path_factory):
+    "SqueezeNet's weights under the name of torchvision's file, by which they are known."
+    path = tmp_path_factory.mktemp("published") / "squeezenet1_1-b8a52dc0.pth"
+    shutil.copy(weights / "squeezenet1_1_imagenet.pth", path)
+    return fe.network("squeezenet1_1", weights=path)
+
+
+def test_published_weights_know_their_scale_and_their_labels(published, imagenette_dir):
+    images = fe.images(imagenette_dir, per_class=6, split="val")
+    found = check(published, images)
+    assert not len(found.doubts) and state(found, "fit") == "fine"
+    right = int(finding(found, "accuracy").split()[0])
+    assert right > 20  # of 60, among a thousand outputs
+
+
+@pytest.mark.parametrize("wrong", WAYS)
+def test_a_wrong_scale_is_doubted(published, imagenette_dir, wrong):
+    images = fe.images(imagenette_dir, per_class=4, split="val", transform=WAYS[wrong])
+    found = check(published, images)
+    assert state(found, "fit") == "doubtful"
+    with pytest.warns(UserWarning, match="fit: doubtful"): act(found)
+
+
 @pytest.mark.parametrize("wrong,told", [("never", "with ImageNet's mean"), ("twice", "without ImageNet")])
 def test_weights_of_unknown_origin_are_asked_themselves(weights, imagenette_dir, wrong, told):
     net = fe.network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth")
