@@ -24,7 +24,7 @@ def command_line(root):
     try:
         sys.modules["featent"] = package = types.ModuleType("featent")
         package.__path__ = [str(root / "featent")]
-        return importlib.import_module("featent.cli")._parser(), importlib.import_module(
+        return importlib.import_module("featent.cli").command_parser(), importlib.import_module(
             "featent.runs"
         )
     finally:
