@@ -14,7 +14,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from .ablation import VALUES, _splits, ablate, change_points, pooled, turning_po
 from .activations import select_layers, unwrap
 from .assess import Result, assess, load
 from .evidence import indicator_table, lone_classes, profiles
+from .files import as_path, claimed, must_be_free, publish, workplace
 from .images import Images
 from .networks import prepared, progress
 from .plots import AXES, STYLES, _short, literal
@@ -67,21 +67,28 @@ def save_study(
     folder: "str | Path",  # where to; must not exist, or hold a saved study
 ) -> Path:  # the folder
     "Write a study to a folder, whole or not at all."
-    folder = Path(folder)
-    if folder.exists() and not (folder/"study.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        work.chmod(0o755)
-        for name, t in study.tables.items(): t.to_csv(work/f"{name}.csv", index=False)
-        types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
-        content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
-        (work/"study.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        if folder.exists(): shutil.rmtree(folder)
-        work.rename(folder)
-    finally: shutil.rmtree(work, ignore_errors=True)
-    return folder
+    folder = as_path(folder)
+    with claimed(folder, _may_hold_study):
+        work = workplace(folder)
+        try: _write_study(study, work)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        return publish(work, folder, replace=(folder/"study.json").exists())
+
+def _may_hold_study(folder):
+    "Refuse a folder with anything but nothing or a study."
+    own = (folder/"study.json").is_file() and all(p.suffix in (".json", ".csv") for p in folder.iterdir() if p.name[0] != ".")
+    if own: return
+    try: must_be_free(folder)
+    except FileExistsError: raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder") from None
+
+def _write_study(study, work):
+    "The files of a study."
+    for name, t in study.tables.items(): t.to_csv(work/f"{name}.csv", index=False)
+    types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
+    content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
+    (work/"study.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 def _type(column): return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(getattr(column.dtype, "kind", "O"), "text")
 
