@@ -5,6 +5,7 @@ from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
 from featent.indicators import INDICATORS, SUMMARIES, indicators, kernel_l1, map_summaries
+from featent.contrast import class_shares, contrasts, layer_share
 from featent.entropy import birth_distribution, feature_entropy, score_table, selective_rate, status, summarise
 from featent.uncertainty import ESTIMATORS, convergence, entropy_estimates, plot_convergence
 from featent.significance import excess_test, false_discovery, twin_test
@@ -35,6 +36,7 @@ __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "INDICATORS", "SUMMARIES", "indicators", "kernel_l1", "map_summaries",
+           "class_shares", "contrasts", "layer_share",
            "birth_distribution", "feature_entropy", "score_table", "selective_rate", "status", "summarise",
            "ESTIMATORS", "convergence", "entropy_estimates", "plot_convergence",
            "excess_test", "false_discovery", "twin_test", "class_information",
