@@ -1,4 +1,4 @@
-"Write README.md from nbs/index.ipynb and CHANGELOG.md from nbs/changelog.ipynb: their Markdown as it is, their code in fences."
+"Write README.md from nbs/index.ipynb and CHANGELOG.md from nbs/changelog.ipynb."
 import json
 import re
 from pathlib import Path
@@ -15,7 +15,10 @@ def part(cell):
 def page(path):
     "A notebook as Markdown, its links as they are seen from the root."
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    text = "\n\n".join(part(c) for c in cells if "".join(c["source"]).strip() and not "".join(c["source"]).startswith("#|"))
+    sources = ("".join(c["source"]) for c in cells)
+    shown = [c for c, s in zip(cells, sources) if s.strip() and not s.startswith("#|")]
+    text = "\n\n".join(map(part, shown))
+    text = re.sub(r"!\[\]\((\S+)\)\{fig-alt=\"([^\"]*)\"\}", r"![\2](\1)", text)
     return re.sub(r"\]\((?!\w+:|#|/)", "](nbs/", text) + "\n"
 
 

@@ -1,9 +1,10 @@
-"An honest score for every unit of a convolutional network: topological feature entropy."
+"Topological feature entropy of the units of convolutional networks, beside its controls."
 from featent.images import Images, check_disjoint, corrupt_labels, describe_transform, hold_out, images, preprocess
 from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, recalibrate, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
+from featent.preflight import check
 from featent.indicators import INDICATORS, SUMMARIES, indicators, kernel_l1, map_summaries
 from featent.contrast import class_shares, contrasts, layer_share
 from featent.entropy import birth_distribution, feature_entropy, score_table, selective_rate, status, summarise
@@ -35,6 +36,7 @@ __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "
            "accuracy", "list_networks", "network", "preprocessing", "random_twin", "recalibrate", "train", "weights_hash",
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
+           "check",
            "INDICATORS", "SUMMARIES", "indicators", "kernel_l1", "map_summaries",
            "class_shares", "contrasts", "layer_share",
            "birth_distribution", "feature_entropy", "score_table", "selective_rate", "status", "summarise",

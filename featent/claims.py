@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .entropy import read_table
 from .runs import experiments, parameters
 
 # %% ../nbs/87_claims.ipynb #cd9d25a5
@@ -23,7 +24,7 @@ def _row(claim, statement, case, verdict, effect, value, low=np.nan, high=np.nan
 
 def _side(low, high): return "holds" if low > 0 else "fails" if high < 0 else "undecided"
 
-def _table(folder, name): return pd.read_csv(folder/f"{name}.csv")
+def _table(folder, name): return read_table(folder/f"{name}.csv")
 
 # %% ../nbs/87_claims.ipynb #c03b9728
 def _depth(folder):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .plots import STYLES, _axes, _short
+from .plots import STYLES, _axes, _short, literal
 
 # %% ../nbs/32_comparison.ipynb #1f573f57
 COLUMNS = "H", "score", "eps", "l1", "kernel_l1", "mean", "max", "apoz", "persistence", "selectivity", "class_selectivity"
@@ -78,7 +78,7 @@ def plot_correlations(
     fig, axes = _grid(len(groups), side + .3, .8 * side)
     for ax, (key, rows) in zip(axes, groups):
         image = _heat(ax, rows, names)
-        ax.set_title(_title(key), fontsize=9)
+        ax.set_title(literal(_title(key)), fontsize=9)
     fig.colorbar(image, ax=list(axes), shrink=.7, label="Spearman's ρ")
     return fig
 
@@ -217,7 +217,7 @@ def plot_separation(
     for ax, (key, rows) in zip(axes, groups):
         for c, style in zip(columns, _lines()): _roc(ax, rows[c].dropna(), others[tuple(key.values())][c].dropna(), c, style)
         ax.plot([0, 1], [0, 1], color="0.6", lw=.7, zorder=0); ax.set_aspect("equal"); ax.set_xticks([0, .5, 1]); ax.set_yticks([0, .5, 1])
-        ax.set_title(_title(key), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
+        ax.set_title(literal(_title(key)), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
     fig.supxlabel("random units above the threshold", fontsize=9); fig.supylabel("trained units above it", fontsize=9)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
     return fig
@@ -246,6 +246,6 @@ def plot_auc(
         ax.hlines(at, rows.low, rows.high, color=STYLES[0][0], lw=1.5); ax.plot(rows.auc, at, "o", ms=4, color=STYLES[0][0])
         ax.axvline(.5, color="0.5", lw=.8, ls="--"); ax.set_xlim(-.03, 1.03); ax.set_ylim(len(names) - .5, -.5)
         ax.set_yticks(range(len(names)), names if i % 4 == 0 else [""] * len(names), fontsize=8); ax.set_xticks([0, .5, 1])
-        ax.set_title(_title(key), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
+        ax.set_title(literal(_title(key)), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
     fig.supxlabel("AUC (below 0.5: trained units have smaller values)", fontsize=8)
     return fig

@@ -48,7 +48,8 @@ def _square(maps, pad):
         raise ValueError(f"the clique filtration reads a map as a square matrix, but these are {h} x {w}: "
                          "pass pad=True to pad them with their minimum, or filtration='cubical'")
     out = np.empty((n, max(h, w), max(h, w)), maps.dtype)
-    out[:] = maps.min((1, 2))[:, None, None]
+    least = kernels.order_keys(maps).reshape(n, -1).argmin(1)
+    out[:] = maps.reshape(n, -1)[np.arange(n), least][:, None, None]
     out[:, :h, :w] = maps
     return out
 
@@ -156,7 +157,8 @@ def _gudhi_clique(m):
     import gudhi
     upper = np.triu_indices(len(m), 1)
     if not len(upper[0]): return 0
-    v = np.unique(-np.maximum(m, m.T)[upper], return_inverse=True)[1] + 1
+    keys = kernels.order_keys(m)
+    v = np.unique(-np.maximum(keys, keys.T)[upper], return_inverse=True)[1] + 1
     tree = gudhi.SimplexTree()
     tree.insert_batch(np.arange(len(m))[None], np.zeros(len(m)))
     tree.insert_batch(np.array(upper), v.astype(float))
@@ -166,16 +168,24 @@ def _gudhi_clique(m):
     return int(loops[:, 0].min()) if len(loops) else 0
 
 # %% ../nbs/15_filtrations.ipynb #ccc93b1a
+def _comparable(maps):
+    "Maps on the CPU as integers of the same order, which no mode of the processor makes equal."
+    if maps.device.type != "cpu" or not maps.is_floating_point(): return maps
+    wide = maps.float() if maps.dtype in _HALVES else maps
+    return torch.from_numpy(kernels.order_keys(wide.detach().numpy()))
+
+_HALVES = torch.float16, torch.bfloat16
+
 def top_edges(
-    maps: torch.Tensor,  # (n, m, m), any floating point dtype, any device
+    maps: torch.Tensor,  # (n, m, m), any real dtype, any device
     k: int = 256,  # edges to keep of each map
-) -> tuple:  # values (n, k) decreasing, float32 or float64; edges (n, k, 2) row and column; least value (n,) of all edges; on the device
+) -> tuple:  # values (n, k) decreasing, at least float32; edges (n, k, 2) row and column; least value (n,) of all edges; on the device
     "The largest edges of each map's graph."
     m = maps.shape[-1]
     ends = torch.triu_indices(m, m, 1, device=maps.device)
     weight = torch.maximum(maps, maps.mT)[:, ends[0], ends[1]]
     value, at = weight.topk(min(k, weight.shape[1]), dim=1)
-    widen = (lambda t: t) if value.dtype == torch.float64 else torch.Tensor.float
+    widen = torch.Tensor.float if value.dtype in _HALVES else lambda t: t
     return widen(value), ends.T[at], widen(weight.amin(1))
 
 def _from_edges(value, edges, m):
@@ -187,6 +197,13 @@ def _from_edges(value, edges, m):
     return maps
 
 # %% ../nbs/15_filtrations.ipynb #2d912424
+def _arrived(maps, k):
+    "Keys of the top edges, the edges, and the keys of the least ones, as arrays."
+    found = (t.cpu().numpy() for t in top_edges(_comparable(maps), k))
+    value, edges, least = found
+    if value.dtype.kind == "f": value, least = kernels.order_keys(value), kernels.order_keys(least)
+    return value, edges, least
+
 def _torch_births(maps, convention, n_jobs, k=256):
     "Clique births from the top edges of each map; whole maps only where those do not decide."
     if convention not in ("text", "released"): raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
@@ -195,11 +212,14 @@ def _torch_births(maps, convention, n_jobs, k=256):
     lead, m = maps.shape[:-2], maps.shape[-1]
     flat, cut = maps.reshape(-1, m, m), _released_cut(m) if convention == "released" else 0
     if not len(flat) or not torch.isfinite(flat.amax() - flat.amin()): as_maps(maps)
-    value, edges, least = (t.cpu().numpy() for t in top_edges(flat, k))
-    b = kernels.clique_births(_from_edges(value, edges, m), max_level=cut, n_jobs=n_jobs)
-    seen = 1 + (value[:, 1:] < value[:, :-1]).sum(1)  # levels that travelled, the last one perhaps in part
-    open_ = (b == 0) & (value[:, -1] > least) & ((cut == 0) | (seen <= cut))
-    if open_.any(): b[open_] = _births(as_maps(flat[torch.as_tensor(open_, device=flat.device)])[0], "clique", False, "numba", n_jobs, cut)
+    value, edges, least = _arrived(flat, k)
+    level = np.zeros(value.shape, np.float32)  # from 0; the last one may have travelled in part
+    level[:, 1:] = (value[:, 1:] < value[:, :-1]).cumsum(1)
+    b = kernels.clique_births(_from_edges(-level, edges, m), max_level=cut, n_jobs=n_jobs)
+    open_ = (b == 0) & (value[:, -1] > least) & ((cut == 0) | (1 + level[:, -1] <= cut))
+    if open_.any():
+        whole = as_maps(flat[torch.as_tensor(open_, device=flat.device)])[0]
+        b[open_] = _births(whole, "clique", False, "numba", n_jobs, cut)
     return (np.maximum(b - 1, 0) if cut else b).reshape(lead)
 
 # %% ../nbs/15_filtrations.ipynb #d0004016
@@ -207,7 +227,7 @@ def ordinal(
     maps: torch.Tensor,  # (..., h, w), any real dtype, any device
 ) -> torch.Tensor:  # same shape and device; int16, or int32 for more than 32767 pixels: 0 for the largest value, -1 for the next, ...
     "Integers in the order of each map's values."
-    flat = maps.flatten(-2)
+    flat = _comparable(maps.flatten(-2))
     value, at = flat.sort(-1, descending=True)
     rank = torch.zeros_like(at)
     rank[..., 1:] = (value[..., 1:] != value[..., :-1]).cumsum(-1)

@@ -26,15 +26,15 @@ from matplotlib.figure import Figure
 import scipy
 from torch import nn
 
-from .activations import _trace, to_network, unwrap
+from .activations import to_network, trace, unwrap
 from .assess import assess
 from .entropy import summarise
 from .evidence import indicator_table
 from .images import Images, images as as_images
 from .information import layer_information
 from .networks import network as as_network, prepared, progress
-from .plots import AXES, STYLES, _axes, _short
-from .significance import false_discovery
+from .plots import AXES, STYLES, _axes, _short, literal
+from .significance import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo
 
 # %% ../nbs/38_generalization.ipynb #3e858858
@@ -43,7 +43,7 @@ _NORMS = nn.modules.batchnorm._BatchNorm
 
 def _normalised(net, example):
     "Names of the weighted modules in the order of the pass, each with the batch normalisation that directly follows it, or None."
-    calls, modules = _trace(net, example)[0], dict(net.named_modules())
+    calls, modules = trace(net, example).calls, dict(net.named_modules())
     readers = Counter(j for c in calls for j in c.inputs)
     after = {calls[c.inputs[0]].module: c.module for c in calls if len(c.inputs) == 1 and isinstance(modules[c.module], _NORMS)
              and calls[c.inputs[0]].own and readers[c.inputs[0]] == 1}
@@ -96,7 +96,7 @@ _PASSING = {"conv1d", "conv2d", "conv3d", "linear", "batch_norm", "relu", "relu_
 
 def _log_path(net, example, pairs):
     "Half the logarithm of the summed outputs of the network with squared weights for an image of ones."
-    if any(c.op not in _PASSING for c in _trace(net, example)[0]): return math.nan
+    if any(c.op not in _PASSING for c in trace(net, example).calls): return math.nan
     twin = copy.deepcopy(net).double().eval()
     modules, used = dict(twin.named_modules()), {b for b in pairs.values() if b}
     for m, b in pairs.items(): _square(modules[m], *_folded(modules[m], modules.get(b)))
@@ -294,7 +294,18 @@ def gap_correlations(
     parts = [_correlated(rows[rows.filtration == f] if f else rows, measures, outcome, unit, n_resamples, permutations, seed).assign(filtration=f) for f in filtrations]
     found = pd.concat(parts, ignore_index=True)
     found["q"] = found.groupby(["filtration", "group"], sort=False).p.transform(lambda p: false_discovery(p.to_numpy()))
+    _warn_of_few(found, permutations)
     return found[["filtration", "group", *[c for c in found if c not in ("filtration", "group")]]]
+
+def _warn_of_few(found, permutations):
+    "Warn where so many measures are out of reach of so few networks, or of so few permutations."
+    for _, rows in found.groupby(["filtration", "group"], sort=False):
+        n = int(rows.n.max())
+        if n < 4: continue
+        few = n <= 7 and rows.group.iloc[0] != "within"
+        least = 2 / math.factorial(n) if few else 1 / (permutations + 1)
+        more = f"train more than {n} networks" if few else f"pass permutations={draws_needed(len(rows))}"
+        warn_of_floor(rows.p.to_numpy(float), least, f"{more}, or look at fewer measures")
 
 def _correlated(rows, measures, outcome, unit, n_resamples, permutations, seed):
     "The correlations of one filtration."
@@ -324,7 +335,7 @@ def _styles(rows, by):
     return {v: (_COLOURS[i % 8], "os^vDP*X"[i % 8]) for i, v in enumerate(values)}
 
 def _legend(fig, styles, by, lines=False):
-    handles = [mpl.lines.Line2D([], [], color=c, marker=m, ls=("-" if m else ":") if lines else "", ms=4, label=f"{v:g}" if isinstance(v, float) else str(v)) for v, (c, m) in styles.items()]
+    handles = [mpl.lines.Line2D([], [], color=c, marker=m, ls=("-" if m else ":") if lines else "", ms=4, label=f"{v:g}" if isinstance(v, float) else literal(v)) for v, (c, m) in styles.items()]
     fig.legend(handles=handles, title=_NAMES.get(by, by), loc="outside right center", frameon=False, fontsize=7, title_fontsize=8)
 
 _NAMES = {**AXES, "gap": "generalisation gap", "label_corruption": "share of labels\nredrawn", "excess": "excess over shuffled maps (nats)", "apoz": "APoZ", "train_loss": "training loss",
@@ -409,7 +420,7 @@ def _gap_panel(ax, rows, measure, outcome, by, styles, found):
     for v, own in rows.groupby(by, sort=False):
         ax.plot(own[measure], own[outcome], color=styles[v][0], marker=styles[v][1], ms=4, lw=.6, alpha=.85)
     for r in rows.dropna(subset=[measure]).to_dict("records"):
-        ax.annotate(str(r["seed"] if by != "name" and "seed" in r else r["name"]), (r[measure], r[outcome]), (2, 2), textcoords="offset points", fontsize=5, color="0.35")
+        ax.annotate(literal(r["seed"] if by != "name" and "seed" in r else r["name"]), (r[measure], r[outcome]), (2, 2), textcoords="offset points", fontsize=5, color="0.35")
     ax.margins(x=.12, y=.08)
     limits = f" [{found.rho_low:.2f}, {found.rho_high:.2f}]" if found.rho_low == found.rho_low else ""
     ax.set_title(f"ρ = {found.rho:.2f}{limits}, n = {found.n}", fontsize=7); ax.set_xlabel(_label(measure), fontsize=7); _clean(ax)

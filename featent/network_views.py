@@ -35,10 +35,10 @@ from PIL import Image
 from .ablation import VALUES, _splits, ablate, change_points, pooled, turning_points, unit_orders
 from .activations import select_layers, unwrap
 from .assess import Result, assess, load
-from .evidence import indicator_table, profiles
+from .evidence import indicator_table, lone_classes, profiles
 from .images import Images
 from .networks import prepared, progress
-from .plots import AXES, STYLES, _short
+from .plots import AXES, STYLES, _short, literal
 from .rescaling import _scores, halve_filters, indicator_changes, rescale, rescaling_groups
 from .roles import ROLES, roles, useful_units
 from .roles import _COLOURS as ROLE_COLOURS
@@ -145,7 +145,7 @@ def _brief(layers):
 def _layer_ticks(ax, places, layers):
     "Layer names below an axis, all or every so many."
     every = -(-len(places) // 12)
-    ax.set_xticks(list(places)[::every], _brief(layers)[::every], rotation=45, ha="right")
+    ax.set_xticks(list(places)[::every], list(map(literal, _brief(layers)))[::every], rotation=45, ha="right")
 
 # %% ../nbs/64_network_views.ipynb #e28ed2f8
 PAPER = "#111111"
@@ -350,7 +350,7 @@ def rescaling_scene(study, per, group, layer, indicator):  # as for `rescaling_f
         new, changes, now = (own[k][own[k].factor == factor] for k in ("units", "changes", "predictions"))
         title, (color, marker, _) = f"{_brief([layer])[0]}, after / before, factor {_fraction(factor)}", STYLES[0 if indicator in ("H", "eps") else 1]
         found = _ratios(left, new, old, changes.set_index("indicator"), names, limit)
-        return [*found, left.text(0, 1.03, title, transform=left.transAxes, fontsize=9),
+        return [*found, left.text(0, 1.03, literal(title), transform=left.transAxes, fontsize=9),
                 *middle.plot(to(old[indicator]), to(new[indicator]), marker, ms=3.5, color=color, alpha=.6, mew=0, zorder=10),
                 *right.plot(np.log2(now.factor), now.equal, "o", ms=10, mfc="none", mec="black", mew=1.3, zorder=10)]
     return fig, move
@@ -558,7 +558,7 @@ def ablation_scene(study, order, name, value):  # as for `ablation_figure`
     width = .56 if "scores" in study.tables else .87
     ax, strip, moving = fig.add_axes([.08, .36 if more else .16, width, .52 if more else .72]), None, []
     _curves(ax, rows, order, value, *_marks(study, order, name, value))
-    ax.set_title(f"{order}, class {name}" if name != "all" else f"{order}, all classes", fontsize=9, loc="left", y=1.03)
+    ax.set_title(literal(f"{order}, class {name}" if name != "all" else f"{order}, all classes"), fontsize=9, loc="left", y=1.03)
     if more:
         strip = fig.add_axes([.08, .14, width, .15], sharex=ax)
         _role_strip(strip, study.tables["removals"], order, name)
@@ -581,7 +581,7 @@ def _curves(ax, rows, order, value, turning, breaks):
     for (o, s), t in rows[rows.order != order].groupby(["order", "split"], sort=False):
         ax.plot(t.step, t[value], color="0.75", lw=.7, ls="-" if s == "train" else "--", zorder=1)
     for (color, marker, line), (split, t) in zip(STYLES, rows[rows.order == order].groupby("split", sort=False)):
-        ax.plot(t.step, t[value], color=color, ls=line, lw=1.8, label=split, zorder=3)
+        ax.plot(t.step, t[value], color=color, ls=line, lw=1.8, label=literal(split), zorder=3)
         ax.plot(turning.step[split], turning.best[split], marker=marker, color=color, ms=8, mec="white", zorder=5, clip_on=False)
         if split in breaks.index:
             ax.axvspan(breaks.low[split], breaks.high[split], color=color, alpha=.12, lw=0, zorder=0)
@@ -767,7 +767,7 @@ def comparison_study(
 # %% ../nbs/64_network_views.ipynb #cb171565
 def _profile_of(result, n_resamples, seed):
     "The network's own profile with the depth of each layer, from 0 to 1."
-    t = profiles(result, n_resamples=n_resamples, seed=seed).query("series == 'network'").drop(columns=["series", "run"])
+    t = profiles(result, n_resamples=0 if lone_classes(result) else n_resamples, seed=seed).query("series == 'network'").drop(columns=["series", "run"])
     names = list(result.layers.layer)
     return t.assign(depth=[names.index(n) / max(len(names) - 1, 1) for n in t.layer])
 
@@ -860,7 +860,7 @@ def _depths(ax, t, column, styles):
     same = t.groupby("network", sort=False).layer.apply(tuple).nunique() == 1
     for k, rows in t.groupby("network", sort=False):
         color, marker, line = styles[k]
-        ax.plot(rows.depth, rows[column], color=color, marker=marker, ls=line, ms=4, lw=1.5, label=k if len(k) < 30 else k[:28] + "…")
+        ax.plot(rows.depth, rows[column], color=color, marker=marker, ls=line, ms=4, lw=1.5, label=literal(k if len(k) < 30 else k[:28] + "…"))
         if f"{column}_lo" in rows: ax.fill_between(rows.depth, rows[f"{column}_lo"], rows[f"{column}_hi"], color=color, alpha=.18, lw=0)
     ax.set_ylim(bottom=0)
     if same:
@@ -881,5 +881,5 @@ def _scatter(ax, u, k, style, first, last):
     def move(layer):
         rows = own[own.layer == layer]
         return [*ax.plot(rows.eps, rows.H, marker, ms=3, color=color, alpha=.45, mew=0, zorder=10),
-                ax.text(0, 1.03, f"{k if len(k) < 16 else k[:14] + '…'}\n{_brief([layer])[0][-16:]}", fontsize=8, linespacing=1.1, transform=ax.transAxes)]
+                ax.text(0, 1.03, literal(f"{k if len(k) < 16 else k[:14] + '…'}\n{_brief([layer])[0][-16:]}"), fontsize=8, linespacing=1.1, transform=ax.transAxes)]
     return move

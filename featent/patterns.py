@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .activations import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
+from .entropy import distinct_names
 from .images import Images, images as as_images
 from .networks import accuracy, prepared, progress, train, weights_hash
-from .plots import STYLES, _axes, plot_profile
+from .plots import STYLES, _axes, literal, plot_profile
 from .pruning import _as_it_is, _at_hand
 
 # %% ../nbs/56_patterns.ipynb #a631919c
@@ -155,9 +156,9 @@ def _picture(ax, active, labels, classes, name, per_class, neurons):
     edges = np.cumsum([0, *map(len, order)])
     for e in edges[1:-1]: ax.axvline(e - .5, color=STYLES[1][0], lw=.5)
     few = len(classes) <= 12
-    ax.set_xticks((edges[:-1] + edges[1:]) / 2 - .5 if few else [], [str(v)[:10] for v in classes.values()] if few else [],
+    ax.set_xticks((edges[:-1] + edges[1:]) / 2 - .5 if few else [], [literal(str(v)[:10]) for v in classes.values()] if few else [],
                   rotation=90 if max(len(str(v)) for v in classes.values()) > 2 else 0, fontsize=6)
-    ax.tick_params(length=0); ax.set_yticks([]); ax.set_title(f"{name.split('+')[0]} ({active.shape[1]})", fontsize=9)
+    ax.tick_params(length=0); ax.set_yticks([]); ax.set_title(literal(f"{name.split('+')[0]} ({active.shape[1]})"), fontsize=9)
 
 def _by_agreement(active, at):
     "Images of one class, those that follow its most common pattern first."
@@ -230,6 +231,7 @@ def _as_patterns(active, labels=None, classes=None):
         found = Patterns({k: np.packbits(a, axis=1) for k, a in arrays.items()}, labels, classes, layers)
     empty = [str(name) for c, name in classes.items() if not (found.labels == c).any()]
     if empty: raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(found.labels).tolist()}")
+    classes = distinct_names(classes)
     return Patterns(found.packed, found.labels, classes, found.layers, found.left_out, found.record)
 
 def _arrays(active):

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .ablation import _known_value, _per_image, _resampled, turning_points
+from .plots import literal
 
 # %% ../nbs/52_roles.ipynb #aa4dad1f
 def useful_units(
@@ -157,7 +158,7 @@ def plot_roles(
     plt.close(fig)
     left = np.zeros(len(shares))
     for role in ROLES:
-        ax.barh(names, shares[role], left=left, color=_COLOURS[role], label=role, height=.8)
+        ax.barh(list(map(literal, names)), shares[role], left=left, color=_COLOURS[role], label=role, height=.8)
         left += shares[role].to_numpy()
     ax.set_xlim(0, 1); ax.set_xlabel("share of units"); ax.invert_yaxis(); ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="y", labelsize=8); ax.set_ylabel(", ".join(by))

@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'BYTES_PER_BIRTH', 'shard_ranges', 'my_shards', 'Store', 'expected_bytes', 'create_store', 'open_store',
-           'write_shard', 'read_shard', 'missing', 'claim', 'shard_states', 'StoredBirths', 'StoredSummaries', 'merge']
+           'write_shard', 'npy_values', 'read_shard', 'missing', 'claim', 'shard_states', 'StoredBirths',
+           'StoredSummaries', 'merge']
 
 # %% ../nbs/24_store.ipynb #555c75e1
-import errno
 import hashlib
 import io
 import json
+import math
 import os
-import time
-import uuid
 import warnings
 import zipfile
 import zlib
@@ -25,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-try: import fcntl
-except ImportError: fcntl = None  # Windows
+from .files import (affordable, as_path, explained, make_folder, read_json, try_lock,
+                           unlock, write_whole)
 
 # %% ../nbs/24_store.ipynb #db8fabc0
 def shard_ranges(
@@ -77,49 +76,16 @@ def _differences(old, new):
     short = lambda v: "absent" if v is absent else t if len(t := json.dumps(v, ensure_ascii=False)) <= 60 else f"{t[:40]}... ({_sha256(_canonical(v))[:8]})"
     return [f"{n}: {short(old.get(n, absent))} -> {short(new.get(n, absent))}" for n in {**old, **new} if old.get(n, absent) != new.get(n, absent)]
 
-# %% ../nbs/24_store.ipynb #0763d50c
-def _sync_folder(folder):
-    "Force a folder's list of names to the disk, where the system can."
-    if os.name != "posix": return
-    number = os.open(folder, os.O_RDONLY)
-    try: os.fsync(number)
-    finally: os.close(number)
-
-def _make(folder):
-    "A folder whose own name is on the disk."
-    if folder.is_dir(): return
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-def _write_whole(path, data, place=os.replace):
-    "Write a file under a temporary name, then `place` it."
-    work = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(work, "xb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        place(work, path)
-        _sync_folder(path.parent)
-    finally: work.unlink(missing_ok=True)
-
 # %% ../nbs/24_store.ipynb #14a21c91
-@contextmanager
 def _explained(folder):
     "Say what a failed write means."
-    try: yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(e.errno, f"the disk is full: {_kept(folder)}; free some space and run the same command again, it goes on from there") from e
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise PermissionError(e.errno, f"cannot write in the store {folder}: {_kept(folder)}; make the folder writable, or choose another") from e
-        if e.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise FileExistsError(e.errno, f"cannot make the store {folder}: a part of this path is a file; choose another folder") from e
-        raise
+    return explained(f"the store {folder}", lambda: _kept(folder))
 
 def _kept(folder):
+    "The finished shards in words."
     n = len(list((Path(folder)/"shards").glob("[0-9]*.npz")))
-    return f"{n} finished shard{'s' * (n != 1)} in {folder} {'are' if n != 1 else 'is'} kept"
+    verb = "is" if n == 1 else "are"
+    return f"{n} finished shard{'s' * (n != 1)} in {folder} {verb} kept"
 
 # %% ../nbs/24_store.ipynb #32e7d028
 FORMAT = {"format": "featent store", "version": 1}
@@ -141,7 +107,9 @@ class Store:
     def n_shards(self): return -(-self.n_images // self.manifest["shard_size"])
     def images(self, i): return _range(self.n_images, self.manifest["shard_size"], i)
     @property
-    def labels(self): return np.repeat(*np.array(self.manifest["labels"], np.int64).T)
+    def labels(self):
+        affordable(8 * self.n_images, f"the store {self.folder}")
+        return np.repeat(*np.array(self.manifest["labels"], np.int64).T)
     @property
     def layers(self): return pd.DataFrame(self.manifest["layers"])
     @property
@@ -190,16 +158,20 @@ def create_store(
 ) -> Store:  # new, or the one that was there
     "Make a store, or open the one that the same work has made."
     manifest = _manifest(identity, record, layers, labels, births, summaries or {}, shard_size)
-    return _same_store(_place(Path(folder), manifest), manifest)
+    return _same_store(_place(_folder(folder), manifest), manifest)
+
+def _folder(where):
+    "A folder that stays the same one when the working folder changes."
+    return as_path(where).absolute()
 
 def _place(folder, manifest):
     "The store in a folder; where there is none, one with this manifest."
     path = folder/"manifest.json"
     with _explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         others = [f for f in folder.iterdir() if not f.name.startswith(".manifest.json.")]
         if others and not path.exists(): raise FileExistsError(f"{folder} holds other things and no store: choose a new or an empty folder")
-        if not path.exists(): _write_whole(path, _pretty(manifest).encode(), _link)
+        if not path.exists(): write_whole(path, _pretty(manifest), _link)
     return open_store(folder)
 
 def _link(work, path):
@@ -230,19 +202,76 @@ def open_store(
     identity: "dict | None" = None,  # what the store must have been made for; None takes any
 ) -> Store:  # its manifest verified; for the shards see `shard_states`
     "Open a store."
-    folder = Path(folder)
-    path = folder/"manifest.json"
-    if not path.is_file(): raise FileNotFoundError(f"no store in {folder}: manifest.json is missing")
-    try:
-        manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest, dict) or manifest.get("format") != FORMAT["format"]: raise ValueError("not a manifest")
-    except (ValueError, RecursionError) as e: raise ValueError(f"{path} is no manifest of a store, or is damaged ({e}): restore it, or choose another folder") from e
-    if manifest.get("version") != FORMAT["version"]:
-        raise ValueError(f"the store {folder} has version {manifest.get('version')}, and this featent reads version {FORMAT['version']}")
-    if manifest.get("sha256") != _sha256(_canonical({k: v for k, v in manifest.items() if k != "sha256"})):
-        raise ValueError(f"{path} has been changed: its checksum is wrong; restore it, or choose another folder")
-    store = Store(folder, manifest)
+    folder = _folder(folder)
+    store = Store(folder, _read_manifest(folder))
     return store if identity is None else _same_store(store, {"identity": _plain(identity)}, ())
+
+def _read_manifest(folder):
+    "The manifest of a store, verified."
+    path = folder/"manifest.json"
+    try: manifest = read_json(path)
+    except (FileNotFoundError, NotADirectoryError): raise FileNotFoundError(_no_store(folder)) from None
+    except OSError as e: raise OSError(e.errno, f"cannot read {path}: {e.strerror}") from e
+    except ValueError as e: raise ValueError(_no_manifest(path, e)) from e
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT["format"]:
+        raise ValueError(_no_manifest(path, "not a manifest"))
+    if manifest.get("version") != FORMAT["version"]:
+        raise ValueError(f"the store {folder} has version {manifest.get('version')}, "
+                         f"and this featent reads version {FORMAT['version']}")
+    if manifest.get("sha256") != _digest({k: v for k, v in manifest.items() if k != "sha256"}):
+        raise ValueError(f"{path} has been changed: its checksum is wrong; "
+                         "restore it, or choose another folder")
+    try: _sound(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise ValueError(_no_manifest(path, e)) from e
+    return manifest
+
+def _no_store(folder):
+    "Why there is no store."
+    if not folder.is_dir(): return f"no store in {folder}: there is no such folder"
+    result = ", but it is a saved result: read it with load" if (folder/"record.json").exists() else ""
+    return f"no store in {folder}: manifest.json is missing{result}"
+
+def _no_manifest(path, why):
+    "Why this is no manifest."
+    return (f"{path} is no manifest of a store, or is damaged ({why}): "
+            "restore it, or choose another folder")
+
+def _digest(value):
+    "SHA-256 of the canonical JSON of a value that may be nested without end."
+    try: return _sha256(_canonical(value))
+    except (ValueError, RecursionError): return None
+
+# %% ../nbs/24_store.ipynb #3f0e9d12
+_MOST = {"n_images": 10**9, "shard_size": 10**9, "units": 10**7, "shards": 10**7}
+
+def _whole(value, name):
+    "A whole number of at least 1 that a run can have."
+    if type(value) is not int or not 1 <= value <= _MOST[name]:
+        raise ValueError(f"{name} is {str(value)[:40]}")
+    return value
+
+def _sound(manifest):
+    "Refuse a manifest whose entries do not fit one another."
+    n, size = (_whole(manifest[name], name) for name in ("n_images", "shard_size"))
+    _whole(-(-n // size), "shards")
+    runs = manifest["labels"]
+    if not all(type(v) is int and abs(v) < 2**63 for run in runs for v in run):
+        raise ValueError("labels are no whole numbers")
+    if any(count < 1 for _, count in runs) or sum(count for _, count in runs) != n:
+        raise ValueError(f"labels are not those of {n} images")
+    for a in manifest["arrays"]: _array_entry(a)
+    if not isinstance(manifest["key"], str) or not isinstance(manifest["record"], dict):
+        raise ValueError("key or record are missing")
+    if not isinstance(manifest["identity"], dict): raise ValueError("there is no identity")
+    if len({len(column) for column in manifest["layers"].values()}) != 1:
+        raise ValueError("the table of layers has columns of several lengths")
+
+def _array_entry(a):
+    "Refuse an entry of the list of arrays that is none."
+    _whole(a["units"], "units")
+    if a["what"] not in ("births", "summaries"): raise ValueError(f"an array is {a['what']!r}")
+    if not all(isinstance(word, str) for word in a["name"]): raise ValueError("an array has no name")
 
 # %% ../nbs/24_store.ipynb #60c37ceb
 _TAIL = 20 + 10 + 64 + 64 + 3  # characters of the comment: start and size of shard.json, two checksums, spaces
@@ -283,6 +312,13 @@ def _path(store, i):
 def _head(store, i): return {"key": store.key, "shard": int(i), "first": store.images(i)[0], "last": store.images(i)[-1]}
 
 # %% ../nbs/24_store.ipynb #939f5d63
+def _shards_folder(store):
+    "The folder of the shards, made in the folder of the store, which must be there."
+    folder = store.folder/"shards"
+    if not folder.is_dir():
+        os.stat(store.folder)
+        make_folder(folder)
+
 def write_shard(
     store: Store,  # where to
     i: int,  # number of the shard
@@ -300,8 +336,8 @@ def write_shard(
             raise ValueError(f"{path} holds other births for the same key: the computation is not repeatable; nothing was changed")
         return path
     with _explained(store.folder):
-        _make(path.parent)
-        _write_whole(path, _pack(_head(store, i), arrays))
+        _shards_folder(store)
+        write_whole(path, _pack(_head(store, i), arrays))
     return path
 
 # %% ../nbs/24_store.ipynb #0008176e
@@ -310,21 +346,29 @@ def _shard(store, i, deep=False):
     "The open file and its verified `shard.json`; ValueError for a file that is not this shard."
     try:
         with open(_path(store, i), "rb") as f:
-            if os.fstat(f.fileno()).st_size < _TAIL: raise ValueError("truncated")
+            total = os.fstat(f.fileno()).st_size
+            if total < _TAIL: raise ValueError("truncated")
             f.seek(-_TAIL, os.SEEK_END)
             start, size, sha256, whole = f.read().decode("ascii", "replace").split(" ")
             if deep and _file_sha256(f) != whole: raise ValueError("checksum")
-            f.seek(int(start))
-            about = f.read(int(size))
+            about = _piece(f, int(start), int(size), total)
             if _sha256(about) != sha256: raise ValueError("checksum")
             yield f, _same_shard(json.loads(about), store, i)
     except (FileNotFoundError, PermissionError, MemoryError): raise
-    except Exception as e: raise ValueError(str(e) if type(e) is ValueError else f"not readable: {e}") from e
+    except Exception as e:
+        raise ValueError(str(e) if type(e) is ValueError else f"not readable: {e}") from e
+
+def _piece(f, start, size, total):
+    "Part of an open file of `total` bytes."
+    if start < 0 or size < 0 or start + size > total: raise ValueError("truncated")
+    f.seek(start)
+    return f.read(size)
 
 def _same_shard(about, store, i):
     "The content of `shard.json`, if it is that of shard `i`."
     if about["key"] != store.key: raise ValueError("of another store")
-    if {k: about[k] for k in about if k not in ("sha256", "at")} != _head(store, i): raise ValueError(f"holds images {about['first']} to {about['last']}")
+    head = {k: about[k] for k in about if k not in ("sha256", "at")}
+    if head != _head(store, i): raise ValueError(f"holds images {about['first']} to {about['last']}")
     return about
 
 # %% ../nbs/24_store.ipynb #9bf7d56a
@@ -342,13 +386,29 @@ def _file_sha256(f):
 def _array(store, i, f, about, j):
     "Array `j` of an open shard, (images of the shard, units): births as int32, summaries as float32."
     a, n, (start, size) = store.manifest["arrays"][j], len(store.images(i)), about["at"][j]
-    f.seek(start)
-    data = zlib.decompressobj(-15).decompress(f.read(size), 4 * n * a["units"] + 1000)
+    packed = _piece(f, start, size, os.fstat(f.fileno()).st_size)
+    affordable(4 * n * a["units"], f"the store {store.folder}")
+    data = zlib.decompressobj(-15).decompress(packed, 4 * n * a["units"] + 1000)
     if _sha256(data) != about["sha256"][j]: raise ValueError(f"checksum of array {j}")
-    values = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     allowed = ("<i2", "<i4") if a["what"] == "births" else ("<f4",)
-    if values.shape != (n, a["units"]) or values.dtype.str not in allowed: raise ValueError(f"array {j} is {values.dtype} {values.shape}")
-    return values.astype(np.int32 if a["what"] == "births" else np.float32, copy=False)
+    try: values = npy_values(data, (n, a["units"]), allowed)
+    except ValueError as e: raise ValueError(f"array {j}: {e}") from e
+    return values.astype(np.int32 if a["what"] == "births" else np.float32)
+
+def npy_values(
+    data: bytes,  # an array as `numpy.save` writes it
+    shape: tuple,  # the shape that it must have
+    allowed: tuple,  # the types that it may have, as "<i4"
+) -> np.ndarray:  # a view of the bytes
+    "The array in some bytes; nothing is made larger than they are, and no object is loaded."
+    f = io.BytesIO(data)
+    if np.lib.format.read_magic(f) != (1, 0): raise ValueError("of another format")
+    found, by_columns, dtype = np.lib.format.read_array_header_1_0(f)
+    if found != shape or dtype.str not in allowed:
+        raise ValueError(f"it is {dtype} {found}, and not the {shape} that was promised")
+    if len(data) - f.tell() != dtype.itemsize * math.prod(shape): raise ValueError("truncated")
+    values = np.frombuffer(data, dtype, offset=f.tell())
+    return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
 # %% ../nbs/24_store.ipynb #efaa57a0
 def _fault(store, i, deep=True):
@@ -367,12 +427,19 @@ def _readable(store, i):
     "A shard that must be there, or an error that says how to get it."
     try:
         with _shard(store, i) as opened: yield opened
-    except FileNotFoundError: raise FileNotFoundError(_incomplete(store, [i])) from None
+    except FileNotFoundError: raise FileNotFoundError(_incomplete(store, 1)) from None
+    except PermissionError as e:
+        raise PermissionError(e.errno, f"{_path(store, i)} may not be read: give yourself the permission") from e
     except ValueError as e:
-        raise ValueError(f"{_path(store, i)} is damaged ({e}): delete it and run the same command again; only this shard is computed anew") from e
+        raise ValueError(f"{_path(store, i)} is damaged ({e}): delete it and run the same command again; "
+                         "only this shard is computed anew") from e
 
-def _incomplete(store, gone):
-    return f"the store {store.folder} is incomplete: {len(gone)} of {store.n_shards} shards are missing; run the same command again, it goes on from there"
+def _incomplete(store, n_gone):
+    "What a store lacks, in words."
+    if not store.folder.is_dir():
+        return f"the store {store.folder} is gone: it was removed, renamed or unmounted meanwhile"
+    return (f"the store {store.folder} is incomplete: {n_gone} of {store.n_shards} shards are missing; "
+            "run the same command again, it goes on from there")
 
 # %% ../nbs/24_store.ipynb #e71534c9
 def read_shard(
@@ -395,25 +462,9 @@ def missing(
     if damaged: warnings.warn(f"damaged shards in {store.folder}, to be computed again: {', '.join(damaged)}", stacklevel=2)
     return [i for i, f in faults.items() if f]
 
-# %% ../nbs/24_store.ipynb #7ccf7678
-def _lock(f, shared=False):
-    "True where the lock is ours, False where it is another's, None where the file system has no locks."
-    for _ in range(3):  # whoever only looks (`shard_states`) holds it for a moment
-        try:
-            if fcntl: fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            else:
-                import msvcrt
-                f.seek(0)
-                msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
-            return True
-        except OSError as e:
-            if e.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK): return None
-            time.sleep(.01)
-    return False
-
+# %% ../nbs/24_store.ipynb #5376d01a
 def _lock_path(store, i): return store.folder/"locks"/_path(store, i).stem
 
-# %% ../nbs/24_store.ipynb #5376d01a
 @contextmanager
 def claim(
     store: Store,
@@ -425,13 +476,15 @@ def claim(
         path.parent.mkdir(exist_ok=True)
         f = open(path, "ab")
     with f:
-        locked = _lock(f)
-        if locked is None: warnings.warn(f"the file system of {store.folder} has no locks: processes may do the same work twice", stacklevel=3)
+        locked = try_lock(f)
+        if locked is None:
+            warnings.warn(f"the file system of {store.folder} has no locks: "
+                          "processes may do the same work twice", stacklevel=3)
         try:
             if locked: _clean(store, i)
             yield locked is not False and _fault(store, i) is not None
         finally:
-            if locked and fcntl: fcntl.flock(f, fcntl.LOCK_UN)
+            if locked: unlock(f)
 
 def _clean(store, i):
     "Remove what a killed writer of this shard has left; its lock is ours, so it no longer lives."
@@ -455,8 +508,8 @@ def _claimed(store, i):
     "Whether a process holds the lock of a shard."
     try:
         with open(_lock_path(store, i), "rb") as f:
-            locked = _lock(f, shared=True)
-            if locked and fcntl: fcntl.flock(f, fcntl.LOCK_UN)
+            locked = try_lock(f, shared=True)
+            if locked: unlock(f)
             return locked is False
     except OSError: return False
 
@@ -466,17 +519,23 @@ class StoredBirths(Mapping):
     what, dtype = "births", np.int32
 
     def __init__(self, store):
-        gone = [i for i in range(store.n_shards) if not _path(store, i).exists()]
+        there = {p.name for p in (store.folder/"shards").glob("[0-9]*.npz")}
+        gone = store.n_shards - len(there)
+        if gone <= 0: gone = sum(_path(store, i).name not in there for i in range(store.n_shards))
         if gone: raise FileNotFoundError(_incomplete(store, gone))
         self.store, self.at = store, {tuple(a["name"]): j for j, a in enumerate(store.manifest["arrays"]) if a["what"] == self.what}
 
     def __getitem__(self, key):
         j = self.at[key]
-        values = np.empty((self.store.n_images, self.store.manifest["arrays"][j]["units"]), self.dtype)
+        shape = self.store.n_images, self.store.manifest["arrays"][j]["units"]
+        affordable(4 * shape[0] * shape[1], f"the store {self.store.folder}")
+        values = np.empty(shape, self.dtype)
         for i, r in enumerate(self.store.ranges):
             with _readable(self.store, i) as (f, about): values[r.start:r.stop] = _array(self.store, i, f, about, j)
         return values
 
+    @property
+    def units(self): return {k: self.store.manifest["arrays"][j]["units"] for k, j in self.at.items()}
     def __contains__(self, key): return key in self.at
     def __iter__(self): return iter(self.at)
     def __len__(self): return len(self.at)
@@ -492,16 +551,17 @@ def merge(
     folder: "str | Path",  # a new or empty folder, or a store with the same key, which then takes part
 ) -> Store:  # the union, complete or not
     "The union of stores with the same key."
-    stores, folder = [s if isinstance(s, Store) else open_store(s) for s in stores], Path(folder)
+    if isinstance(stores, (str, Path, Store)): stores = [stores]
+    stores, folder = [s if isinstance(s, Store) else open_store(s) for s in stores], _folder(folder)
     if (folder/"manifest.json").exists(): stores.append(open_store(folder))
     if not stores: raise ValueError("nothing to merge: give the stores, or their folders")
     for s in stores[1:]: _same_store(s, stores[0].manifest)
     sources = [_one_of(stores, i) for i in range(stores[0].n_shards)]
     target = _place(folder, min((s.manifest for s in stores), key=lambda m: m["sha256"]))
     with _explained(folder):
-        _make(folder/"shards")
+        _shards_folder(target)
         for i, source in enumerate(sources):
-            if source and _fault(target, i): _write_whole(_path(target, i), _path(source, i).read_bytes())
+            if source and _fault(target, i): write_whole(_path(target, i), _path(source, i).read_bytes())
     return target
 
 def _one_of(stores, i):

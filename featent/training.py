@@ -26,9 +26,11 @@ from .activations import unwrap
 from .assess import BIRTHS_VERSION, _calls_of, _pass, _prepare, tabulate
 from .entropy import check_rule, summarise
 from .images import Images, images as as_images
-from .networks import _device, _evaluate, _intact, _loaded, _seeded, _state_of, _suffixes, evaluating, prepared, progress, recalibrate as recalibrated, weights_hash
-from .plots import AXES, STYLES, _axes, _short
-from .store import _canonical, _differences, _plain, _sha256, _write_whole
+from .checkpoints import SUFFIXES, intact, load_weights, read_weights
+from .networks import _device, _evaluate, _seeded, evaluating, prepared, progress, recalibrate as recalibrated, weights_hash
+from .plots import AXES, STYLES, _axes, _short, literal
+from .files import write_whole
+from .store import _canonical, _differences, _plain, _sha256
 
 # %% ../nbs/34_training.ipynb #a95061a7
 def _as_it_is(x): return x
@@ -78,7 +80,7 @@ def _opened_store(folder, identity):
     path = folder/"settings.json"
     if not path.exists():
         if any(f for f in folder.iterdir() if not f.name.startswith(".")): raise FileExistsError(f"{folder} holds other things: choose a new or an empty folder")
-        _write_whole(path, json.dumps(identity, indent=1).encode())
+        write_whole(path, json.dumps(identity, indent=1).encode())
     try: old = json.loads(path.read_bytes())
     except ValueError as e: raise ValueError(f"{path} is damaged ({e}): remove the folder, or choose another") from e
     if found := _differences(old, identity):
@@ -89,7 +91,7 @@ def _keep(folder, name, key, rows):
     "Write the rows of a moment."
     if folder is None: return
     content = {"weights": key, "columns": list(rows), "rows": [[_finite(v) for v in row] for row in zip(*(rows[c].tolist() for c in rows))]}
-    _write_whole(folder/f"{name}.json", _canonical({**content, "sha256": _sha256(_canonical(content))}))
+    write_whole(folder/f"{name}.json", _canonical({**content, "sha256": _sha256(_canonical(content))}))
 
 def _finite(v): return None if isinstance(v, float) and not math.isfinite(v) else v
 
@@ -200,7 +202,7 @@ def _scorer(network, images, layers, filtration, null, recalibrate, evaluate, ru
     return lambda net: _moment(plan, rule, net, recalibrate, n_jobs, evaluate, sets), identity
 
 # %% ../nbs/34_training.ipynb #dc1551a1
-_KINDS = (*_suffixes, ".ckpt")
+_KINDS = SUFFIXES
 
 def _natural(path): return [(0, float(p), "") if p[:1].isdigit() else (1, 0., p) for p in re.findall(r"\d+|\D+", path.name)]
 
@@ -230,8 +232,9 @@ def _weights_of(path, network):
     "The network's copy with the weights of a file, checked to the last byte; errors name the file."
     if not path.is_file(): raise FileNotFoundError(f"there is no checkpoint {path}")
     with open(path, "rb") as f: zipped = f.read(2) == b"PK"
-    if zipped: _intact(path)
-    return _loaded(network, _state_of(path), path.name)
+    if zipped: intact(path)
+    load_weights(network, read_weights(path), path.name)
+    return network
 
 def _keys(files, network):
     "Hash of the weights of every file, or an error that names all the files that are not good."
@@ -365,7 +368,7 @@ def plot_training(
         for c, (color, marker, line) in zip(losses, (("0.2", "o", "-"), ("0.5", "s", "--"), ("#D55E00", "^", ":"))): _band(top, one, unit, c, color, marker, line, _NAMES.get(c, c))
         for (layer, name) in zip(layers, _short(layers)):
             color, marker, _ = styles[layer]
-            _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", name)
+            _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", literal(name))
             if null and f"{value}_null" in rows: _band(low, rows[rows.layer == layer], unit, f"{value}_null", color, "", "--", None)
         if null and f"{value}_null" in rows: low.plot([], [], color="0.4", ls="--", label="shuffled maps")
         top.set_ylabel("loss (nats)"); low.set_ylabel(AXES.get(value, value)); low.set_xlabel(unit); top.set_title(f, fontsize=9); top.tick_params(labelbottom=False)

@@ -301,14 +301,15 @@ def warn(
     n_images: "int | np.ndarray",  # images behind each entropy
     over: str = "images",  # what H was divided by, as for `feature_entropy`
     limits: "dict | None" = None,  # `min_births`, `ceiling_distance`; what is left out comes from `LIMITS`
-) -> np.ndarray:  # (...) strings: "", "few births", "near ceiling" or "few births; near ceiling"
+) -> np.ndarray:  # (...) strings: "", "few births", "near ceiling", "few births; near ceiling", or "too few images" for one image
     "Where an entropy rests on too few births, or on too few coincidences."
     limits, place = _limits(limits), _place("over", over, OVER)
     B, H, n = (a.astype(float) for a in np.broadcast_arrays(n_births, H, n_images))
     if (B > n).any() or (B < 0).any(): raise ValueError("n_births must lie between 0 and n_images")
     few, at_least_2 = B < limits["min_births"], (n if place == 2 else B) >= 2
     near = at_least_2 & (_distance(B, H, n, place) < limits["ceiling_distance"])
-    return np.select([few & near, few, near], ["few births; near ceiling", "few births", "near ceiling"], "")
+    words = {"too few images": n < 2, "few births; near ceiling": few & near, "few births": few, "near ceiling": near}
+    return np.select(list(words.values()), list(words), "")
 
 # %% ../nbs/21_uncertainty.ipynb #5f52cd4f
 def _distance(B, H, n, place):

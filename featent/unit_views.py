@@ -31,12 +31,12 @@ from scipy import ndimage
 
 from .activations import read_finite, select_layers
 from .assess import Result, load
-from .entropy import birth_distribution
-from .evidence import profiles
+from .entropy import birth_distribution, class_label
+from .evidence import lone_classes, profiles
 from .filtrations import _square, betti_curves, births, diagrams, levels
 from .images import Images, batches, images as as_images
-from .networks import prepared, progress, weights_hash
-from .plots import AXES, _band, _short
+from .networks import class_words, prepared, progress, weights_hash
+from .plots import AXES, _band, _short, literal
 from .uncertainty import intervals
 
 # %% ../nbs/60_unit_views.ipynb #e8f19e32
@@ -243,10 +243,8 @@ def _result_layers(result, layers):
 def _labels_of(result, classes):
     "Labels of classes given by name or label; None: all."
     if classes is None: return list(result.classes)
-    numbers = {**{c: c for c in result.classes}, **{name: c for c, name in result.classes.items()}}
     wanted = [classes] if isinstance(classes, (str, int, np.integer)) else list(classes)
-    if unknown := [w for w in wanted if w not in numbers]: raise ValueError(f"no class {unknown[0]!r}: choose from {', '.join(map(str, result.classes.values()))}")
-    return [numbers[w] for w in wanted]
+    return [class_label(w, result.classes) for w in wanted]
 
 # %% ../nbs/60_unit_views.ipynb #7c9e975d
 def _kept_images(result, classes, per_class, room):
@@ -443,7 +441,7 @@ def dress(
 def _bare(ax, title, c):
     "Axes of an image: no ticks, a title."
     ax.set_axis_off()
-    ax.set_title(title, fontsize=9, color=c["ink"], loc="left", y=1.02)
+    ax.set_title(literal(title), fontsize=9, color=c["ink"], loc="left", y=1.02)
 
 def _rim(c, width): return [patheffects.Stroke(linewidth=width, foreground="white"), patheffects.Normal()]
 
@@ -519,7 +517,7 @@ def _loops(n): return f"{int(n)} loop{'' if n == 1 else 's'}"
 
 def _labelled(ax, x, y, title, c):
     ax.set_xlabel(x, fontsize=8, color=c["ink"], labelpad=1); ax.set_ylabel(y, fontsize=8, color=c["ink"], labelpad=2)
-    ax.set_title(title, fontsize=9, loc="left", color=c["ink"], y=1.02)
+    ax.set_title(literal(title), fontsize=9, loc="left", color=c["ink"], y=1.02)
     ax.tick_params(labelsize=7); ax.spines[["top", "right"]].set_visible(False)
 
 def _draw_curve(ax, t, c):
@@ -618,7 +616,7 @@ def _draw_ranked(fig, views, s, y, height, c):
         ax.imshow(strip, interpolation="nearest", aspect="equal"); ax.spines[:].set_visible(False)
         for i, row in enumerate(part.itertuples()):
             name, value = r.classes[int(r.labels[row.image])], part[s["by"]].iloc[i]
-            ax.text((i * (side + side // 8) + side / 2), side * 1.05, f"{name[:9]}\n{value:.3g}", fontsize=7, ha="center", va="top", color=c["ink"])
+            ax.text((i * (side + side // 8) + side / 2), side * 1.05, literal(f"{name[:9]}\n{value:.3g}"), fontsize=7, ha="center", va="top", color=c["ink"])
 
 # %% ../nbs/60_unit_views.ipynb #6a3fb80e
 def _map_of(views, s):
@@ -649,9 +647,10 @@ def _unit_panels(views, s, t):
     for a in ax.values():
         a.tick_params(colors=c["ink"])
         for spine in a.spines.values(): spine.set_edgecolor(c["faint"])
-    fig.text(.035, .972, f"{_short([s['layer']])[0]}, unit {s['unit']}, class {r.classes[s['class']]}, {s['filtration']} filtration", fontsize=11, color=c["ink"], weight="bold")
+    where = f"{_short([s['layer']])[0]}, unit {s['unit']}, class {class_words(r.classes[s['class']])}, {s['filtration']} filtration"
+    fig.text(.035, .972, literal(where), fontsize=11, color=c["ink"], weight="bold")
     if len(views.thumbs): ax["image"].imshow(views.thumbs[s["image"]], interpolation="nearest")
-    _bare(ax["image"], f"image {s['image']}, {r.classes[int(r.labels[s['image']])]}"[:32], c)
+    _bare(ax["image"], f"image {s['image']}, {class_words(r.classes[int(r.labels[s['image']])])}"[:32], c)
     _draw_births(ax["births"], views, s, unit_scores(views, s), c)
     _draw_ranked(fig, views, s, .075, .1, c)
     if t is None: return fig, *_without_map(ax, _map_of(views, s)[1], c)
@@ -805,7 +804,7 @@ def layers_figure(
     "The layers of a network and its controls, and the units of one layer."
     s = layers_state(views, **state)
     c, r = THEMES[s["theme"]], views.result
-    profile = profiles(r, n_resamples=200) if profile is None else profile
+    profile = profiles(r, n_resamples=0 if lone_classes(r) else 200) if profile is None else profile
     fig = Figure(figsize=(10.6, 4.7), dpi=100, facecolor=c["paper"])
     for k, value in enumerate(("H", "eps")): _draw_profile(fig.add_axes((.055, .56 - .38 * k, .4, .31), facecolor=c["paper"]), profile[profile.filtration == s["filtration"]], value, s, c, k)
     _draw_units(fig.add_axes((.53, .18, .455, .69), facecolor=c["paper"]), views, s, c)
@@ -832,7 +831,7 @@ def _draw_profile(ax, profile, value, s, c, below):
     _labelled(ax, "", AXES[value], "", c)
     ax.set_ylim(bottom=0); ax.set_xlim(-.3, len(layers) - .7)
     shown = at[::-(-len(at) // 16)]
-    ax.set_xticks(shown, [_short(layers)[i][-14:] for i in shown] if below else [], rotation=35, ha="right", fontsize=7)
+    ax.set_xticks(shown, [literal(_short(layers)[i][-14:]) for i in shown] if below else [], rotation=35, ha="right", fontsize=7)
 
 # %% ../nbs/60_unit_views.ipynb #e579b233
 def _draw_units(ax, views, s, c):
@@ -848,7 +847,7 @@ def _draw_units(ax, views, s, c):
     ax.scatter([one.eps], [one.H], s=120, facecolor="none", edgecolor=c["now"], lw=2, zorder=6)
     right = one.eps > .6
     ax.annotate(f"unit {s['unit']}", (one.eps, one.H), xytext=(-10 if right else 10, 8), textcoords="offset points", ha="right" if right else "left", fontsize=9, color=c["now"], zorder=7)
-    label = "all classes, means" if s["class"] is None else f"class {views.result.classes[s['class']]}"
+    label = "all classes, means" if s["class"] is None else f"class {class_words(views.result.classes[s['class']])}"
     _labelled(ax, AXES["eps"], AXES["H"], f"{len(rows)} units of {_short([s['layer']])[0]}, {label}", c)
     ax.set_xlim(-.03, 1.03); ax.set_ylim(bottom=min(-.03 * ax.get_ylim()[1], 0), top=ax.get_ylim()[1] * 1.08)
     ax.legend(fontsize=7.5, frameon=False, loc="upper left", labelcolor=c["ink"])

@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from torch import nn
 
 from .images import Images, batches, corrupt_labels
-from .networks import _device, _intact, _logits, evaluating, list_networks, network, prepared, progress, train, weights_hash
-from .store import _canonical, _differences, _explained, _plain, _pretty, _sha256, _write_whole
+from .checkpoints import intact
+from .networks import _device, _logits, evaluating, list_networks, network, prepared, progress, train, weights_hash
+from .files import Busy, alone, write_whole
+from .store import _canonical, _differences, _explained, _plain, _pretty, _sha256
 
 # %% ../nbs/36_zoo.ipynb #6a1ac30b
 PLAN = {"name": None, "architecture": "small_vgg", "setting": "plain", "seed": 0, "epochs": 30, "lr": .05, "batch_size": 64, "weight_decay": 0.,
@@ -165,7 +166,7 @@ def _opened_zoo(folder, record):
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists() and any(not f.name.startswith(".zoo.json.") for f in folder.iterdir()) and not path.exists():
             raise FileExistsError(f"{folder} holds other things and no zoo: choose a new or an empty folder")
-        if not path.exists(): _write_whole(path, _pretty(record).encode())
+        if not path.exists(): write_whole(path, _pretty(record).encode())
         (folder/"locks").mkdir(exist_ok=True)
     if found := _differences(_read_json(path), record):
         raise ValueError(f"the zoo {folder} belongs to other images: {'; '.join(found)} (in the zoo -> given); choose another folder, or the images of the zoo")
@@ -226,7 +227,7 @@ def _fitted(net, plan, images, resume, device):
 def _undamaged(path):
     "The file to go on from; a damaged one is removed, so that the training starts again."
     try:
-        if path.exists(): _intact(path)
+        if path.exists(): intact(path)
     except ValueError as e:
         warnings.warn(f"{e}: this training starts again", stacklevel=2)
         path.unlink()
@@ -250,7 +251,7 @@ def _trained(plan, images, test, folder, device):
         row |= {"state": "failed", "reason": str(e)}
     seconds = max(time.perf_counter() - start, float(log.seconds.sum()) if weights else 0)
     content = _plain({**ZOO, "plan": plan, "row": row, "seconds": round(seconds, 2), "weights": weights, "history": history})
-    _write_whole(folder/f"{name}.json", _pretty({**content, "sha256": _sha256(_canonical(content))}).encode())
+    write_whole(folder/f"{name}.json", _pretty({**content, "sha256": _sha256(_canonical(content))}).encode())
     (folder/f"{name}.resume").unlink(missing_ok=True)
 
 def training_images(
@@ -275,7 +276,7 @@ def _write_weights(path, net):
     "The weights in a file; its name, size and checksum."
     f = io.BytesIO()
     torch.save({k: v.detach().cpu() for k, v in net.state_dict().items()}, f)
-    _write_whole(path, f.getvalue())
+    write_whole(path, f.getvalue())
     return {"file": path.name, "bytes": len(f.getvalue()), "sha256": _sha256(f.getvalue())}
 
 # %% ../nbs/36_zoo.ipynb #10842d97
@@ -316,11 +317,11 @@ def _work(folder, plans, images, test, device):
 def _claimed(folder, name, plan, images, test, device):
     "Whether the network is finished after we had its lock; False where another process has it."
     try:
-        with FileLock(folder/"locks"/f"{name}.lock", timeout=0), _explained(folder):
+        with alone(folder/"locks"/f"{name}.lock"), _explained(folder):
             for f in (*folder.glob(f".{name}.*.tmp"), folder/f"{name}.resume.part"): f.unlink(missing_ok=True)  # of a writer that was killed: its lock is ours
             if _whole(folder, name, plan) is None: _trained(plan, images, test, folder, device)
         return True
-    except Timeout: return False
+    except Busy: return False
 
 def _as_worker(folder, plans, images, test, device, rank, workers):
     "One of several processes: its share of the cores, its own place to begin."

@@ -239,7 +239,7 @@ def test_equal_scores_are_not_all_right():
 
 @pytest.mark.parametrize("change,message", [
     (dict(layer="features.conv9"), "features.conv1"), (dict(layer="conv"), "means 6 layers"), (dict(value="median"), "choose 'zero' or 'mean'"),
-    (dict(engine="fast"), "choose 'auto'"), (dict(classes=["2"]), "no train images of class 2"), (dict(classes=["x"]), "unknown classes"),
+    (dict(engine="fast"), "choose 'auto'"), (dict(classes=["2"]), "no train images of class 2"), (dict(classes=["x"]), "no class 'x': choose one by its name or its label"),
     (dict(steps=33), "only 32 units"), (dict(steps=[-1]), "steps="), (dict(steps=[1, 40]), "only 32 units"), (dict(orders={}), "dictionary"),
     (dict(orders={"o": np.arange(31)}), r"shape \(32,\)"), (dict(orders={"o": np.zeros(32, int)}), "not a permutation"),
     (dict(orders={"o": np.linspace(0, 1, 32)}), "unit numbers"), (dict(orders={"o": np.full(32, np.nan)}), "NaN"), (dict(orders={"o": {"1": np.arange(32)}}), "class 4, 7"),

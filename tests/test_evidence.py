@@ -99,15 +99,33 @@ def test_excess(result):
     assert len(result.excess("unit", "random")) == len(result.table)
 
 
+def test_draws_follow_the_number_of_tests_in_all_layers(result):
+    "What one layer would settle with few draws takes more among all layers; what is settled stays as it was."
+    layer = result.layers.layer.iloc[0]
+    both = [result.births[layer, "clique", k] for k in ("real", "shuffled")]
+    alone = excess_test(*both, result.labels, permutations=999, classes=result.classes)
+    mine = result.excess().query("layer == @layer and filtration == 'clique'").reset_index(drop=True)
+    first = mine.draws == 999
+    assert 0 < first.mean() < 1 and (mine.p[first] >= .02).all() and (mine.p[~first] < alone.p[~first] + .02).all()
+    np.testing.assert_array_equal(mine.p[first], alone.p[first])
+    np.testing.assert_array_equal(mine.z, alone.z)
+    told = result.information("mean", bins=4)
+    assert (told.q <= .05).any() and told.draws.max() > 999
+
+
 def test_information(result):
     layer = result.layers.layer.iloc[-1]
-    mine = result.information(permutations=20, bins=4).query("layer == @layer and filtration == 'cubical'")
-    theirs = class_information(result.births[layer, "cubical", "real"], result.labels, 4, None, 20)
+    with pytest.warns(UserWarning, match="392 of 481 have the smallest p-value there is, 0.048, and it would take 459 of them; pass permutations=9619"):
+        mine = result.information(permutations=20, bins=4).query("layer == @layer and filtration == 'cubical'")
+    with pytest.warns(UserWarning, match="or None for as many as each test needs"):
+        theirs = class_information(result.births[layer, "cubical", "real"], result.labels, 4, None, 20)
     np.testing.assert_allclose(mine.I_corrected, theirs.I_corrected)
-    mean = result.information("mean", of="layer", bins=4, permutations=20)
+    mean = result.information("mean", of="layer", bins=4)
     assert list(mean.layer) == list(result.layers.layer) and (mean.filtration == "").all()
-    given = result.information("birth", given="mean", of="layer", bins=4, permutations=20, label="3")
+    given = result.information("birth", given="mean", of="layer", bins=4, label="3")
     assert len(given) == 2 * len(result.layers)
+    pd.testing.assert_frame_equal(given, result.information("birth", given="mean", of="layer", bins=4, label=3))
+    with pytest.raises(ValueError, match="class 0 has 20 images, fewer than the 30 bins"): result.information(bins=30)
 
 
 def test_indicators(result):
@@ -149,7 +167,7 @@ def test_a_saved_result_answers_as_well(result, tmp_path):
 @pytest.mark.parametrize("call, message", [
     (lambda r: r.intervals("class"), "choose 'unit', 'layer' or 'network'"), (lambda r: r.excess("network"), "choose 'unit' or 'layer'"),
     (lambda r: r.excess(null="noise"), "choose 'shuffle' or 'random'"), (lambda r: r.information("median"), "choose from birth, l1, mean, max, zeros"),
-    (lambda r: r.information(label="ten"), "choose from 0, 1, 2"), (lambda r: r.coarsen().coarsen(), "already coarse"),
+    (lambda r: r.information(label="ten"), "no class 'ten': choose one by its name or its label"), (lambda r: r.coarsen().coarsen(), "already coarse"),
     (lambda r: r.scores("random9"), "this result has 'real', 'shuffled', 'random0', 'random1'"), (lambda r: r.indicators("shuffled"), "no summaries of 'shuffled' maps"),
     (lambda r: r.profiles(("layer", "class", "filtration"), n_resamples=9), "limits are those of layers"),
     (lambda r: r.intervals(level=95), "between 0 and 1")])

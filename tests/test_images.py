@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from featent.images import (
-    Images, batches, corrupt_labels, describe_transform, images, preprocess,
+    Images, as_given, batches, corrupt_labels, describe_transform, images, preprocess,
 )
 
 
@@ -196,7 +196,8 @@ class Broken(Dataset):
 def test_map_style_dataset():
     x = torch.rand(6, 3, 4, 5)
     d = images(TensorDataset(x, torch.tensor([0, 1, 2, 0, 1, 2])))
-    assert torch.equal(d[4][0], x[4]) and d[4][1] == 1 and d.classes == ("0", "1", "2") and d.transform is None
+    assert torch.equal(d[4][0], x[4]) and d[4][1] == 1 and d.classes == ("0", "1", "2")
+    assert d.transform is as_given and d.record["transform"] == "the data set's own"
     again = images(TensorDataset(x + 1, torch.tensor([0, 1, 2, 0, 1, 2])))
     assert again.record["fingerprint"] != d.record["fingerprint"]
 

@@ -1,5 +1,5 @@
 """The compiled kernels against gudhi, against the released pipeline's integers, and against their own symmetries."""
-import os, subprocess, sys
+import os, shutil, subprocess, sys
 from pathlib import Path
 import featent.kernels
 import gudhi
@@ -338,3 +338,86 @@ def test_cache_elsewhere(tmp_path):
     runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env, cwd=Path(__file__).parents[1]) for _ in range(2)]
     assert [r.returncode for r in runs] == [0, 0], runs[0].stderr
     assert ["compiling kernels" in r.stderr for r in runs] == [True, False]
+
+ALONE = """
+import importlib.util as u, sys, warnings
+warnings.simplefilter("always")
+spec = u.spec_from_file_location("kernels", sys.argv[1])
+k = sys.modules["kernels"] = u.module_from_spec(spec)
+spec.loader.exec_module(k)
+import numpy as np
+print(k.levels(np.array([[[3., 1.]]])).tolist())
+"""
+
+def alone(code=ALONE, **env):
+    "The levels that a process of its own finds, with what it says about its cache."
+    out = subprocess.run([sys.executable, "-c", code, featent.kernels.__file__], capture_output=True, text=True, check=False,
+                         env={**os.environ, **env}, cwd=Path(__file__).parents[1])
+    assert out.returncode == 0 and out.stdout == "[[[1, 2]]]\n", out.stderr
+    return out.stderr
+
+def emptied(content): return b""
+def halved(content): return content[:len(content)//2]
+def one_bit(content): return content[:len(content)//2] + bytes([content[len(content)//2] ^ 4]) + content[len(content)//2 + 1:]
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    "A cache as a process leaves it."
+    folder = tmp_path_factory.mktemp("kept")
+    alone(NUMBA_CACHE_DIR=str(folder))
+    return folder
+
+@pytest.mark.parametrize("pattern,damage", [("*.nbi", emptied), ("*.nbi", one_bit), ("*.nbc", halved), ("*.nbc", one_bit)])
+def test_a_damaged_cache_is_told_and_made_anew(kept, tmp_path, pattern, damage):
+    "Emptied, cut or changed in one bit: the result is the same, one warning names the folder, and the next process is silent."
+    cache = shutil.copytree(kept, tmp_path/"cache")
+    damaged = next(cache.rglob(f"kernels._keys{pattern}"))
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    said = alone(NUMBA_CACHE_DIR=str(cache))
+    assert said.count("RuntimeWarning") == 1 and f"the compiled kernels in {cache}" in said and "delete the files *.nbi and *.nbc there" in said
+    assert alone(NUMBA_CACHE_DIR=str(cache)) == ""
+
+def test_a_full_disk_costs_the_cache_alone(tmp_path):
+    "No file can grow beyond a kilobyte, as on a disk without space."
+    full = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    said = alone(full + ALONE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert said.count("RuntimeWarning") == 1 and "free some disk space" in said and str(tmp_path) in said
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    "What should be a folder of the cache is a file: without any folder, each process compiles, and says where to change it."
+    (tmp_path/"file").touch()
+    nowhere = "import numba.core.caching as c; c.CacheImpl._locator_classes = [c.CacheImpl._locator_classes[0]]"
+    said = alone(nowhere + ALONE, NUMBA_CACHE_DIR=str(tmp_path/"file"/"cache"))
+    assert said.count("RuntimeWarning") == 1 and "NUMBA_CACHE_DIR name a folder that can be written" in said
+
+def test_a_process_without_compiler_has_these_kernels():
+    "NUMBA_DISABLE_JIT=1 leaves other functions as they are, and births are those of a process that compiles."
+    code = """
+import numba, os, types, numpy as np
+from featent import kernels as k
+assert isinstance(numba.njit(lambda x: x), types.FunctionType) == (os.environ["NUMBA_DISABLE_JIT"] == "1")
+maps = np.random.default_rng(0).integers(0, 9, (4, 7, 7)).astype("f8")
+found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps), *k.clique_betti1(maps), k.levels(maps*.1)]
+print([a.tolist() for a in found])"""
+    both = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                           env={**os.environ, "NUMBA_DISABLE_JIT": off}, cwd=Path(__file__).parents[1]) for off in "01"]
+    assert [r.returncode for r in both] == [0, 0], both[1].stderr
+    assert both[0].stdout == both[1].stdout and len(both[0].stdout) > 500
+
+# ---- a processor that takes tiny numbers for zero ----
+
+@pytest.mark.skipif(not torch.set_flush_denormal(True) or torch.set_flush_denormal(False) is None, reason="no such mode on this processor")
+@pytest.mark.parametrize("tiny,dtype", [(1e-45, "f4"), (5e-324, "f8"), (1e-40, "f8"), (1e-310, "f8")])
+def test_flushing_subnormal_numbers_changes_no_result(tiny, dtype):
+    "In every engine, in threads, and where a map is padded with its minimum."
+    from featent import filtrations as f
+    whole = np.random.default_rng(0).integers(-4, 5, (300, 7, 7))
+    maps = (whole*np.array(tiny, dtype)).astype(dtype)
+    want, wide = outputs(whole.astype("f4")), f.births(whole[:, :, :6].astype("f4"), pad=True)
+    torch.set_flush_denormal(True)
+    try:
+        assert same(outputs(maps), want) and same(outputs(maps, 2), want)
+        for engine in ("torch", "gudhi"): np.testing.assert_array_equal(f.births(torch.from_numpy(maps[:40]), engine=engine), f.births(whole[:40].astype("f4")))
+        np.testing.assert_array_equal(f.births(maps[:, :, :6], pad=True), wide)
+        np.testing.assert_array_equal(f.levels(f.ordinal(torch.from_numpy(maps))), f.levels(whole))
+    finally: torch.set_flush_denormal(False)

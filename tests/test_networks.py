@@ -2,9 +2,12 @@
 import copy
 import json
 import os
+import re
 import sys
 import urllib.error
+import warnings
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -13,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from featent.images import batches, images, preprocess
 from featent.networks import (
-    accuracy, list_networks, network, prepared, preprocessing, random_twin, train, weights_hash,
+    accuracy, expected_input, label_map_for, list_networks, network, prepared, preprocessing, random_twin, train, weights_hash,
 )
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
@@ -217,8 +220,12 @@ def test_foreign_files(small, tmp_path):
             again(path)
     torch.save(network("small_vgg", in_channels=1, num_classes=4).state_dict(), path)
     with pytest.raises(ValueError, match=r"2 of another shape \(fc.weight \(4, 128\) instead of \(10, 128\), .*pass num_classes="):
+        again(path, num_classes=10)
+    assert again(path).featent["num_classes"] == again(path, num_classes=4).featent["num_classes"] == 4
+    assert again(path)(torch.zeros(1, 1, 16, 16)).shape == (1, 4)
+    torch.save({**network("small_vgg", in_channels=1, num_classes=4).state_dict(), "features.bn1.weight": torch.ones(5)}, path)
+    with pytest.raises(ValueError, match=r"3 of another shape .*pass num_classes="):  # a width that differs is no number of classes
         again(path)
-    assert again(path, num_classes=4).featent["num_classes"] == 4
     torch.save({k: v * torch.nan for k, v in small.state_dict().items()}, path)
     with pytest.raises(ValueError, match="w.pt holds NaN or infinite weights: features.conv1.weight"):
         again(path)
@@ -400,3 +407,121 @@ def test_training_errors(small):
         train(small, data, epochs=0)
     with pytest.raises(ValueError, match="share=2 must lie in"):
         train(small, data, label_corruption=2)
+
+
+# ---- labels and outputs
+
+@pytest.fixture(scope="module")
+def squeeze(weights):
+    return network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth")
+
+
+def folders(tmp_path, source, names, n=6):
+    "A folder with the first images of some synsets, under other names of the classes"
+    for synset, name in names.items():
+        (tmp_path / name).mkdir(parents=True)
+        for p in sorted((source / "val" / synset).iterdir())[:n]:
+            (tmp_path / name / p.name).write_bytes(p.read_bytes())
+    return images(tmp_path, transform=imagenet)
+
+
+def test_folders_of_synset_ids_find_their_outputs(squeeze, imagenette_dir, imagenet_index):
+    data = images(imagenette_dir, split="val", per_class=6, transform=imagenet)
+    found, reason = label_map_for(squeeze, data)
+    expected = [imagenet_index[c] for c in data.classes]
+    assert found.dtype == np.int64 and found.tolist() == expected and reason.startswith("by synset id: n01440764 is output 0")
+    assert accuracy(squeeze, data) == accuracy(squeeze, data, label_map=expected) and accuracy(squeeze, data)["top1"] > 0.5
+    assert accuracy(squeeze, images(data, classes=[3])) == accuracy(squeeze, images(data, classes=[3]), label_map=expected)
+
+
+def test_the_ids_that_come_with_the_package_are_those_of_the_list(imagenet_index):
+    from featent.networks import _imagenet_ids
+    assert _imagenet_ids() == tuple(imagenet_index) == tuple(sorted(imagenet_index)) and len(_imagenet_ids()) == 1000
+
+
+def test_class_names_in_any_spelling_find_their_outputs(squeeze, imagenette_dir, tmp_path):
+    names = {"n01440764": "Tench", "n02102040": "English_springer", "n02979186": "cassette-player", "n03000684": "n03000684_saw"}
+    data = folders(tmp_path, imagenette_dir, names, 2)
+    found, reason = label_map_for(squeeze, data)
+    assert dict(zip(data.classes, found.tolist())) == {"Tench": 0, "English_springer": 217, "cassette-player": 482, "n03000684_saw": 491}
+    assert reason.startswith("by name")
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("crane", "the name crane means two classes among"), ("maillot", "the name maillot means two"), ("cardigan", "the name cardigan means two"),
+    ("my fish", r"1 of the 2 classes with images \(my fish\) are not among"), ("n01440764 again", "mean the same output"),
+    ("n99999999", r"1 of the 2 classes with images \(n99999999\) are not among")])
+def test_what_cannot_be_matched_is_said_and_never_guessed(squeeze, imagenette_dir, tmp_path, name, text):
+    synset = "n01440764" if "again" in name else "tench"
+    data = folders(tmp_path, imagenette_dir, {"n01440764": synset, "n02102040": name}, 1)
+    found, reason = label_map_for(squeeze, data)
+    assert found is None and re.search(text, reason)
+    with pytest.raises(ValueError, match=f"which output stands for which class cannot be known: .*{text}.*pass label_map="):
+        accuracy(squeeze, data)
+    assert set(accuracy(squeeze, data, label_map=[0, 217])) == {"top1"}
+
+
+def test_digits_are_not_classes_of_imagenet(squeeze):
+    data = images("digits", per_class=1, transform=preprocess(64, channels=3))
+    found, reason = label_map_for(squeeze, data)
+    assert found is None and "10 classes (0, 1, 2, 3, 4, ...) and 1000 outputs" in reason
+    with pytest.raises(ValueError, match=r"label_map=range\(1000\) where the labels are outputs already"):
+        accuracy(squeeze, data)
+    assert accuracy(squeeze, data, label_map=range(1000))["top1"] < 0.2
+
+
+def test_labels_by_position(small):
+    some = images("digits", per_class=2, classes=[3, 5])
+    found, reason = label_map_for(small, some)
+    assert found.tolist() == list(range(10)) and reason == "by position: there are 10 classes and as many outputs"
+    wide = network("small_vgg", in_channels=1, num_classes=12)
+    assert label_map_for(wide, some)[0] is None
+    with pytest.warns(UserWarning, match="each label is taken for the number of its output: there are 10 classes .* and 12 outputs.*label_map="):
+        accuracy(wide, some)
+    train(wide, images("digits", per_class=2), epochs=1)
+    assert label_map_for(wide, some)[0].tolist() == list(range(10)) and "trained here" in label_map_for(wide, some)[1]
+
+
+def test_names_that_a_network_brings_itself_are_used():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = type("Config", (), {"id2label": {0: "cat, house cat", 1: "dog", 2: "bird", 3: "crane", 4: "crane"}})()
+        def forward(self, x):
+            return {"logits": nn.functional.one_hot(x[:, 0, 0, 0].long(), 5).float()}
+    class Items(TensorDataset):
+        classes = ["Dog", "House_Cat"]
+    data = images(Items(torch.tensor([1.0, 0.0])[:, None, None, None].expand(2, 1, 4, 4), torch.tensor([0, 1])), transform=lambda x: x)
+    assert label_map_for(Named(), data)[0].tolist() == [1, 0] and accuracy(Named(), data) == {"top1": 1.0}
+    Items.classes = ["dog", "crane"]
+    assert "crane means two classes" in label_map_for(Named(), images(data.read.dataset, transform=lambda x: x))[1]
+
+
+# ---- what weights expect
+
+def test_what_weights_expect_is_known_or_said_to_be_unknown(small, squeeze, tmp_path):
+    assert expected_input(small) is None and expected_input(nn.Linear(2, 2)) is None
+    found = expected_input(squeeze)
+    assert not found["certain"] and found["mean"] is None and found["source"].startswith("unknown: squeezenet1_1_imagenet.pth is none of")
+    data = images("digits", per_class=2)
+    train(small, data, epochs=1)
+    found = expected_input(small)
+    assert found["certain"] and (found["mean"], found["std"], found["size"], found["channels"]) == (0.3051, 0.3762, 32, 1)
+    assert found["transform"] == data.record["transform"] and json.dumps(small.featent)
+    assert expected_input(random_twin(small)) is None
+
+
+def test_weights_of_unknown_origin_on_plain_pictures_are_a_warning(squeeze, imagenette_dir):
+    data = images(imagenette_dir, split="val", per_class=1)
+    with pytest.warns(UserWarning, match='plain values in .0, 1.: squeezenet1_1_imagenet.pth is none of the published.*mean="imagenet"'):
+        assert prepared(data, squeeze) is data
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(data.with_transform(preprocess()), squeeze)
+        prepared(data, network("squeezenet1_1"))
+
+
+def test_timm_says_what_its_weights_expect():
+    timm = pytest.importorskip("timm")
+    found = expected_input(timm.create_model("vit_tiny_patch16_224", num_classes=3))
+    assert found["mean"] == (0.5, 0.5, 0.5) and found["size"] == 224 and not found["certain"] and "timm's settings for" in found["source"]

@@ -363,7 +363,7 @@ def test_halvings(photos, weights, archs):
     ratio = (1 + s) / (1 - s) / 2
     inner = s < .999
     assert len(alive) > 30 and np.allclose(alive.class_selectivity_target[inner], ((ratio - 1) / (ratio + 1))[inner], atol=1e-5)
-    with pytest.raises(ValueError, match="label=99: choose from"): target_only(a, b, name, 99)
+    with pytest.raises(ValueError, match="no class 99: choose one by its name or its label"): target_only(a, b, name, 99)
 
 
 def test_halved_images(photos, weights, archs):

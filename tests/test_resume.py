@@ -93,7 +93,7 @@ def test_worker_processes(net, digits, quiet, tmp_path):
 
 
 def test_dask_with_a_killed_worker(net, digits, quiet, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install featent[dask]")
+    distributed = pytest.importorskip("distributed", reason="dask is an extra: pip install '.[dask]'")
     import dask
     with dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.scheduler.allowed-failures": 5}), \
             distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster, \

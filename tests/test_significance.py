@@ -17,7 +17,8 @@ from featent.filtrations import births
 from featent.images import images, preprocess
 from featent.networks import network
 from featent.nulls import shuffle_pixels
-from featent.significance import _excesses, excess_test, false_discovery, layer_excess, layer_twins, twin_test
+from featent.significance import (_excesses, drawn_further, draws_needed, excess_test, excess_tests, false_discovery,
+                                  further_stages, layer_excess, layer_excesses, layer_twins, twin_test)
 
 levels = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
     lambda shape: st.tuples(*[arrays(np.int32, shape, elements=st.sampled_from([0, 0, 1, 2, 3, 7, 25_000]))] * 2))
@@ -93,6 +94,12 @@ def test_stable_and_scattered_births_are_found_each_on_its_side():
     assert (high.p > .99).all() and (high.p_two_sided < .01).all() and (high.z < -2).all()
 
 
+def test_two_classes_of_one_name_stay_apart():
+    real, null = dice((40, 3), 1), dice((40, 3), 2)
+    found = excess_test(real, null, np.arange(40) % 2, classes={0: "crane", 1: "crane"})
+    assert list(found["class"].unique()) == ["crane (0)", "crane (1)"] and len(found) == 6
+
+
 def test_units_without_births_are_not_tested():
     real, null = dice((20, 4), 1), dice((20, 4), 2)
     real[:, :2] = null[:, 0] = 0
@@ -160,7 +167,97 @@ def test_false_discovery_keeps_shape_and_refuses_what_is_no_p():
     with pytest.raises(ValueError, match="between 0 and 1"): false_discovery([-.1, np.nan])
 
 
+# ---- as many draws as the number of tests asks for
+
+def test_the_smallest_p_is_within_reach_of_the_correction():
+    for m in (1, 20, 50, 51, 512, 40_640):
+        R = draws_needed(m)
+        assert m / (R + 1) <= .05 + 1e-12 and (R == 1 or m / R > .05)
+        assert (further_stages(m, 999) or [999])[-1] >= R
+    assert further_stages(50, 999) == [] and further_stages(51, 999) == [draws_needed(51)]
+
+
+def test_small_tables_are_drawn_as_before():
+    real, null = dice((40, 25), 1), dice((40, 25), 2)
+    real[:, 0] = 5
+    found, fixed = excess_test(real, null), excess_test(real, null, permutations=999)
+    pd.testing.assert_frame_equal(found, fixed)
+    assert (found.draws == 999).all() and found.q[0] <= .05
+
+
+def signals(n_images=60, units=2000, strong=8):
+    "Births of noise, but for a few units that prefer one level."
+    rng = np.random.default_rng(5)
+    real, null = rng.geometric(.3, (2, n_images, units))
+    real[:, :strong] = np.where(rng.random((n_images, strong)) < .75, 3, real[:, :strong])
+    return real, null
+
+
+def test_few_units_among_thousands_are_picked_or_it_is_said_that_they_cannot_be():
+    real, null = signals()
+    with pytest.warns(UserWarning, match="no test can reach q = 0.05 here: .* of 2,000 .* it would take 40 of them; pass permutations=39999"):
+        fixed = excess_test(real, null, permutations=999)
+    found = excess_test(real, null)
+    assert (fixed.q > .05).all() and (found.q[:8] <= .05).sum() >= 7 and (found.q[8:] <= .05).sum() <= 1
+    assert found.draws.mean() < 3000 and found.draws.max() == draws_needed(2000)
+    np.testing.assert_array_equal(found.p[found.draws == 999], fixed.p[found.draws == 999])
+    pd.testing.assert_frame_equal(found, excess_test(real, null))
+    assert not found.p.equals(excess_test(real, null, seed=1).p)
+
+
+def test_p_in_stages_is_as_honest_as_from_a_fixed_number_of_draws():
+    "At every level the share of false alarms is that level, and further down too, where only the later draws can tell."
+    chance = np.random.default_rng(0).uniform(size=400_000)
+    toss = np.random.default_rng(1)
+    def more(at, first, last): return toss.binomial(last - first, chance[at])[None]
+    (p,), draws = drawn_further(more(np.arange(len(chance)), 0, 999), 999, more)
+    assert draws.max() == draws_needed(len(chance)) and draws.mean() < 3000
+    for a in (.2, .05, .01, .003, 1e-3, 3e-4, 1e-4):
+        assert (p <= a).mean() < a + 3 * np.sqrt(a / len(chance)) and (p <= a).mean() > .8 * a
+    seen = excess_test(dice((60, 6000), 1), dice((60, 6000), 2))
+    assert .04 < (seen.p <= .05).mean() < .06 and .008 < (seen.p <= .01).mean() < .012 and (seen.q > .05).all()
+    both = (seen.p_two_sided <= .05).mean(), (seen.p_two_sided <= .01).mean()
+    assert .04 < both[0] < .06 and .008 < both[1] < .012
+
+
+def test_draws_end_where_all_that_would_go_on_are_picked():
+    counts = np.r_[np.zeros(900), np.full(100, 500)][None]
+    def never(at, first, last): raise AssertionError("no draw could change a decision")
+    p, draws = drawn_further(counts, 999, never)
+    assert (draws == 999).all() and (false_discovery(p[0])[:900] <= .05).all()
+
+
+def test_several_layers_are_one_family():
+    real, null = signals(units=1200)
+    parts = {k: (real[:, i:i + 400], null[:, i:i + 400]) for i, k in ((0, "a"), (400, "b"), (800, "c"))}
+    found = excess_tests({k: lambda v=v: v for k, v in parts.items()}, np.arange(60) % 2)
+    whole = excess_test(real, null, np.arange(60) % 2)
+    order = whole.assign(key=whole.unit // 400).sort_values(["key", "class", "unit"])
+    np.testing.assert_array_equal(found.p, order.p)
+    np.testing.assert_array_equal(found.q, order.q)
+    np.testing.assert_array_equal(found.draws, order.draws)
+
+
+def test_layers_are_drawn_further_too():
+    rng, layers = np.random.default_rng(1), {}
+    for i in range(40):
+        real, null = rng.geometric(.3, (2, 40, 12))
+        layers[i] = lambda real=np.where(rng.random(real.shape) < .5 * (i == 7), 3, real), null=null: (real, null)
+    labels = np.arange(40) % 2
+    found = layer_excesses(layers, labels)
+    assert len(found) == 120 and set(found.key[found.q <= .05]) == {7} and found.draws.max() == draws_needed(120)
+    one = layer_excess(*layers[3](), labels)
+    np.testing.assert_array_equal(found[found.key == 3].p[found.draws == 999], one.p[(found[found.key == 3].draws == 999).to_numpy()])
+
+
 # ---- twins
+
+def test_twins_that_are_too_few_for_the_correction_are_told():
+    real, twins = dice((20, 60), 1), [dice((20, 60), 2)]
+    real[:, 0] = 4
+    with pytest.warns(UserWarning, match="1 of 60 have the smallest p-value there is, 0.016, and it would take 20 of them; take more twins, or test whole layers"):
+        assert (twin_test(real, twins).q > .05).all()
+
 
 def test_twins_rank_units_by_hand():
     stable, wild, dead = np.full(6, 3), np.arange(1, 7), np.zeros(6, int)

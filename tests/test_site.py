@@ -100,7 +100,7 @@ def small(tmp_path):
     (tmp_path/"nbs/_quarto.yml").symlink_to("../_quarto.yml")
     shutil.copy(root/".ci/readme.py", tmp_path/".ci/readme.py")
     export = MODULE.split("#1\n")[1]
-    write(tmp_path/"nbs/index.ipynb", md("# sums\n\n> Adding"), md("## More\n\nSee [add](00_sums.ipynb#what-is-a-sum), [above](#more) and ![a sum](images/sum.png).\n\n```sh\nfeatent run one -p seed $i && ls\n```\n\n"
+    write(tmp_path/"nbs/index.ipynb", md("# sums\n\n> Adding"), md("## More\n\nSee [add](00_sums.ipynb#what-is-a-sum), [above](#more) and ![](images/sum.png){fig-alt=\"A sum.\"}.\n\n```sh\nfeatent run one -p seed $i && ls\n```\n\n"
                                                                      "```python\nimport featent as fe\nfe.add([1])\n```\n\n- a list"))
     write(tmp_path/"nbs/00_sums.ipynb", md("# sums\n\n> Adding numbers"), code("#| default_exp sums"), md("## What is *a sum*?\n\nAs in arXiv:2103.09716."), code("#| export\n" + export),
           code('#| fig-alt: "A sum: a dot."\nadd([1], 2), LIMIT', shown(image_png="")), code("with expect_fail(ValueError): add([])"))
@@ -124,7 +124,7 @@ def test_the_repository():
 def test_nothing_is_wrong_with_the_small_one(small):
     assert site.faults(small) == []
     assert "](nbs/00_sums.ipynb#what-is-a-sum)" in (small/"README.md").read_text()
-    assert site.main([str(small)]) == 0
+    assert site.main([str(small), "--sources"]) == 0
 
 
 def replace(name, old, new):
@@ -174,6 +174,7 @@ FAULTS = {
     "a README of its own": (lambda f: (f/"README.md").write_text("x"), "README.md: not what nbs/index.ipynb says"),
     "a missing image": (text("![a sum](../images/sums.png)"), "../images/sums.png: there is no such file"),
     "an image without words": (text("![](../images/sum.png)"), "has no alternative text"),
+    "an image with a caption": (text("![a sum](../images/sum.png)"), "become a caption, and it has no alternative text"),
     "an image from elsewhere": (text("![a](https://x.org/a.png)"), "is loaded from elsewhere"),
     "an HTML image without words": (text('<img src="../images/sum.png">'), "has no alternative text"),
     "a figure without words": (replace(S, '#| fig-alt: \\"A sum: a dot.\\"\\n', ""), "nbs/00_sums.ipynb, cell 5: a figure without alternative text"),
@@ -216,7 +217,7 @@ def test_every_fault_is_found(small, name, capsys):
     spoil(small)
     found = site.faults(small)
     assert any(message in line for line in found), found
-    assert site.main([str(small)]) == 1 and message in capsys.readouterr().out
+    assert site.main([str(small), "--sources"]) == 1 and message in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", ["`[x](nowhere.md)`", "```\n[x](nowhere.md)\n# no heading\n```", "$[a](b)$ and $$\n[a](b)\n$$", "[x](https://example.org/a_(b).html)", "- a\n  more\n- b", "- a\nlazy\n- b",

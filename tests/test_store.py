@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import featent as fe
+from featent import files
 from featent.store import (FORMAT, StoredBirths, StoredSummaries, claim, create_store, expected_bytes, merge, missing, my_shards, open_store,
                            read_shard, shard_ranges, shard_states, write_shard)
 
@@ -263,10 +264,10 @@ class HalfAFile:
 
 def killed_at(point):
     "Arrange, in a child, for death at a point of the writing."
-    if point == "half the file": module.open = lambda path, mode: HalfAFile(open(path, mode), die)
+    if point == "half the file": files.open = lambda path, mode: HalfAFile(open(path, mode), die)
     if point == "before fsync": os.fsync = die
-    if point == "after the rename": module._sync_folder = die
-    if point == "before the rename": module._write_whole.__defaults__ = (die,)
+    if point == "after the rename": files.sync_folder = die
+    if point == "before the rename": files.write_whole.__defaults__ = (die,)
 
 POINTS = ["half the file", "before fsync", "before the rename", "after the rename"]
 
@@ -293,6 +294,7 @@ def test_killed_while_writing_leaves_whole_shards(tmp_path, point):
 @forks
 @pytest.mark.parametrize("point", ["half the file", "before fsync", "after the rename"])
 def test_killed_while_creating(tmp_path, point):
+    (tmp_path/"store").mkdir()
     def work():
         killed_at(point)
         new(tmp_path/"store")
@@ -380,7 +382,7 @@ def test_a_file_system_without_links(tmp_path, monkeypatch):
 
 def test_a_file_system_without_locks_warns_and_works(store, monkeypatch):
     def no_locks(*_): raise OSError(errno.ENOLCK, "No locks available")
-    monkeypatch.setattr(module.fcntl, "flock", no_locks)
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
     with pytest.warns(UserWarning, match="has no locks"), claim(store, 0) as mine: assert mine
     assert list(shard_states(store).state) == ["missing"] * 3
 
@@ -393,7 +395,7 @@ def test_byte_locks_where_there_is_no_fcntl(store, monkeypatch):
         def locking(number, mode, n):
             calls.append((mode, n))
             if len(calls) > 1: raise OSError(errno.EACCES, "Permission denied")
-    monkeypatch.setattr(module, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", fake)
     with claim(store, 0) as mine, claim(store, 0) as other: assert mine and not other
     assert set(calls) == {(2, 1)}
@@ -515,10 +517,10 @@ def out_of(number):
     return f
 
 def breaks(monkeypatch, point, number):
-    if point == "open": monkeypatch.setattr(module, "open", out_of(number), raising=False)
-    if point == "write": monkeypatch.setattr(module, "open", lambda path, mode: HalfAFile(open(path, mode), out_of(number)) if "x" in mode else open(path, mode), raising=False)
+    if point == "open": monkeypatch.setattr(files, "open", out_of(number), raising=False)
+    if point == "write": monkeypatch.setattr(files, "open", lambda path, mode: HalfAFile(open(path, mode), out_of(number)) if "x" in mode else open(path, mode), raising=False)
     if point == "fsync": monkeypatch.setattr(os, "fsync", out_of(number))
-    if point == "rename": monkeypatch.setattr(module._write_whole, "__defaults__", (out_of(number),))
+    if point == "rename": monkeypatch.setattr(files.write_whole, "__defaults__", (out_of(number),))
     if point == "folder": monkeypatch.setattr(module.Path, "mkdir", out_of(number))
 
 @pytest.mark.parametrize("point", ["write", "fsync", "rename"])
@@ -567,6 +569,118 @@ def test_a_folder_without_write_permission(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system that takes no files")
 def test_a_file_system_that_takes_no_files():
     with pytest.raises((PermissionError, FileNotFoundError)): new("/proc/self/store")
+
+
+# what is not believed, and what a file system refuses
+
+def forge(store, **changes):
+    "A manifest that says something else, with a valid checksum."
+    content = {k: v for k, v in {**store.manifest, **changes}.items() if k != "sha256"}
+    (store.folder/"manifest.json").write_text(json.dumps({**content, "sha256": module._sha256(module._canonical(content))}))
+
+
+@pytest.mark.parametrize("changes, words", [
+    (dict(n_images=10**15), "n_images is 1000000000000000"), (dict(n_images=23), "labels are not those of 23 images"), (dict(n_images=0), "n_images is 0"),
+    (dict(n_images=22.0), "n_images is 22.0"), (dict(shard_size=0), "shard_size is 0"), (dict(n_images=10**9, shard_size=1, labels=[[0, 10**9]]), "shards is 1000000000"),
+    (dict(labels=[[0, 30], [1, -8]]), "labels are not those"), (dict(labels=[[0, 1, 2]]), "damaged"), (dict(labels=[["a", 22]]), "labels are no whole numbers"),
+    (dict(labels=[[2**70, 22]]), "labels are no whole numbers"), (dict(labels=5), "damaged"), (dict(arrays=[{"what": "births", "name": ["a"], "units": 10**12}]), "units is 1000000000000"),
+    (dict(arrays=[{"what": "code", "name": ["a"], "units": 1}]), "an array is 'code'"), (dict(arrays=[{"what": "births", "name": [1], "units": 1}]), "no name"),
+    (dict(arrays="x"), "damaged"), (dict(layers={"layer": ["a"], "units": [1, 2]}), "columns of several lengths"), (dict(layers=[]), "damaged"), (dict(identity=None), "no identity"),
+    (dict(record=[]), "key or record"), (dict(key=7), "key or record")])
+def test_a_forged_manifest_is_refused_before_it_is_believed(full, changes, words):
+    forge(full, **changes)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=words) as e: open_store(full.folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "damaged" in str(e.value) and "\n" not in str(e.value) and len(str(e.value)) < 400 and peak < 2 * 10**6
+
+
+def test_a_manifest_that_promises_more_than_the_memory_is_refused_where_it_is_read(full, monkeypatch):
+    forge(full, n_images=10**9, shard_size=10**9, labels=[[0, 10**9]])
+    monkeypatch.setattr(files, "free_memory", lambda: 10**9)
+    store = open_store(full.folder)
+    shard(full, 1).unlink()
+    shard(full, 2).unlink()
+    for read in (lambda: store.labels, lambda: StoredBirths(store)["conv1", "clique", "real"]):
+        with pytest.raises(ValueError, match="says that it holds .* GB, and 1.0 GB of memory are free"): read()
+
+
+def test_a_huge_manifest_is_not_read(full, monkeypatch):
+    path = full.folder/"manifest.json"
+    with open(path, "r+b") as f: f.truncate(2**30)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="1,074 MB, and no such file has more than 67 MB"): open_store(full.folder)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [dict(at=[[0, 10**12]] * 4), dict(at=[[-5, 100]] * 4), dict(at=[]), dict(at=None), dict(sha256=[])])
+def test_a_forged_list_of_arrays_in_a_shard_is_damage(full, monkeypatch, value):
+    "With valid checksums all the way."
+    canonical = module._canonical
+    monkeypatch.setattr(module, "_canonical", lambda v: canonical({**v, **value} if "at" in v else v))
+    shard(full, 0).write_bytes(module._pack(module._head(full, 0), [np.zeros((8, 5), "<i2")] * 4))
+    with pytest.raises(ValueError, match="000000.npz is damaged"): read_shard(full, 0)
+
+
+def test_an_array_that_lies_about_its_size_makes_nothing_large(full, monkeypatch):
+    "The header of the array says ten gigabytes; there are a few bytes."
+    npy = module._npy
+    monkeypatch.setattr(module, "_npy", lambda a: npy(a).replace(b"(8, 5)", b"(5000000000,)").replace(b" " * 8, b" ", 1) if a.shape == (8, 5) else npy(a))
+    shard(full, 0).write_bytes(module._pack(module._head(full, 0), [np.zeros(s, t) for s, t in [((8, 5), "<i2"), ((8, 5), "<i2"), ((8, 3), "<i2"), ((8, 5), "<f4")]]))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="000000.npz is damaged"): read_shard(full, 0)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EBADF, errno.ENOSYS])
+def test_a_file_system_that_refuses_to_sync_is_no_obstacle(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(files, "_told", set())
+    monkeypatch.setattr(os, "fsync", out_of(code))
+    with pytest.warns(UserWarning, match="the file system refuses to force") as said: assert missing(fill(new(tmp_path/"store"))) == []
+    assert len(said) == 2  # once for folders, once for files
+
+
+def test_a_store_stays_where_it_is_when_the_working_folder_changes(tmp_path, monkeypatch):
+    for name in ("here", "there"): (tmp_path/name).mkdir()
+    monkeypatch.chdir(tmp_path/"here")
+    store = new("store")
+    monkeypatch.chdir(tmp_path/"there")
+    assert missing(fill(store)) == [] and not list((tmp_path/"there").iterdir()) and open_store(tmp_path/"here/store").key == store.key
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fill(new("~/store"))
+    assert missing(open_store("~/store")) == [] and missing(merge(["~/store"], "~/merged")) == [] and sorted(p.name for p in tmp_path.iterdir()) == ["merged", "store"]
+
+
+def test_a_store_that_is_gone_is_said_to_be_gone(full, tmp_path):
+    stored = StoredBirths(full)
+    full.folder.rename(tmp_path/"elsewhere")
+    with pytest.raises(FileNotFoundError, match="the store .*store is gone: it was removed, renamed or unmounted"): stored["conv1", "clique", "real"]
+    with pytest.raises(OSError, match="the store .*store is gone"), claim(full, 0): pass
+    with pytest.raises(OSError, match="the store .*store is gone"): write_shard(full, 0, *parts(full, 0))
+    with pytest.raises(FileNotFoundError, match="no store in .*: there is no such folder"): open_store(full.folder)
+    assert not full.folder.exists()
+
+
+def test_a_store_that_may_not_be_read_says_so(full, monkeypatch):
+    def forbidden(*_, **__): raise PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(module, "open", forbidden, raising=False)
+    with pytest.raises(PermissionError, match="000000.npz may not be read: give yourself the permission"): read_shard(full, 0)
+    monkeypatch.setattr(files.Path, "read_bytes", forbidden)
+    with pytest.raises(PermissionError, match="cannot read .*manifest.json: Permission denied"): open_store(full.folder)
+
+
+def test_a_saved_result_is_no_store_and_the_message_says_how_to_read_it(tmp_path):
+    (tmp_path/"record.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="it is a saved result: read it with load"): open_store(tmp_path)
+    (tmp_path/"file").write_text("")
+    with pytest.raises(FileNotFoundError, match="no store in"): open_store(tmp_path/"file")
 
 
 # merging

@@ -17,7 +17,8 @@ from torch import nn
 from featent import cli
 from featent.assess import assess
 from featent.images import images
-from featent.networks import _intact, accuracy, network, recalibrate, train, weights_hash
+from featent.checkpoints import intact as _intact
+from featent.networks import accuracy, network, recalibrate, train, weights_hash
 from featent.training import _natural, _place_of, assess_checkpoints, follow, monitor, plot_training
 from featent import training as module
 from pages import validated

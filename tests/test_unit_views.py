@@ -195,7 +195,7 @@ def test_a_unit_without_births_is_shown_as_one(assessed):
 
 def test_what_does_not_exist_is_refused_by_name(assessed, views):
     digits, net, result = assessed
-    for state, text in (({"layer": "conv7"}, "no layer 'conv7'.*features.conv1"), ({"unit": 10**4}, "units 0 to"), ({"class": "cat"}, "no class 'cat'.*0, 1, 8"),
+    for state, text in (({"layer": "conv7"}, "no layer 'conv7'.*features.conv1"), ({"unit": 10**4}, "units 0 to"), ({"class": "cat"}, "no class 'cat'.*'0' .0., '1' .1., '8' .8."),
                         ({"filtration": "rips"}, "choose from 'clique', 'cubical'"), ({"image": 99}, "images 0 to 17"), ({"by": "l7"}, "'mean', 'max'"), ({"units": 1}, "no 'units'")):
         with pytest.raises(ValueError, match=text): uv.unit_figure(views, **state)
     with pytest.raises(ValueError, match="no layer"): uv.layers_figure(views, layer="conv7")

@@ -1,0 +1,110 @@
+"The page with every public name, made from the package as it is now."
+
+import ast
+import json
+import re
+from pathlib import Path
+
+from .package import chapters, of_modules, public
+from .sources import anchors, cells, defined, exported, outputs
+
+
+def signature(f):
+    "A call in one line: all parameters, or the required ones and an ellipsis."
+    a, given = f.args, len(f.args.args) - len(f.args.defaults)
+    every = [
+        p.arg if i < given else f"{p.arg}={ast.unparse(a.defaults[i - given])}"
+        for i, p in enumerate(a.args)
+    ]
+    every += ["*"] * bool(a.kwonlyargs and not a.vararg) + [
+        p.arg if d is None else f"{p.arg}={ast.unparse(d)}"
+        for p, d in zip(a.kwonlyargs, a.kw_defaults)
+    ]
+    short = every if len(", ".join(every)) <= 64 else [*every[:given], "…"]
+    return f"{f.name}({', '.join(short)})"
+
+
+def anchor_of(path, name):
+    "The anchor of the heading under which a chapter exports a name."
+    at = {n: a for a, n in anchors(path).items()}
+    here = next(
+        (
+            c.number
+            for c in cells(path)
+            if c.kind == "code"
+            and exported(c.source)
+            and (name in defined(c.source) or re.search(rf"^{name}\b.*=", c.source, re.M))
+        ),
+        0,
+    )
+    return next((at[k] for k in sorted(at, reverse=True) if k < here), None)
+
+
+def escape(text):
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("$", "\\$")
+
+
+def row(n, prefix):
+    "A name as a row of the table."
+    anchor = anchor_of(n.chapter, n.name)
+    call = prefix + (signature(n.node) if isinstance(n.node, ast.FunctionDef) else n.name)
+    what = (
+        ast.get_docstring(n.node)
+        if isinstance(n.node, (ast.FunctionDef, ast.ClassDef))
+        else n.comments.get(n.node.lineno) or n.comments.get(n.node.end_lineno)
+    )
+    link, first = (
+        f"{n.chapter.name}#{anchor}" if anchor else n.chapter.name,
+        (what or "a constant").strip().split("\n")[0],
+    )
+    source = f"[{n.module}.py](../featent/{n.module}.py)"
+    shown = call.replace("|", "\\|")
+    return f"| [`{shown}`]({link}) | {escape(first)} | {source} |"
+
+
+def api(root):
+    "All public names as Markdown: a section for each chapter, a row for each name."
+    root, rows = Path(root).resolve(), {}
+    for prefix, names in (("fe.", public(root)), ("", of_modules(root))):
+        for n in names:
+            if n.chapter and n.node:
+                rows.setdefault(n.module, []).append(row(n, prefix))
+    about = lambda m: next(
+        line[2:]
+        for line in cells(chapters(root)[m])[0].source.splitlines()
+        if line.startswith("> ")
+    )
+    part = lambda m: (
+        f"## {m}\n\n{about(m)}\n\n| call | what it does | source |\n|---|---|---|\n"
+        + "\n".join(rows[m])
+    )
+    return "\n\n".join(part(m) for m in sorted(rows, key=lambda m: chapters(root)[m].name))
+
+
+def check_api(root):
+    "The API page lists every public name, as the package has it now."
+    path = root / "nbs/api.ipynb"
+    if not path.exists():
+        yield "nbs/api.ipynb: the API page is missing"
+        return
+    stored, now = (
+        "\n\n".join(t for c in cells(path) for t in outputs(c, "text/markdown")).splitlines(),
+        api(root).splitlines(),
+    )
+    for line in [x for x in now if x not in stored][:3]:
+        yield f"nbs/api.ipynb: lacks {line[:90]!r}: run python .ci/site.py --write"
+    for line in [x for x in stored if x and x not in now][:3]:
+        said = f"nbs/api.ipynb: {line[:90]!r} is not of today's package"
+        yield f"{said}: run python .ci/site.py --write"
+
+
+def write_api(root):
+    "Put today's table into the API page."
+    path = root / "nbs/api.ipynb"
+    book = json.loads(path.read_text(encoding="utf-8"))
+    for c in book["cells"]:
+        for o in c.get("outputs", []):
+            if "text/markdown" in o.get("data", {}):
+                o["data"]["text/markdown"] = api(root).splitlines(keepends=True)
+    path.write_text(json.dumps(book, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    cells.cache_clear(), anchors.cache_clear()
