@@ -767,6 +767,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'featent.images._hash': ('images.html#_hash', 'featent/images.py'),
                                 'featent.images._hash_of': ('images.html#_hash_of', 'featent/images.py'),
                                 'featent.images._identity': ('images.html#_identity', 'featent/images.py'),
+                                'featent.images._in_a_line': ('images.html#_in_a_line', 'featent/images.py'),
                                 'featent.images._in_channels': ('images.html#_in_channels', 'featent/images.py'),
                                 'featent.images._integers': ('images.html#_integers', 'featent/images.py'),
                                 'featent.images._is_map': ('images.html#_is_map', 'featent/images.py'),
