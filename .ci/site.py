@@ -73,9 +73,9 @@ def main(argv=None):
     if args.write:
         write_api(root)
     found = faults(root)
-    if not found and not (args.sources or args.write):
+    if not (args.sources or args.write):
         with tempfile.TemporaryDirectory() as folder:
-            found = build(root, (args.keep or Path(folder)).resolve(), args.only)
+            found += build(root, (args.keep or Path(folder)).resolve(), args.only)
     for line in found:
         print(line)
     if found:

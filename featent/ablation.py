@@ -19,18 +19,19 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from .activations import _as_maps, _op_name, _tensors, select_layers, stream, to_network, unwrap
+from .activations import Follower, checked_maps, select_layers, stream, to_network, unwrap
 from .entropy import class_label, distinct_names
 from .images import Images, batches
-from .networks import _enough, _outputs, evaluating, prepared, progress
+from .listening import Listener, OtherPath, made_by, op_name, tensors
+from .networks import _enough, _outputs, evaluating, outputs_of_labels, prepared, progress
 from .plots import STYLES, literal
 
 # %% ../nbs/50_ablation.ipynb #b50e6888
 class _Step(NamedTuple):
     "One function call of a recorded pass."
     name: str  # of the function
+    where: tuple  # path and entry of the module that made it
     kind: str  # "free", "before", "map", "after"
     inputs: dict  # of a call "after": position among its tensor arguments: recorded value from before
     out: object  # of a call "before": what it returned, tensors as stand-ins; a value that Python read from a tensor
@@ -58,54 +59,59 @@ def _repeated(t, n, times):
 # %% ../nbs/50_ablation.ipynb #16b830bc
 _READS_VALUES = {"item", "tolist", "numpy", "array", "bool", "int", "float", "index", "complex", "equal", "allclose", "is_nonzero", "contains"}
 
-class _Recorder(TorchFunctionMode):
+class _Recorder(Follower):
     "Write down one pass in steps, and keep the maps and what is read beside them."
-    def __init__(self, x, at):
-        super().__init__()
-        self.n, self.at, self.count, self.steps, self.marks, self.maps, self.branches = len(x), at, 0, [], {}, None, False
-        self.mark(x, "before")
+    def __init__(self, network, x, layer):
+        super().__init__(network, [layer], len(x))
+        self.written, self.kinds, self.maps, self.branches = [], {}, None, False
+        self.put(x, "before")
 
-    def mark(self, t, kind): self.marks[id(t)] = kind, weakref.ref(t, lambda _, i=id(t): self.marks.pop(i, None))
+    def put(self, t, kind): self.kinds[id(t)] = kind, weakref.ref(t, lambda _, i=id(t): self.kinds.pop(i, None))
 
-    def kind(self, t): return self.marks[id(t)][0] if id(t) in self.marks else "free"
+    def kind(self, t): return self.kinds[id(t)][0] if id(t) in self.kinds else "free"
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        given = list(_tensors((args, kwargs or {})))
+    def hear(self, func, args, kwargs):
+        given = list(tensors((args, kwargs)))
         kinds = [self.kind(t) for t in given]
         kind = next((k for k in ("after", "before") if k in kinds), "free")
         inputs = {j: t.clone() for j, t in enumerate(given) if kinds[j] == "before"} if kind == "after" else {}
-        out = func(*args, **(kwargs or {}))
-        self.write(_op_name(func), kind, inputs, out, args)
+        forms = self.forms(func, args, kwargs)
+        out = func(*args, **kwargs)
+        hits = self.arrived(forms, func, args, kwargs, out)
+        for row, maps in hits:
+            checked_maps(maps, row, self.n)
+            kind, self.maps = "map", maps.clone()
+        self.write(op_name(func), kind, inputs, out, args)
         return out
 
 # %% ../nbs/50_ablation.ipynb #242ea37d
 def _write(self, name, kind, inputs, out, args):
     "Add a step, and mark what it made."
-    made = list(_tensors(out))
-    if made and self.count == self.at: kind, self.maps = "map", made[0].clone()
-    self.count += bool(made)
+    made, frame = list(tensors(out)), self.frames[-1]
     reads = name in _READS_VALUES and not made
     if reads and kind == "after": self.branches = True
-    if name == "setitem": made = [args[0]]
-    for t in made: self.mark(t, "after" if kind == "map" else kind)
+    for t in made_by(name, args, out): self.put(t, "after" if kind == "map" else kind)
     kept = _mapped(out, lambda t: _stand_in(t, 1, 1)) if kind in ("before", "map") and (made or reads) else None
-    self.steps.append(_Step(name, kind, inputs, kept, bool(args) and bool(made) and out is args[0]))
+    self.written.append(_Step(name, (frame.path, frame.entry), kind, inputs, kept, bool(args) and bool(made) and out is args[0]))
 
 _Recorder.write = _write
 
 # %% ../nbs/50_ablation.ipynb #344db716
-class _Replayer(TorchFunctionMode):
+class _Replayer(Listener):
     "Run the calls after the layer on `times` masked copies of its maps; answer the others from the record."
-    def __init__(self, recorder, masked, times):
-        super().__init__()
-        self.steps, self.masked, self.n, self.times, self.real = iter(recorder.steps), masked, recorder.n, times, {}
+    def __init__(self, network, recorder, masked, times):
+        super().__init__(network)
+        self.steps, self.masked, self.n, self.times, self.real = iter(recorder.written), masked, recorder.n, times, {}
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        step = next(self.steps, None)
-        if step is None or step.name != _op_name(func): raise RuntimeError("the network made other calls than when it was recorded")
-        if step.kind == "after": args, kwargs = self.given(step, args, kwargs or {})
-        if step.kind == "before" and step.name == "setitem": return None
-        if step.kind in ("free", "after") or step.out is None: return func(*args, **(kwargs or {}))
+    def hear(self, func, args, kwargs):
+        step, frame = next(self.steps, None), self.frames[-1]
+        if step is None or (step.name, step.where) != (op_name(func), (frame.path, frame.entry)):
+            raise OtherPath("the network made other calls than when it was recorded")
+        if step.kind == "after": args, kwargs = self.given(step, args, kwargs)
+        if step.name == "setitem" and step.kind in ("before", "map"):
+            if step.kind == "map": self.real[id(args[0])] = args[0], self.masked
+            return None
+        if step.kind in ("free", "after") or step.out is None: return func(*args, **kwargs)
         if step.kind == "before": return args[0] if step.same else _mapped(step.out, lambda t: _stand_in(t, self.n, self.times))
         if step.same: self.real[id(args[0])] = args[0], self.masked
         left = [self.masked]
@@ -135,20 +141,18 @@ def _masked(maps, removed, fill, last):
     return torch.where(removed.reshape(len(removed), 1, *shape), fill.reshape(shape), maps).flatten(0, 1)
 
 # %% ../nbs/50_ablation.ipynb #e149695e
-class _Masker(TorchFunctionMode):
-    "Change the output of one call while the network runs."
-    def __init__(self, at, change):
-        super().__init__()
-        self.at, self.change, self.count = at, change, 0
+class _Masker(Follower):
+    "Change the maps of one layer while the network runs."
+    def __init__(self, network, layer, n, change):
+        super().__init__(network, [layer], n)
+        self.change = change
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        first = next(_tensors(out), None)
-        if first is None: return out
-        self.count += 1
-        if self.count - 1 != self.at: return out
-        if args and out is args[0]: return out.copy_(self.change(out))
-        left = [self.change(first)]
+    def take(self, row, maps, out, args):
+        changed = self.change(maps)
+        if args and maps is args[0]:
+            maps.copy_(changed)
+            return out
+        self.given[0], left = weakref.ref(changed), [changed]
         return _mapped(out, lambda t: left.pop() if left else t)
 
 # %% ../nbs/50_ablation.ipynb #eced8646
@@ -161,24 +165,26 @@ def _scores(out, logits_of):
 
 def _recorded(network, x, layer, logits_of):
     "The record of one pass and its scores."
-    recorder = _Recorder(x, layer.at)
+    recorder = _Recorder(network, x, layer)
     with recorder: out = network(x)
-    if recorder.maps is None: raise ValueError(f"the network took another path than in the traced example and never reached {layer.layer!r}")
-    _as_maps(recorder.maps, layer)
-    if "after" not in map(recorder.kind, _tensors(out)): raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
+    recorder.finish()
+    if "after" not in map(recorder.kind, tensors(out)): raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
     return recorder, _scores(out, logits_of)
 
 # %% ../nbs/50_ablation.ipynb #2b4a3d07
 def _replayed(network, recorder, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by the tail alone."
     masked, blank = _masked(recorder.maps, removed, fill, layer.last), _stand_in(x, 1, len(removed))
-    with _Replayer(recorder, masked, len(removed)): out = network(blank)
+    with _Replayer(network, recorder, masked, len(removed)): out = network(blank)
     return _scores(out, logits_of).unflatten(0, (len(removed), len(x)))
 
 def _rerun(network, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by whole passes, one for each mask."
     def one(mask):
-        with _Masker(layer.at, lambda t: _masked(t, mask[None], fill, layer.last)): return _scores(network(x), logits_of)
+        masker = _Masker(network, layer, len(x), lambda t: _masked(t, mask[None], fill, layer.last))
+        with masker: out = network(x)
+        masker.finish()
+        return _scores(out, logits_of)
     return torch.stack([one(mask) for mask in removed])
 
 # %% ../nbs/50_ablation.ipynb #461f00e7
@@ -239,6 +245,9 @@ def _one_layer(network, example, layer):
     rows = select_layers(network, example, layer, maps=False)[0]
     if len(rows) != 1: raise ValueError(f"layer={layer!r} means {len(rows)} layers ({', '.join(rows.layer)}): choose one of them")
     row = next(rows.itertuples())
+    if row.place.start[2] == "unheard":
+        raise ValueError(f"layer {row.layer!r} is made by code whose calls cannot be heard: its units cannot be removed. "
+                         "Choose a layer before or after it")
     if row.units < 2: raise ValueError(f"layer {row.layer!r} has {row.units} unit: there is nothing to remove one after another")
     return row
 
@@ -408,7 +417,7 @@ def ablate(
     batch_size: int = 32,  # images in one recorded pass
     budget: int = 64 * 2**20,  # bytes of masked maps in one pass of the tail
     engine: str = "auto",  # "auto", "replay" or "rerun"
-    label_map: "list | None" = None,  # label_map[label] is the output of that class; default: the label itself
+    label_map: "list | None" = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
     logits_of=None,  # picks the scores out of what the network returns, where it returns more
     per_image: bool = False,  # return (curves, samples) with the result of every image
 ) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5; `.attrs` tells layer, value, engine and distance
@@ -449,6 +458,7 @@ def _part(images, labels):
 def _targets(network, images, labels, label_map, logits_of):
     "The output of each label; an error where there is none."
     with evaluating(network), torch.no_grad(): n = _scores(network(to_network(network, images[0][0][None])), logits_of).shape[1]
+    if label_map is None: label_map = outputs_of_labels(network, _part(images, labels), n)
     out = _outputs(np.array(labels), label_map)
     _enough(out, n)
     return out.tolist()

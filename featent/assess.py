@@ -37,7 +37,7 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
-from .activations import INTERNAL, _trace, read_finite, select_layers, unwrap
+from .activations import INTERNAL, network_identity, read_finite, select_layers, unwrap
 from .entropy import check_rule, distinct_names, feature_entropy, score_table, selective_rate, summarise
 from .filtrations import FILTRATIONS, births, finite_births, ordinal
 from .images import Images, _plain_text, batches, check_unchanged, describe_transform, images as as_images
@@ -396,9 +396,8 @@ def _identity_of(record):
             **{k: record[k] for k in _MATTERS}, "births_version": BIRTHS_VERSION, "torch": record["versions"]["torch"]}
 
 def _calls_of(plan):
-    "A hash of what the network calls: the same weights in another `forward` are another network."
-    calls = [(c.op, c.module, c.shape) for c in _trace(plan.networks["real"], plan.images)[0]]
-    return hashlib.sha256(repr(calls).encode()).hexdigest()
+    "A hash of what the network calls, and with what: the same weights in another `forward` are another network."
+    return network_identity(plan.networks["real"], plan.images)
 
 _SCHEME = 2  # how networks and images are told apart; raised with each change of the two identities
 

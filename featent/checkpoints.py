@@ -291,7 +291,7 @@ def load_weights(
     if fit.faults: raise _misfit(net, fit, what, content)
     own = {bare_name(k): v for k, v in net.state_dict().items()}
     real = {k: v for k, v in fit.state.items() if k in own}
-    if bad := [k for k, v in real.items() if v.is_floating_point() and not v.isfinite().all()]:
+    if bad := [k for k, v in real.items() if v.is_floating_point() and not v.double().isfinite().all()]:
         raise ValueError(f"{what} holds NaN or infinite weights: {a_few(bad)}")
     if bad := list(_refused_types(own, real)):
         raise ValueError(f"{what} holds quantised, whole or complex numbers where {type(net).__name__} has others "

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 
 from .assess import Result
 from .evidence import indicator_table, lone_classes, profiles
+from .networks import class_words
 from .plots import _short
 from .unit_views import (Views, _images_of, _level, _level_words, as_views, layers_figure, layers_state, layers_tables, layers_words,
                                 unit_painter, unit_state, unit_tables, unit_topology, unit_words)
@@ -65,11 +66,11 @@ def _tables_html(tables):
     return "".join(f"<details><summary>{html.escape(k)}</summary><div class='featent-table' tabindex='0'>{_table_html(t)}</div></details>" for k, t in (tables or {}).items())
 
 # %% ../nbs/62_explorer.ipynb #23c51aa7
-def _error_html(error):
-    "An exception and its causes as HTML."
+def _error_html(error, words=str):
+    "An exception and its causes as HTML; `words` makes the text of a message."
     chain, e = [], error
     while e is not None and len(chain) < 5: chain.append(e); e = e.__cause__ or (None if e.__suppress_context__ else e.__context__)
-    lines = "<br>because of ".join(f"<b>{type(e).__name__}</b>: {html.escape(str(e))}" for e in chain)
+    lines = "<br>because of ".join(f"<b>{type(e).__name__}</b>: {html.escape(words(str(e)))}" for e in chain)
     where = html.escape("".join(traceback.format_exception(error)))
     return f"<div class='featent-error' role='alert'>{lines}<details><summary>where</summary><pre>{where}</pre></details></div>"
 
@@ -247,7 +248,7 @@ def _unit_controls(views, scores, s):
     "Controls that choose a layer and a unit."
     r = views.result
     layers = sorted(r.layers.layer, key=lambda layer: layer not in views.maps)  # those with maps first
-    return {"class": choice("class", {str(n): c for c, n in r.classes.items()}, s["class"]), "layer": choice("layer", dict(zip(_short(layers), layers)), s["layer"]),
+    return {"class": choice("class", {class_words(n): c for c, n in r.classes.items()}, s["class"]), "layer": choice("layer", dict(zip(_short(layers), layers)), s["layer"]),
             "filtration": choice("filtration", r.record["filtrations"], s["filtration"]), "sort": choice("sort by", _columns(scores), "unit"),
             "order": choice("order", list(_ORDERS)), "search": widgets.Text("", placeholder="number or status", description="search", layout=_WIDE, style=_LABEL),
             "unit": widgets.Select(options=[("", s["unit"])], value=s["unit"], rows=7, description="unit", layout=_WIDE, style=_LABEL)}
@@ -364,7 +365,7 @@ def explore_layers(
     views = as_views(source, network, images, **options)
     scores, s = _scores(views), layers_state(views, **(start or {}))
     controls = _unit_controls(views, scores, s)
-    controls["class"] = choice("class", {"all classes, means": None, **{str(n): c for c, n in views.result.classes.items()}}, s["class"])
+    controls["class"] = choice("class", {"all classes, means": None, **{class_words(n): c for c, n in views.result.classes.items()}}, s["class"])
     button = widgets.Button(description="Open this unit", icon="search-plus", tooltip="Open the unit explorer below", layout=_WIDE)
     shown = shell({**controls, "open": button}, _layers_draw(views), _layers_settle(views, scores), "layers explorer")
     shown.below = None

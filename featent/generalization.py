@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 import scipy
 from torch import nn
 
-from .activations import _trace, to_network, unwrap
+from .activations import to_network, trace, unwrap
 from .assess import assess
 from .entropy import summarise
 from .evidence import indicator_table
@@ -43,7 +43,7 @@ _NORMS = nn.modules.batchnorm._BatchNorm
 
 def _normalised(net, example):
     "Names of the weighted modules in the order of the pass, each with the batch normalisation that directly follows it, or None."
-    calls, modules = _trace(net, example)[0], dict(net.named_modules())
+    calls, modules = trace(net, example).calls, dict(net.named_modules())
     readers = Counter(j for c in calls for j in c.inputs)
     after = {calls[c.inputs[0]].module: c.module for c in calls if len(c.inputs) == 1 and isinstance(modules[c.module], _NORMS)
              and calls[c.inputs[0]].own and readers[c.inputs[0]] == 1}
@@ -96,7 +96,7 @@ _PASSING = {"conv1d", "conv2d", "conv3d", "linear", "batch_norm", "relu", "relu_
 
 def _log_path(net, example, pairs):
     "Half the logarithm of the summed outputs of the network with squared weights for an image of ones."
-    if any(c.op not in _PASSING for c in _trace(net, example)[0]): return math.nan
+    if any(c.op not in _PASSING for c in trace(net, example).calls): return math.nan
     twin = copy.deepcopy(net).double().eval()
     modules, used = dict(twin.named_modules()), {b for b in pairs.values() if b}
     for m, b in pairs.items(): _square(modules[m], *_folded(modules[m], modules.get(b)))

@@ -443,7 +443,7 @@ _RANDOM = "different each time:"
 
 # %% ../nbs/00_images.ipynb #d7da8aa5
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
-_FOUND_BY = ("source", "split", "per_class", "seed", "skipped")  # not what they are
+_FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
 def _record(images):
     "What images are, as plain JSON types; `fingerprint` hashes it, but not how they were found"
@@ -623,10 +623,13 @@ def _entries(folder):
 
 def _subfolders(folder): return [Path(e.path) for e in _entries(folder) if e.is_dir()]
 
+def _identity(folder):
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
 def _walk(folder, above=()):
     "Paths of the files below a folder; a link that leads back to a folder above adds none"
-    found = os.stat(folder)
-    here = found.st_dev, found.st_ino
+    here = _identity(folder)
     if here in above: return
     for e in _entries(folder):
         if e.is_dir(): yield from _walk(e.path, (*above, here))
@@ -706,8 +709,9 @@ def _check_deep_colour(f):
 
 # %% ../nbs/00_images.ipynb #556932ac
 def _files(part, c):
-    "Image files of one class folder, sorted, and how many others there are that could be images"
-    inside = sorted(_walk(c), key=lambda p: p.parts)
+    "Image files of one class folder, sorted"
+    above = tuple(map(_identity, (part, *part.resolve().parents)))
+    inside = sorted(_walk(c, above), key=lambda p: p.parts)
     found = [p for p in inside if p.suffix.lower() in _extensions]
     others = sorted({p.suffix for p in inside if p.suffix.lower() in _unread})
     if others: _tell_left_out(c, others)
@@ -955,6 +959,7 @@ def _look_at_items(read, index, given):
         read.luck = _hash("".join(hashes).encode())
         _warn("the data set gives different pixels each time it is read (random "
               "augmentation?): results cannot be reproduced")
+    _check_batched(read, some)
     if given or read.full is not None: return {}
     for i, x in zip(some, first, strict=True):
         with _naming(f"item {i}"):
@@ -963,6 +968,16 @@ def _look_at_items(read, index, given):
     if read.kind != "a float tensor": return {}
     _tell_bytes(first)
     return {"prepared by": _own_transform(read.dataset)}
+
+def _check_batched(read, some):
+    "Raises where a data set labels its items otherwise when it is asked for several at a time"
+    many = getattr(read.dataset, "__getitems__", None)
+    if many is None or getattr(type(read.dataset), "__getitems__", None) is Subset.__getitems__: return
+    for i, raw in zip(some, many(some), strict=True):
+        y = _taken(read.item, {i: raw}, i)[1]
+        if y == read.labels[i]: continue
+        raise ImageError(f"item {i} has the label {read.labels[i]} by __getitem__ and {y} by "
+                         "__getitems__, which a DataLoader uses: make them alike")
 
 def _tell_bytes(tensors):
     "Warns of float tensors that look like bytes"
@@ -1000,8 +1015,13 @@ def _own_names(dataset):
         return _through(dataset.dataset, _own_names, _agreed) if plain else None
     if own is None or isinstance(own, str) or getattr(dataset, "target_transform", None):
         return None
-    if isinstance(own, Mapping): own = sorted(own, key=own.get)
+    if isinstance(own, Mapping): own = _by_index(own)
     return tuple(_printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
+
+def _by_index(names):
+    "Names in the order of their labels, from {name: label} or {label: name}"
+    if all(isinstance(k, str) for k in names): return sorted(names, key=names.get)
+    return [names[k] for k in sorted(names)]
 
 def _synonyms(name): return ", ".join(map(str, name)) if isinstance(name, (tuple, list)) else name
 
@@ -1010,6 +1030,9 @@ def _class_names(dataset, labels, named):
     n = int(labels.max(initial=-1)) + 1
     own = _through(dataset, _own_names, _agreed) if named else None
     if own is not None and len(own) >= n: return own, False
+    if own:
+        _warn(f"the data set names {len(own)} classes ({_few(own)}) and has labels up to {n - 1}: "
+              "classes have numbers for names")
     _check_numbers(np.unique(labels[labels >= 0]))
     return tuple(map(str, range(n))), True
 
@@ -1107,12 +1130,17 @@ def _is_map(source):
     "Whether a source is read by position: a torch `Dataset`, or what has a length and positions"
     if isinstance(source, Dataset): return True
     if isinstance(source, (list, tuple)): return False
-    return hasattr(type(source), "__getitem__") and hasattr(type(source), "__len__")
+    return hasattr(type(source), "__getitem__") and _has_length(source)
+
+def _has_length(source): return hasattr(type(source), "__len__")
 
 def _refuse(source):
     "Raises on what cannot be a source, with what to pass instead"
     if isinstance(source, DataLoader):
         raise TypeError("a DataLoader gives batches: pass its data set, loader.dataset")
+    if isinstance(source, Dataset) and not isinstance(source, Iterable) and not _has_length(source):
+        raise TypeError(f"the data set {type(source).__name__} has no length: give it __len__, or "
+                        "pass a list of its items")
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or _is_map(source)):
         raise TypeError(f"source must be one of {', '.join(_names)}, a folder, a Dataset or an "
                         f"iterable of (image, label), not {type(source).__name__}")
@@ -1204,6 +1232,15 @@ def _checked(per_class, split, seed, on_error, size):
             raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return _pixels("size", size)
 
+def _check_place(s, item, full, upright):
+    "Raises on an argument that would do nothing for this source"
+    files, items = isinstance(s.read, _Files), isinstance(s.read, _Items)
+    if item is not None and not items:
+        raise TypeError(f"item= is for data sets and iterables, and {s.what} is none")
+    if full is not None and not (files or items):
+        raise ValueError(f"full= is for files and data sets; the range of {s.what} is known")
+    if upright and not files: raise ValueError(f"upright= is for folders, and {s.what} is none")
+
 def _checked_reading(channels, full, item):
     "Raises where an argument that says how to read is outside its domain"
     if item is not None and not callable(item):
@@ -1235,6 +1272,7 @@ def images(
     size = _checked(per_class, split, seed, on_error, size)
     _checked_reading(channels, full, item)
     s = _source(source, split, root, download, item, on_error)
+    _check_place(s, item, full, upright)
     s.read.full, s.read.upright = full, bool(upright)
     s.read.channels = channels or s.channels
     chosen = _chosen_classes(classes, s)

@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from .activations import module_path
+
 from . import kernels
 from .filtrations import as_maps
 from .kernels import _jit
@@ -168,8 +170,7 @@ _WEIGHTED = nn.modules.conv._ConvNd, nn.Linear
 
 def _module(network, name):
     "The module of that name; for the second call of a shared module, 'conv_1', the module itself."
-    modules = dict(network.named_modules())
-    return modules.get(name, modules.get(name.rpartition("_")[0] if name.rpartition("_")[2].isdigit() else None))
+    return dict(network.named_modules()).get(module_path(network, name))
 
 def _filter_norms(module):
     "Sum of absolute weights for each output unit, or None for a module without such weights."

@@ -8,6 +8,7 @@ __all__ = ['CRITERIA', 'unit_importance', 'entropy_importance', 'prune', 'cost',
 
 # %% ../nbs/54_pruning.ipynb #5f571b81
 import copy
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,12 @@ import scipy
 from torch import nn
 
 from .ablation import EFFECTIVE
-from .activations import list_layers, select_layers, to_network, unwrap
+from .activations import list_layers, module_path, select_layers, to_network, unwrap
 from .assess import Result
-from .images import Images, images as as_images
-from .networks import accuracy, evaluating, prepared, progress, recalibrate, train, weights_hash
+from .images import Images
+from .networks import (
+    accuracy, count_outputs, evaluating, first_line, out_of_memory, outputs_of_labels, prepared, progress, recalibrate, scores_in, tensors_in,
+    train, weights_hash)
 from .plots import STYLES, _axes, literal
 
 # %% ../nbs/54_pruning.ipynb #f7bd271c
@@ -119,9 +122,7 @@ def _by_module(importance, network):
 def _module(network, layer):
     "The module that makes a layer; 'conv_1' is the second call of 'conv'."
     if network is None: raise ValueError("layers are given by name: pass the network too")
-    modules, name = dict(network.named_modules()), str(layer).split("+")[0]
-    base, _, number = name.rpartition("_")
-    module = modules.get(name, modules.get(base) if number.isdigit() else None)
+    module = dict(network.named_modules()).get(module_path(network, str(layer).split("+")[0]))
     if module is None or not hasattr(module, "weight"):
         raise ValueError(f"{layer}: no module of the network holds its weights; modules that do: {', '.join(_weighted(network)) or 'none'}")
     return module
@@ -154,13 +155,41 @@ def prune(
     criterion = entropy_importance(score, small, reduce) if score else _criterion(tp, importance, small, images)
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), evaluating(small):
         torch.default_generator.manual_seed(seed)
-        before = small(x).shape
+        before = _output_shapes(small, x)
         own = dict(small.named_modules())
-        tp.pruner.BasePruner(small, x, criterion, pruning_ratio=0., pruning_ratio_dict={own[n]: s for n, s in shares.items()}, ignored_layers=[own[_last(network, example)]],
-                             in_channel_groups={}, out_channel_groups={}, num_heads={}, channel_groups={}).step()
-        after = small(x).shape
-    if before != after: raise ValueError(f"the output changed from {tuple(before)} to {tuple(after)}: leave the layers that make it out by layers=")
+        wanted = {own[n]: s for n, s in shares.items()}
+        with _followed(small): _step(tp, small, x, criterion, wanted, own[_last(network, example)])
+        with _followed(small): after = _output_shapes(small, x)
+    if before != after: raise ValueError(f"the output changed from {_told(before)} to {_told(after)}: leave the layers that make it out by layers=")
     return _finished(small, network, importance, ratio, seed)
+
+# %% ../nbs/54_pruning.ipynb #92291154
+def _step(tp, small, x, criterion, shares, last):
+    "Let Torch-Pruning find what belongs together, and remove the shares."
+    none = {"in_channel_groups": {}, "out_channel_groups": {}, "num_heads": {}, "channel_groups": {}}
+    tp.pruner.BasePruner(small, x, criterion, pruning_ratio=0., pruning_ratio_dict=shares, ignored_layers=[last],
+                         output_transform=_traced_output, **none).step()
+
+def _traced_output(out): return out if isinstance(out, torch.Tensor) else list(tensors_in(out))
+
+@contextmanager
+def _followed(network):
+    "An exception out of Torch-Pruning, or of the network that it has narrowed, in words."
+    try: yield
+    except Exception as e:
+        if out_of_memory(e): raise
+        raise ValueError(
+            f"Torch-Pruning cannot follow how the layers of {type(network).__name__} depend on each other "
+            f"({first_line(e)}): it cannot where channels are reordered or counted in the forward pass, as in "
+            "ShuffleNet. Prune another network; this one is unchanged") from e
+
+def _output_shapes(network, x):
+    "Shapes of all tensors that a network returns, in tuples and dictionaries too."
+    shapes = [tuple(t.shape) for t in tensors_in(network(x))]
+    if not shapes: raise ValueError(f"{type(network).__name__} returns no tensor: there is nothing to keep")
+    return shapes
+
+def _told(shapes): return ", ".join(map(str, shapes))
 
 # %% ../nbs/54_pruning.ipynb #b0f40f80
 def _scores_of(importance, scores, filtration):
@@ -172,14 +201,11 @@ def _scores_of(importance, scores, filtration):
 
 def _last(network, example):
     "The module that makes the output."
-    return _base(network, list_layers(network, example).module.iloc[-1])
+    return module_path(network, list_layers(network, example).module.iloc[-1])
 
 def _modules_of(layers): return [str(name).split("+")[0] for name in layers]
 
-def _base(network, name):
-    "The module of a layer; 'conv_1' is the second call of 'conv'."
-    modules = dict(network.named_modules())
-    return name if name in modules else name.rpartition("_")[0]
+
 
 # %% ../nbs/54_pruning.ipynb #374801d1
 def _shares(network, example, ratio, layers):
@@ -190,7 +216,7 @@ def _shares(network, example, ratio, layers):
     last, found, modules = _last(network, example), {}, dict(network.named_modules())
     for word, r in wanted.items():
         for name in select_layers(network, example, word, maps=False)[0].module:
-            name = _base(network, name)
+            name = module_path(network, name)
             units = getattr(modules.get(name), "out_channels", getattr(modules.get(name), "out_features", None))
             if name == last or units is None: continue
             kept = max(1, int(units * (1 - r) + 1e-9))
@@ -212,6 +238,13 @@ def _for_gradients(name, images, network):
     return prepared(images, network)
 
 # %% ../nbs/54_pruning.ipynb #4908523d
+def _scores(network, x):
+    "The scores (b, K) that gradients start from."
+    out = scores_in(network(x))
+    if isinstance(out, torch.Tensor) and out.ndim == 2: return out
+    what = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    raise ValueError(f"the network gives {what}, not scores (images, classes): choose an importance without gradients")
+
 def _put_gradients(small, images, squared, batch_size=64):
     "Mean gradient of the loss in every parameter's .grad, or the mean of the squared gradients of single images."
     total = {p: torch.zeros_like(p) for p in small.parameters()}
@@ -221,7 +254,7 @@ def _put_gradients(small, images, squared, batch_size=64):
             at = range(start, min(start + step, len(images)))
             x, y = torch.stack([images[i][0] for i in at]), torch.from_numpy(images.labels[list(at)])
             small.zero_grad()
-            out = small(to_network(small, x))
+            out = _scores(small, to_network(small, x))
             nn.functional.cross_entropy(out, y.to(out.device), reduction="sum").backward()
             for p in total:
                 if p.grad is not None: total[p] += p.grad ** 2 if squared else p.grad
@@ -274,7 +307,7 @@ def prune_curve(
     lr: float = .02,  # largest learning rate of the fine-tuning
     gradients: int = 64,  # images for taylor and hessian
     norms: int = 256,  # images for recalibration
-    label_map: "list | None" = None,  # label_map[label] is the output of that class; None: the label itself
+    label_map: "list | None" = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
 ) -> pd.DataFrame:  # importance, ratio, seed, macs, params, macs_share, params_share, accuracy, accuracy_norms, accuracy_tuned
     "Accuracy against size for networks pruned by several scores."
     _torch_pruning()
@@ -282,10 +315,11 @@ def prune_curve(
     if epochs < 0 or min(gradients, norms) < 2: raise ValueError(f"epochs={epochs}, gradients={gradients}, norms={norms}: at least 0, 2 and 2")
     if layers is None and scores is not None: layers = _modules_of((scores.table if isinstance(scores, Result) else scores).layer.unique())
     for name in importances: _scores_of(name, scores, filtration)
+    if label_map is None: label_map = outputs_of_labels(network, images, count_outputs(network, images))
     images, test = (_at_hand(_by_output(prepared(s, network), label_map)) for s in (images, test))
     whole = cost(network, images)
     rows = [{"importance": name, "ratio": 0., "seed": s, **whole, "accuracy": a, "accuracy_norms": a, "accuracy_tuned": a if epochs else np.nan}
-            for a in [accuracy(network, test)["top1"]] for name in importances for s in seeds]
+            for a in [_share_right(network, test)] for name in importances for s in seeds]
     for name, ratio, s in progress([(n, r, s) for n in importances for r in sorted(ratios) for s in seeds], desc="prune", unit="network"):
         small = prune(network, images, ratio, name, scores, layers, _some_images(images, gradients, s), filtration, seed=s)
         rows.append({"importance": name, "ratio": ratio, "seed": s, **cost(small, images), **_accuracies(small, images, test, norms, epochs, lr, s)})
@@ -296,31 +330,42 @@ def prune_curve(
 def _some_images(images, n, seed):
     "Some images in random order."
     at = np.random.default_rng(seed).permutation(len(images))[:n]
-    return as_images([(images[int(i)][0], int(images.labels[i])) for i in at], transform=_as_it_is)
+    return _in_memory(images, at)
+
+def _in_memory(images, at):
+    "Some of the images as tensors, read and transformed once."
+    kept, settings = [images[int(i)][0] for i in at], {**images.settings, "size": None}
+    names = tuple(images.names[i] for i in at)
+    return replace(images, read=kept.__getitem__, index=np.arange(len(at)), labels=images.labels[at], names=names,
+                   transform=_as_it_is, settings=settings)
+
+def _share_right(network, images):
+    "Accuracy on images whose labels are the outputs."
+    return accuracy(network, images, label_map=range(int(images.labels.max()) + 1))["top1"]
 
 def _accuracies(small, images, test, norms, epochs, lr, seed):
     "As pruned, recalibrated, and after fine-tuning."
-    found = {"accuracy": accuracy(small, test)["top1"], "accuracy_tuned": np.nan}
+    found = {"accuracy": _share_right(small, test), "accuracy_tuned": np.nan}
     small = recalibrate(small, _some_images(images, norms, seed))
-    found["accuracy_norms"] = accuracy(small, test)["top1"]
+    found["accuracy_norms"] = _share_right(small, test)
     if epochs:
         train(small, images, epochs=epochs, lr=lr, seed=seed)
-        found["accuracy_tuned"] = accuracy(small, test)["top1"]
+        found["accuracy_tuned"] = _share_right(small, test)
     return found
 
 def _as_it_is(x): return x
 
 def _by_output(images, label_map):
     "Images whose labels are outputs of the network."
-    if label_map is None: return images
     if len(label_map) <= images.labels.max(): raise ValueError(f"label_map has {len(label_map)} entries, but there is a label {images.labels.max()}")
+    if np.array_equal(label_map, range(len(images.classes))): return images
     names = {int(k): c for k, c in zip(label_map, images.classes)}
     return replace(images, labels=np.asarray(label_map)[images.labels], classes=tuple(names.get(k, f"output {k}") for k in range(max(names) + 1)))
 
 def _at_hand(images, limit=2**29):
     "The images as tensors in memory, read and transformed once for all networks, where they are small enough."
     if images[0][0].nbytes * len(images) > limit: return images
-    return as_images([(images[i][0], int(images.labels[i])) for i in range(len(images))], transform=_as_it_is)
+    return _in_memory(images, range(len(images)))
 
 # %% ../nbs/54_pruning.ipynb #5bbb06db
 _LINES = [*STYLES, ("0.2", "X", "-."), ("0.55", "*", "-."), ("#8C510A", "<", "--"), ("#01665E", ">", "--")]

@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from .activations import _example, _op_name, _tensors, select_layers, to_network, unwrap
+from .activations import example_of, select_layers, to_network, unwrap
 from .assess import Result, assess
 from .entropy import class_label
 from .images import Images, batches, preprocess
 from .indicators import indicators
+from .listening import Listener, op_name, tensors
 from .networks import evaluating, prepared, weights_hash
 
 # %% ../nbs/45_rescaling.ipynb #5a93eea7
@@ -199,7 +199,7 @@ def _moved(f, c):
         if f.of(v) is not None: return f.of(v).contiguous() if c.op.startswith("view") else f.of(v)[...]
         if not v.is_floating_point(): return v.cpu()
         return torch.tensor(ZERO).expand(v.shape) if not v.any() else f.stay(v.shape, "operation", f"a constant in {c.op} in {c.where}")
-    try: return list(_tensors(c.func(*map(shadow, c.args), **{k: shadow(v) for k, v in c.kwargs.items()})))
+    try: return list(tensors(c.func(*map(shadow, c.args), **{k: shadow(v) for k, v in c.kwargs.items()})))
     except (RuntimeError, TypeError, ValueError, IndexError): return None
 
 def _padded(f, c):
@@ -234,26 +234,35 @@ _BLIND = set("size dim ndimension numel nelement stride is_contiguous is_floatin
              "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor rand_like randn_like".split())
 
 # %% ../nbs/45_rescaling.ipynb #8573393a
-class _Follower(TorchFunctionMode):
-    "Follow the factors through one forward pass."
-    def __init__(self, ledger):
-        super().__init__()
-        self.ledger, self.path, self.others = ledger, ["the network"], set()
+def _name_of(func):
+    "The name of a call; of a property, its own."
+    name = op_name(func)
+    return getattr(getattr(func, "__self__", None), "__name__", name) if name == "get" else name
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs, f = kwargs or {}, self.ledger
+class _Follower(Listener):
+    "Follow the factors through one forward pass."
+    def __init__(self, network, ledger, modes=None):
+        super().__init__(network, modes)
+        self.ledger, self.others = ledger, set()
+
+    def hear(self, func, args, kwargs):
+        f = self.ledger
         out = func(*args, **kwargs)
-        read = list(_tensors((args, kwargs)))
-        made, seen = list(_tensors(out)), [t for t in read if f.of(t) is not None]
-        name = _op_name(func)
-        if name == "get": name = getattr(getattr(func, "__self__", None), "__name__", name) if made else "size"
+        read = list(tensors((args, kwargs)))
+        made, seen = list(tensors(out)), [t for t in read if f.of(t) is not None]
+        name = _name_of(func) if made else op_name(func) if op_name(func) != "get" else "size"
         if name not in _BLIND and (seen or made): self.follow(func, _SYNONYMS.get(name, name), args, kwargs, made, seen, read)
-        if made: f.trace.append((f"{name} in {self.path[-1]}", f.of(made[0])))
+        if made: f.trace.append((f"{name} in {self.where()}", f.of(made[0])))
         return out
+
+    def where(self):
+        "The module at work, in words."
+        frame = self.frames[-1]
+        return f"{frame.path} ({type(frame.module).__name__})" if frame.path else "the network"
 
     def follow(self, func, name, args, kwargs, made, seen, read):
         "Give the results their shadows."
-        f, rule, where = self.ledger, _RULE.get(name), self.path[-1]
+        f, rule, where = self.ledger, _RULE.get(name), self.where()
         slots = rule(f, _Op(name, func, args, kwargs, made[0], where)) if rule and made and seen and kwargs.get("out") is None else None
         if slots is None or rule not in (_weighted, _normalised): self.others |= {id(t) for t in read if id(t) in f.names}
         if not seen: return
@@ -276,20 +285,16 @@ def _follow(network, example):
     deaf = [f"{name} is a {type(m).__name__}" for name, m in network.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if deaf: raise TypeError(f"{', '.join(deaf)}, whose calls are compiled: a ScriptModule cannot be followed. Pass the nn.Module that it was made from")
     ledger = _Ledger(_own_parameters(network))
-    follower, x, hooks = _Follower(ledger), _example(network, example), []
+    x = example_of(network, example)
     ledger.put(x, ledger.stay(x.shape, "edge", "the network's input"))
-    enter = lambda m, a, name: follower.path.append(f"{name} ({type(m).__name__})" if name else "the network")
-    try:
-        for name, m in network.named_modules():
-            hooks += [m.register_forward_pre_hook(lambda m, a, n=name: enter(m, a, n)), m.register_forward_hook(lambda *_: follower.path.pop() and None)]
-        with evaluating(network), torch.no_grad(), follower: out = network(x)
-    finally:
-        for hook in hooks: hook.remove()
+    with evaluating(network) as modes, torch.no_grad():
+        follower = _Follower(network, ledger, modes)
+        with follower: out = network(x)
     return _finished(ledger, out, follower.others)
 
 def _finished(ledger, out, others):
     "What is known only at the end of the pass."
-    results = [ledger.of(t) for t in _tensors(out)]
+    results = [ledger.of(t) for t in tensors(out)]
     if not any(slots is not None for slots in results):
         raise ValueError(f"the network's output ({type(out).__name__}) cannot be followed back to its input: it must hold tensors, made by calls "
                          "that PyTorch can be listened to; compiled and scripted parts cannot")
@@ -450,7 +455,7 @@ def rescale(
 # %% ../nbs/45_rescaling.ipynb #60f8fb80
 def _write_checked(network, new, example):
     "Write new weights, and take them back if they change the output."
-    x, parameters = _example(network, example), dict(network.named_parameters(remove_duplicate=False))
+    x, parameters = example_of(network, example), dict(network.named_parameters(remove_duplicate=False))
     if not x.any(): x = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     old, before = {name: parameters[name].detach().clone() for name in new}, _output(network, x)
     _write(parameters, new)
@@ -462,29 +467,35 @@ def _write_checked(network, new, example):
 
 def _output(network, x):
     "All numbers that a network returns for a batch, (n, ...)."
-    with evaluating(network), torch.no_grad(): return torch.cat([t.float().flatten(1).cpu() for t in _tensors(network(x))], 1)
+    with evaluating(network), torch.no_grad(): return torch.cat([t.float().flatten(1).cpu() for t in tensors(network(x))], 1)
 
 def _write(parameters, values):
     with torch.no_grad():
         for name, v in values.items(): parameters[name].copy_(v)
 
 # %% ../nbs/45_rescaling.ipynb #65e8c114
-class _Recorder(TorchFunctionMode):
+class _Recorder(_Follower):
     "Keep the first result of every call that returns tensors."
-    def __init__(self): super().__init__(); self.results = []
+    def __init__(self, network):
+        super().__init__(network, None)
+        self.results = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if (first := next(_tensors(out), None)) is not None: self.results.append(first.detach().clone())
+    def hear(self, func, args, kwargs):
+        out = func(*args, **kwargs)
+        first = next(tensors(out), None)
+        if first is not None: self.results.append((f"{_name_of(func)} in {self.where()}", first.detach().clone()))
         return out
 
 def _first_difference(network, other, plan, value, x):
     "The first call whose result is not that of the network times its factors; empty if there is none."
     results = []
     for net in (network, other):
-        with evaluating(net), torch.no_grad(), _Recorder() as recorder: net(x)
+        with evaluating(net), torch.no_grad(), _Recorder(net) as recorder: net(x)
         results.append(recorder.results)
-    for (text, slots), old, new in zip(plan.ledger.trace, *results, strict=True):
+    texts = [[text for text, _ in found] for found in (plan.ledger.trace, *results)]
+    if texts[0] != texts[1] or texts[0] != texts[2]:
+        raise ValueError("the rescaled network makes other calls than the network, or than in the traced example")
+    for (text, slots), (_, old), (_, new) in zip(plan.ledger.trace, *results):
         if slots is None or not old.is_floating_point(): continue
         expected = old.cpu() * torch.as_tensor(value[slots.numpy()], dtype=old.dtype)
         if not torch.equal(expected, new.cpu()): return f"{text}, by {_relative(expected, new.cpu()):.1e}"

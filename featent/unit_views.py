@@ -35,7 +35,7 @@ from .entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
 from .filtrations import _square, betti_curves, births, diagrams, levels
 from .images import Images, batches, images as as_images
-from .networks import prepared, progress, weights_hash
+from .networks import class_words, prepared, progress, weights_hash
 from .plots import AXES, _band, _short, literal
 from .uncertainty import intervals
 
@@ -441,7 +441,7 @@ def dress(
 def _bare(ax, title, c):
     "Axes of an image: no ticks, a title."
     ax.set_axis_off()
-    ax.set_title(title, fontsize=9, color=c["ink"], loc="left", y=1.02)
+    ax.set_title(literal(title), fontsize=9, color=c["ink"], loc="left", y=1.02)
 
 def _rim(c, width): return [patheffects.Stroke(linewidth=width, foreground="white"), patheffects.Normal()]
 
@@ -517,7 +517,7 @@ def _loops(n): return f"{int(n)} loop{'' if n == 1 else 's'}"
 
 def _labelled(ax, x, y, title, c):
     ax.set_xlabel(x, fontsize=8, color=c["ink"], labelpad=1); ax.set_ylabel(y, fontsize=8, color=c["ink"], labelpad=2)
-    ax.set_title(title, fontsize=9, loc="left", color=c["ink"], y=1.02)
+    ax.set_title(literal(title), fontsize=9, loc="left", color=c["ink"], y=1.02)
     ax.tick_params(labelsize=7); ax.spines[["top", "right"]].set_visible(False)
 
 def _draw_curve(ax, t, c):
@@ -647,10 +647,10 @@ def _unit_panels(views, s, t):
     for a in ax.values():
         a.tick_params(colors=c["ink"])
         for spine in a.spines.values(): spine.set_edgecolor(c["faint"])
-    where = f"{_short([s['layer']])[0]}, unit {s['unit']}, class {r.classes[s['class']]}, {s['filtration']} filtration"
+    where = f"{_short([s['layer']])[0]}, unit {s['unit']}, class {class_words(r.classes[s['class']])}, {s['filtration']} filtration"
     fig.text(.035, .972, literal(where), fontsize=11, color=c["ink"], weight="bold")
     if len(views.thumbs): ax["image"].imshow(views.thumbs[s["image"]], interpolation="nearest")
-    _bare(ax["image"], f"image {s['image']}, {r.classes[int(r.labels[s['image']])]}"[:32], c)
+    _bare(ax["image"], f"image {s['image']}, {class_words(r.classes[int(r.labels[s['image']])])}"[:32], c)
     _draw_births(ax["births"], views, s, unit_scores(views, s), c)
     _draw_ranked(fig, views, s, .075, .1, c)
     if t is None: return fig, *_without_map(ax, _map_of(views, s)[1], c)
@@ -847,7 +847,7 @@ def _draw_units(ax, views, s, c):
     ax.scatter([one.eps], [one.H], s=120, facecolor="none", edgecolor=c["now"], lw=2, zorder=6)
     right = one.eps > .6
     ax.annotate(f"unit {s['unit']}", (one.eps, one.H), xytext=(-10 if right else 10, 8), textcoords="offset points", ha="right" if right else "left", fontsize=9, color=c["now"], zorder=7)
-    label = "all classes, means" if s["class"] is None else f"class {views.result.classes[s['class']]}"
+    label = "all classes, means" if s["class"] is None else f"class {class_words(views.result.classes[s['class']])}"
     _labelled(ax, AXES["eps"], AXES["H"], f"{len(rows)} units of {_short([s['layer']])[0]}, {label}", c)
     ax.set_xlim(-.03, 1.03); ax.set_ylim(bottom=min(-.03 * ax.get_ylim()[1], 0), top=ax.get_ylim()[1] * 1.08)
     ax.legend(fontsize=7.5, frameon=False, loc="upper left", labelcolor=c["ink"])

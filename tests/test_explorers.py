@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from featent import explorers, network_views as nv, networks, pruning
-from featent.assess import Result, assess
+from featent.assess import Result, assess, load
 from featent.explorers import explore
-from featent.images import images
+from featent.images import images, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
     app = explore(result, "layers")
     old = app.choose("unit").current
     form = app.choose("open").made["open"]
-    form.fill({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "per_class": 2, "layers": "features.conv1, features.conv4", "filtration": "both", "size": 32, "save": "kept/pets"})
+    form.fill({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "per_class": 2, "layers": "features.conv1, features.conv4", "filtration": "both", "size": "32", "save": "kept/pets"})
     form.buttons["estimate"].click()
     assert "4 images, 96 units: about" in form.said.value
     form.buttons["assess"].click()
@@ -242,7 +242,7 @@ def test_images_of_one_channel_and_other_classes(here):
 
 @pytest.mark.parametrize("values, words", [({"network": "resnet81"}, "unknown network"), ({"images": "nowhere"}, "neither a known data set"), ({"weights": "no.pt"}, "there is no weights file"),
                                            ({"weights": "runs/small_vgg-2.pt", "images": "pets/val", "network": "small_resnet", "per_class": 2}, "does not fit"), ({"layers": "dense9"}, "features.conv1"),
-                                           ({"classes": "eleven"}, "unknown classes"), ({"outputs": "1 2"}, "write 10 numbers"), ({"per_class": 10**5}, "per_class"), ({"images": "pets/val", "outputs": "outputs.md", "per_class": 2}, "outputs.md")])
+                                           ({"classes": "eleven"}, "unknown classes"), ({"outputs": "1 2"}, "write 10 numbers"), ({"mean": "0.5"}, "mean and std go together"), ({"size": "big"}, "size &#x27;big&#x27;: pass a number"), ({"per_class": 10**5}, "per_class"), ({"images": "pets/val", "outputs": "outputs.md", "per_class": 2}, "outputs.md")])
 def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
     app = explore(result, "unit")
     before = app.current
@@ -253,11 +253,108 @@ def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
     assert app.source.result is result and not form.buttons["assess"].disabled and app.choose("unit").current is before
 
 
-def test_a_result_that_cannot_be_saved_is_open_all_the_same(here):
+def test_the_folder_is_claimed_before_the_work(here, result, monkeypatch):
+    "A folder that is in use, or that cannot be made, is told before anything is read."
+    result.save("kept")
+    form = (app := explore(explorer="open")).made["open"]
+    monkeypatch.setattr(explorers, "assess", lambda *a, **k: pytest.fail("the work has begun"))
+    Path("plots/file").write_text("x")
+    for folder, words in (("pets", "pets exists and is not empty: choose another folder"), ("kept", "exists and is not empty"), ("plots/file/new", "plots/file")):
+        form.fill({"classes": "1", "per_class": 2, "layers": "features.conv2", "save": folder})
+        form.buttons["assess"].click()
+        assert isinstance(app.failure, OSError) and words in form.error.value and app.current is None, folder
+    assert load("kept").table.equals(result.table) and not list(here.glob(".*claim*"))
+    form.buttons["estimate"].click()  # an estimate writes nothing
+    assert app.failure is None and "2 images" in form.said.value
+
+
+def test_a_result_that_cannot_be_saved_is_open_all_the_same(here, monkeypatch):
     app = explore(explorer="open")
-    app.made["open"].fill({"classes": "1", "per_class": 2, "layers": "features.conv2", "save": "pets"})
+    app.made["open"].fill({"classes": "1", "per_class": 2, "layers": "features.conv2", "save": "new"})
+    def full(views, folder): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(explorers, "save_views", full)
     app.made["open"].buttons["assess"].click()
-    assert isinstance(app.failure, FileExistsError) and app.current is not None and "not a saved result" in app.place.children[0].value
+    assert isinstance(app.failure, OSError) and app.current is not None and "No space left" in app.place.children[0].value and not Path("new").exists()
+
+
+def test_the_form_says_what_goes_in_before_the_work_and_above_every_view(here, monkeypatch):
+    app = explore(explorer="open")
+    form, seen, real = app.made["open"], [], explorers.assess
+    def watched(*args, **options):
+        seen.append(form.about.value)
+        return real(*args, **options)
+    monkeypatch.setattr(explorers, "assess", watched)
+    form.fill({"classes": "1, 7", "per_class": 3, "layers": "features.conv2"})
+    form.buttons["assess"].click()
+    assert app.failure is None and "random (seed 0): an untrained network" in seen[0] and "<b>input</b>" in seen[0]
+    for name in ("unit", "layers", "ablation"):
+        app.choose(name)
+        assert "an untrained network" in app.about.value and app.about in app.children
+    assert [t for t, _ in app.source.result.record["preflight"]] == ["images", "input", "fit", "weights", "accuracy", "repeats", "layers"]
+
+
+def test_what_is_doubtful_is_told_and_what_is_wrong_ends_it(here):
+    Path("noisy.py").write_text("import torch\nfrom torch import nn\nclass Noise(nn.Module):\n    def forward(self, x): return x + torch.rand_like(x)\n"
+                                "def net(num_classes=2): return nn.Sequential(Noise(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 22 * 22, num_classes))\n"
+                                "def still(num_classes=2): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n")
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill({"network": "noisy.py:net", "images": "pets/val", "per_class": 4})
+    form.buttons["assess"].click()
+    assert "the same batch twice gives other maps" in form.error.value and "in the field if wrong" in form.error.value and app.current is None
+    assert "<b>repeats</b>" in form.about.value and "preflight=" not in form.error.value
+    form.fill({"wrong": "warn"})
+    form.buttons["assess"].click()
+    assert app.failure is None and app.current is not None and "wrong: the same batch twice gives other maps" in app.about.value
+    form = app.choose("open").made["open"]
+    form.fill({"network": "noisy.py:still", "mean": "-300", "std": "1"})
+    form.buttons["assess"].click()
+    assert app.failure is None and "values this large are seldom meant" in app.about.value and "role='alert'" in app.about.value
+
+
+def test_words_of_the_form_are_those_of_the_code(here):
+    form = explorers._FORM | {"images": "pets/val", "size": "16", "crop": "12", "mean": "imagenet", "std": "imagenet", "channels": 3, "per_class": 4}
+    own = explorers._asked_images(form)
+    same = images("pets/val", per_class=4, transform=preprocess(16, "imagenet", "imagenet", crop=12), channels=3)
+    assert own.record["fingerprint"] == same.record["fingerprint"] and own[0][0].shape == (3, 12, 12)
+    assert explorers._asked_images(explorers._FORM | {"images": "pets/val", "channels": 1, "per_class": 4})[0][0].shape == (1, 24, 24)
+    told = explorers._of_fields("weights=3, per_class=4: pass pad=True, filtration='cubical', or square images, or leave it out by classes=")
+    assert told == "weights 3, per class 4: choose the filtration cubical, or a size, or leave it out in the field classes"
+
+
+def test_warnings_stand_in_the_form(here):
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill({"images": "pets/val", "classes": "cat, dog", "per_class": 1, "layers": "features.conv2"})
+    form.buttons["assess"].click()
+    assert app.failure is None and "classes of one image" in app.about.value and "in the field classes" in app.about.value
+    assert "over one image an entropy is" in app.about.value and "by classes=" not in app.about.value
+
+
+def test_folders_named_as_data_sets_and_places_that_may_not_be_looked_at(here, monkeypatch):
+    import shutil
+    shutil.copytree("pets/val", "mnist")
+    offered = explorers._offers()["images"]
+    assert offered.count("mnist") == 1 and "./mnist" in offered and len(set(offered)) == len(offered)
+    assert explorers._asked_images(explorers._FORM | {"images": "./mnist", "per_class": 2}).classes == ("cat", "dog")
+    real = Path.is_dir
+    def guarded(path, **options):
+        if path.name == "runs": raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+    monkeypatch.setattr(Path, "is_dir", guarded)
+    form = explore(explorer="open").made["open"]
+    assert form is not None and form.fields["weights"].options == () and "./mnist" in form.fields["images"].options
+
+
+def test_synset_ids_are_shown_in_words(here):
+    import shutil
+    for k, name in (("cat", "n01440764"), ("dog", "n02102040")): shutil.copytree(f"pets/val/{k}", f"photos/{name}")
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill({"images": "photos", "per_class": 3, "layers": "features.conv2"})
+    form.buttons["assess"].click()
+    assert app.failure is None and list(dict(app.current.controls["class"].options)) == ["tench (n01440764)", "English springer (n02102040)"]
+    assert app.source.result.classes == {0: "n01440764", 1: "n02102040"}  # the tables keep the names of the folders
 
 
 def test_an_ablation_needs_to_know_its_outputs(here, few, net):
@@ -265,7 +362,7 @@ def test_an_ablation_needs_to_know_its_outputs(here, few, net):
     wide.append(nn.Linear(3, 1000))
     few = images("digits", per_class=1, classes=["0", "1", "2"], size=16)
     app = explore(None, "ablation", network=wide, images=few)
-    assert "which of the network&#x27;s 1000 outputs belong to the 3 classes (0, 1, 2)" in app.place.children[0].value and "label_map" in str(app.failure)
+    assert "which outputs of the network belong to the 3 classes (0, 1, 2) is not known: there are 10 classes" in app.place.children[0].value and "label_map" in str(app.failure)
     app = explore(None, "ablation", network=wide, images=few, label_map=[5, 900, 7])
     seen = []
     study = explorers._ablation_cost(app.source).make(lambda done, total: seen.append(done / total))
@@ -279,7 +376,7 @@ def test_outputs_by_their_names(here):
     assert explorers._asked_outputs("", pets) is None and explorers._asked_outputs("7, 3", pets) == [7, 3]
     assert explorers._places(["n01", "n02"], ["n02 dog, hound", "n01 cat"]) == [1, 0]
     assert explorers._places(["tiger cat", "tiger"], ["tiger", "tiger cat"]) == [1, 0] and explorers._places(["tiger"], ["tiger cat", "tiger shark"]) is None
-    assert explorers._places(["golden_retriever", "tench"], explorers._imagenet()) == [207, 0] and explorers._places(["a"], ["a", "b", "a"]) is None
+    assert explorers._places(["a"], ["a", "b", "a"]) is None
     with pytest.raises(ValueError, match="a line for each output"): explorers._asked_outputs("outputs.txt", pets)
     Path("outputs.txt").write_text("a\ndog\ncat\n")
     assert explorers._asked_outputs("outputs.txt", pets) == [2, 1]

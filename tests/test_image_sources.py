@@ -152,6 +152,25 @@ def test_a_warning_points_at_the_line_that_led_to_it():
     assert told[0].filename == __file__
 
 
+@pytest.mark.parametrize("classes", [{"cat": 0, "bee": 1, "ant": 2}, {2: "ant", 0: "cat", 1: "bee"}, ["cat", "bee", "ant"]])
+def test_names_in_any_form_follow_the_labels(classes):
+    assert images(pairs(classes=classes)).classes == ("cat", "bee", "ant")
+
+
+def test_too_few_names_are_told():
+    with pytest.warns(UserWarning, match=r"names 2 classes \(cat, dog\) and has labels up to 2"):
+        assert images(pairs(classes=["cat", "dog"])).classes == ("0", "1", "2")
+
+
+def test_labels_that_differ_when_items_are_asked_for_together_are_refused():
+    class Batched(Subset):
+        def __getitems__(self, at):
+            return [(x, 2 - y) for x, y in super().__getitems__(at)]
+    with pytest.raises(ImageError, match="item 0 has the label 0 by __getitem__ and 2 by __getitems__"):
+        images(Batched(pairs(), range(6)))
+    assert len(images(Relabelled(pairs(), [1, 2, 4, 5]))) == 4
+
+
 def test_two_classes_of_one_name_are_chosen_by_index():
     d = pairs(classes=["crane", "dog", "crane"])
     with pytest.raises(ValueError, match="'crane' names the classes 0, 2: choose by index"):
@@ -232,6 +251,25 @@ class Stream(IterableDataset):
 class Sized(Stream):
     def __len__(self):
         return self.said
+
+
+def test_arguments_that_would_do_nothing_are_refused(animals):
+    for source in ("digits", animals, images(per_class=2)):
+        with pytest.raises(TypeError, match="item= is for data sets and iterables, and .* is none"):
+            images(source, item=tuple)
+    for source in ("digits", images(per_class=2)):
+        with pytest.raises(ValueError, match="full= is for files and data sets; the range of digits is known"):
+            images(source, full=255)
+    with pytest.raises(ValueError, match="upright= is for folders"):
+        images(pairs(), upright=True)
+
+
+def test_a_data_set_without_a_length_says_so():
+    class Endless(Dataset):
+        def __getitem__(self, i):
+            return X[i % 6], Y[i % 6]
+    with pytest.raises(TypeError, match="the data set Endless has no length: give it __len__"):
+        images(Endless())
 
 
 def test_a_stream_that_does_not_end_is_refused():
@@ -341,6 +379,12 @@ def test_links_are_followed_and_loops_do_not_matter(animals, tmp_path):
     (animals / "truck/4.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(ValueError, match="truck/4.png cannot be read"):
         images(animals)
+
+
+def test_a_link_to_a_folder_above_brings_no_images_of_other_classes(animals, tmp_path):
+    (animals / "cat/up").symlink_to(animals)
+    (animals / "dog/top").symlink_to(tmp_path)
+    assert [len(at) for at in images(animals).by_class.values()] == [3, 3, 3, 3]
 
 
 def test_an_unreadable_folder_is_an_error_and_not_a_smaller_class(animals, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from featent import cli
@@ -318,3 +319,51 @@ def test_labels_may_be_other_outputs(digits, vgg):
     values = ["accuracy", "accuracy_norms", "macs"]
     assert (got[values] == want[values]).all(axis=None) and got.accuracy_tuned.tolist() == pytest.approx(want.accuracy_tuned.tolist(), abs=.05)
     with pytest.raises(ValueError, match="label_map has 3 entries"): prune_curve(vgg, digits, digits, **same, label_map=[0, 1, 2])
+
+
+def test_networks_whose_calls_cannot_be_followed_are_refused_in_words():
+    net = torchvision.models.shufflenet_v2_x0_5(num_classes=3).eval()
+    before = weights_hash(net)
+    with pytest.raises(ValueError, match=r"Torch-Pruning cannot follow how the layers of ShuffleNetV2 depend on each other \(ZeroDivisionError: .*Prune another network; this one is unchanged"):
+        prune(net, (3, 64, 64), importance="weight_l2")
+    assert weights_hash(net) == before
+
+
+class InADict(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x): return {"logits": self.net(x), "nothing": None}
+
+
+def test_outputs_in_a_dictionary_are_pruned_alike():
+    plain = network("small_vgg", in_channels=1, seed=1)
+    data = images("digits", per_class=2)
+    for how in ({"importance": "weight_l2"}, {"importance": "taylor", "images": data}):
+        a, b = prune(plain, data, .5, **how), prune(InADict(plain), data, .5, **how)
+        assert weights_hash(a) == weights_hash(b.net) and b(data[0][0][None])["logits"].shape == (1, 10)
+    class Other(InADict):
+        def forward(self, x): return {"out": self.net(x)}
+    assert weights_hash(prune(Other(plain), data, .5, importance="weight_l2").net) == weights_hash(prune(plain, data, .5, importance="weight_l2"))
+    with pytest.raises(ValueError, match="the network gives dict, not scores .*choose an importance without gradients"):
+        prune(Other(plain), data, importance="taylor", images=data)
+
+
+def test_a_map_that_is_returned_is_not_pruned_away():
+    class Both(InADict):
+        def forward(self, x):
+            y = self.net.features(x)
+            return {"scores": self.net.fc(self.net.flatten(self.net.pool(y))), "maps": (y,)}
+    with pytest.raises(ValueError, match=r"the output changed from \(1, 10\), \(1, 128, 8, 8\) to \(1, 10\), \(1, 64, 8, 8\): leave the layers"):
+        prune(Both(network("small_vgg", in_channels=1)), (1, 32, 32), importance="weight_l2")
+
+
+def test_labels_that_are_no_outputs_are_matched_or_refused(weights, imagenette_dir):
+    net = network("squeezenet1_1", weights=weights/"squeezenet1_1_imagenet.pth")
+    data = images(imagenette_dir, split="val", per_class=4, transform=preprocess(64, mean="imagenet", std="imagenet"))
+    options = dict(ratios=(.5,), importances=("weight_l1",), layers="features.0", gradients=4, norms=4)
+    curve = prune_curve(net, data, data, **options)
+    assert curve.accuracy[0] == accuracy(net, data)["top1"] > .1
+    with pytest.raises(ValueError, match="which output stands for which class cannot be known.*label_map="):
+        prune_curve(net, images("digits", per_class=2, transform=preprocess(64, channels=3)), data, **options)

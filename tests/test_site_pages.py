@@ -1,6 +1,7 @@
 "The built pages: nbdev's preprocessing, pandoc, and what Chromium sees of them."
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -179,3 +180,26 @@ def test_stored_options_of_cells_are_read_as_quarto_reads_them():
     said, code = convert.options('#| echo: false\n#| fig-alt: "A: b"\nx = 1\n')
     assert said == {"echo": False, "fig-alt": "A: b"} and code == "x = 1"
     assert json.dumps(convert.options("x\n#| echo: false")[0]) == "{}"
+
+
+def spoken(book):
+    "What the cells and the stored outputs of a notebook say."
+    for c in book["cells"]:
+        yield "".join(c["source"])
+        for o in c.get("outputs", []):
+            yield "".join(o.get("text", []))
+            yield from ("".join(v) for k, v in o.get("data", {}).items() if k.startswith("text/"))
+
+
+EXPERIMENTS = sorted((root / "nbs/experiments").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_an_experiment_begins_with_its_verdict_and_takes_its_numbers_from_the_page(path):
+    said = list(spoken(json.loads(path.read_text(encoding="utf-8"))))
+    verdict = next(text for text in said if text.startswith("**In short"))
+    assert said.index(verdict) == 1
+    page = "\n".join(text for text in said if text != verdict).replace("\u2212", "-")
+    for number in re.findall(r"\d[\d,]*(?:\.\d+)?%?", verdict):
+        number = number.rstrip(",")
+        assert re.search(rf"(?<![\d.]){re.escape(number)}", page), number
