@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+from .files import write_whole
 from .images import Images, batches, corrupt_labels, describe_transform, preprocess
 from .checkpoints import (
     SUFFIXES, bare_name, intact, load_weights, a_few, outputs_in, read_weights, torch_file, weights_address)
@@ -928,11 +929,7 @@ def _rate(lr, step, steps):
 # %% ../nbs/05_networks.ipynb #ddb80617
 def _write_whole(content, path):
     "Write tensors and plain containers to `path`, whole or not at all"
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as f:
-        torch.save(content, f)
-        f.flush(); os.fsync(f.fileno())
-    os.replace(part, path)
+    write_whole(path, lambda f: torch.save(content, f))
 
 def _weights(net): return {k: v.detach().cpu() for k, v in net.state_dict().items()}
 
