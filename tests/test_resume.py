@@ -269,11 +269,74 @@ def test_too_little_space_is_said_before_the_run(net, digits, tmp_path, monkeypa
     assert not (tmp_path/"s").exists()
 
 
-def test_the_same_weights_in_another_forward_are_another_network(tmp_path):
-    build = lambda pool: torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), pool, torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU())
-    net, other = build(torch.nn.MaxPool2d(2)), build(torch.nn.AvgPool2d(2))
-    other.load_state_dict(net.state_dict())
-    images = fe.images("digits", per_class=2)
-    fe.fill(tmp_path/"s", net, images)
-    assert list(fe.fill(tmp_path/"s", net, images).state) == ["done"]
-    with pytest.raises(ValueError, match="holds other births: calls"): fe.fill(tmp_path/"s", other, images)
+class Forward(torch.nn.Module):
+    "Two convolutions, and something in between."
+    def __init__(self, between, **buffers):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first, self.second, self.between = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), between
+        with torch.no_grad():
+            for p in self.parameters(): p.copy_(torch.randn(p.shape, generator=generator))
+        for name, value in buffers.items(): setattr(self, name, value)
+
+    def forward(self, x): return torch.relu(self.second(self.between(self, self.first(x))))
+
+
+BETWEEN = {
+    "slope": (lambda net, x: torch.nn.functional.leaky_relu(x, .1), lambda net, x: torch.nn.functional.leaky_relu(x, .3)),
+    "clamp": (lambda net, x: x.clamp(0, 1), lambda net, x: x.clamp(0, 2)),
+    "crop": (lambda net, x: x[:, :, 1:, 1:], lambda net, x: x[:, :, :-1, :-1]),
+    "exponent": (lambda net, x: x ** 2, lambda net, x: x ** 3),
+    "factor": (lambda net, x: x * 2. - 1, lambda net, x: x * 3. - 1),
+    "channels": (lambda net, x: x[:, [0, 1, 2, 3]], lambda net, x: x[:, [3, 2, 1, 0]]),
+    "roll": (lambda net, x: x.roll(1, 2), lambda net, x: x.roll(1, 3)),
+    "pool": (lambda net, x: torch.nn.functional.max_pool2d(x, 2), lambda net, x: torch.nn.functional.avg_pool2d(x, 2)),
+    "constant": (lambda net, x: x - torch.tensor([1., 2, 3, 4])[:, None, None], lambda net, x: x - torch.tensor([1., 2, 3, 5])[:, None, None]),
+}
+
+@pytest.fixture(scope="module")
+def colours(): return fe.images([(torch.rand(3, 10, 10, generator=torch.Generator().manual_seed(i)), i % 2) for i in range(8)])
+
+def filled(folder, net, images):
+    options = dict(batch_size=4, shard_size=4, summaries=None, preflight="off")
+    return fe.fill(folder, net, images, **options)
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_the_same_weights_in_another_forward_are_another_network(tmp_path, colours, name):
+    one, other = map(Forward, BETWEEN[name])
+    filled(tmp_path/"s", one, colours)
+    (tmp_path/"s/shards/000001.npz").unlink()
+    with pytest.raises(ValueError, match="holds other births: calls"): filled(tmp_path/"s", other, colours)
+    assert list(filled(tmp_path/"s", Forward(BETWEEN[name][0]), colours).state) == ["done"] * 2
+
+
+def test_another_setting_of_a_module_is_another_network(tmp_path, colours):
+    build = lambda slope: torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.LeakyReLU(slope), torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU())
+    one, other = build(.1), build(.3)
+    other.load_state_dict(one.state_dict())
+    filled(tmp_path/"s", one, colours)
+    with pytest.raises(ValueError, match="holds other births: calls"): filled(tmp_path/"s", other, colours)
+
+
+def test_other_pixels_under_the_same_names_are_other_images(tmp_path):
+    "A file of the same length with other pixels; two files that change places; the folder renamed is the same images."
+    from PIL import Image
+    net, rng, top = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()), np.random.default_rng(0), tmp_path/"pictures"
+    draw = lambda path: Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(path)
+    for name in "ab":
+        (top/name).mkdir(parents=True)
+        for i in range(4): draw(top/name/f"{i}.bmp")
+    fill = lambda folder=top: filled(tmp_path/"s", net, fe.images(folder))
+    fill()
+    (tmp_path/"s/shards/000001.npz").unlink()
+    kept = (top/"a/0.bmp").read_bytes()
+    draw(top/"a/0.bmp")
+    with pytest.raises(ValueError, match="holds other births: images"): fill()
+    (top/"a/0.bmp").write_bytes((top/"a/1.bmp").read_bytes())
+    (top/"a/1.bmp").write_bytes(kept)
+    with pytest.raises(ValueError, match="holds other births: images"): fill()
+    (top/"a/1.bmp").write_bytes((top/"a/0.bmp").read_bytes())
+    (top/"a/0.bmp").write_bytes(kept)
+    top.rename(tmp_path/"renamed")
+    assert list(fill(tmp_path/"renamed").state) == ["done"] * 2
