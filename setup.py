@@ -48,8 +48,9 @@ setup(
     install_requires=lines("requirements"),
     extras_require={key.removeprefix("extra_"): lines(key) for key in cfg if key.startswith("extra_")},
     packages=["featent", "featent.experiments"],
+    py_modules=["featent_command"],  # the command, which does not load the whole package
     package_dir={"featent": "featent", "featent.experiments": "nbs/experiments"},  # experiments are notebooks: shipped as they are
     package_data={"featent": ["wnids.txt"], "featent.experiments": ["*.ipynb"]},
     data_files=extension_files(),
-    entry_points={"console_scripts": ["featent=featent.cli:main"], "nbdev": ["featent=featent._modidx:d"]},
+    entry_points={"console_scripts": ["featent=featent_command:main"], "nbdev": ["featent=featent._modidx:d"]},
 )

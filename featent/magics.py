@@ -9,23 +9,26 @@ __all__ = ['completions', 'load_ipython_extension']
 import contextlib
 import io
 import json
+import os
 import re
+import shlex
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import torch
 from IPython.core.error import UsageError
-from IPython.utils.process import arg_split
 from torch import nn
 from torch.utils.data import Dataset
 
 from .assess import Result
-from .cli import _assess_arguments, _drawn, _network, _optional, _parser, _run, _scored
+from .cli import (assess_arguments, command_parser, common_options, explain, in_words_of, network_of,
+                         optional, pictures, run_experiment, scored)
 from .explorers import EXPLORERS, explore
+from .files import as_path, claimed
 from .images import Images
 from .networks import _built, list_networks, network as as_network
-from .runs import _free, experiments, parameters, read_parameters
+from .runs import experiments, parameters, read_parameters
 
 # %% ../nbs/92_magics.ipynb #e5cf8252
 _EXPLORE = """examples:
@@ -38,7 +41,7 @@ def _commands(parser): return parser._subparsers._group_actions[0].choices
 
 def _magic_parser():
     "The parser of the command line with `explore`, and with what a notebook returns."
-    parser = _parser()
+    parser = command_parser()
     group = parser._subparsers._group_actions[0]
     group.metavar += " | explore"
     _explore_arguments(group.add_parser("explore", help="look at a result, a folder, a network or an example", formatter_class=parser.formatter_class, epilog=_EXPLORE,
@@ -54,7 +57,8 @@ def _explore_arguments(p):
     p.add_argument("--explorer", choices=list(EXPLORERS), help="the one to open first")
     p.add_argument("--layer", help="layer to begin with")
     p.add_argument("--unit", type=int, metavar="N", help="unit to begin with")
-    _assess_arguments(p)
+    assess_arguments(p)
+    common_options(p)
     next(a for a in p._actions if a.dest == "network").required = False
     p.set_defaults(do=_explore)
 
@@ -66,27 +70,31 @@ def _images_of(names, word): return names[word] if isinstance(names.get(word), (
 def _sampled(source, args):
     "The images that a command means."
     if isinstance(source, Images):
-        told = [f"--{k.replace('_', '-')}" for k in ("per_class", "size", "root", "normalise") if getattr(args, k)]
+        told = [f"--{k.replace('_', '-')}" for k in _OF_IMAGES if getattr(args, k)]
         if told: raise ValueError(f"{', '.join(told)} cannot change the images in the variable {args.images}: give them to featent.images(...)")
         return source
-    return _drawn(args, source)
+    return pictures(args, source)
+
+_OF_IMAGES = "per_class", "classes", "size", "crop", "channels", "mean", "std", "normalise", "root", "download"
 
 # %% ../nbs/92_magics.ipynb #45b298b7
 def _material(args):
     "Network and images of a command."
     source, images = _network_of(args.names, args.network), _sampled(_images_of(args.names, args.images), args)
     if isinstance(source, nn.Module): return (as_network(source, args.weights, args.num_classes) if args.weights or args.num_classes else source), images
-    return _network(args, source, images), images
+    return network_of(args, source, images), images
 
 # %% ../nbs/92_magics.ipynb #f286f93f
 def _assess(args):
     "%featent assess"
     out, args.output = args.output, args.output or "."
     if args.shard is not None and not out: args.output = None
-    options = _optional(args)
-    if out: _free(Path(out))
-    net, images = _material(args)
-    return _scored(args, net, images, options, out)
+    options = optional(args)
+    with claimed(out) if out else contextlib.nullcontext() as out:
+        net, images = _material(args)
+        result = scored(args, net, images, options)
+        if out and result is not None: result.save(out)
+    return result
 
 # %% ../nbs/92_magics.ipynb #52484ff3
 def _explore(args):
@@ -97,7 +105,7 @@ def _explore(args):
         given = dict(zip(("network", "images"), _material(args)))
         if not things:
             args.output = args.output or "."
-            things = [_scored(args, *given.values(), {"null": "shuffle", **_optional(args)}, None)]
+            things = [scored(args, *given.values(), {"null": "shuffle", **optional(args)})]
     shown = explore(things if len(things) > 1 else things[0] if things else None, args.explorer, **given)
     if args.layer or args.unit is not None: _begin(shown, args.layer, args.unit)
     return shown
@@ -115,15 +123,16 @@ def _thing(names, word):
     "A variable, or a path."
     found = names.get(word)
     if isinstance(found, (Result, pd.DataFrame, dict)) or hasattr(found, "tables"): return found
-    if not Path(word).exists(): raise ValueError(f"{word!r} is neither a result among the variables, nor a folder or file")
-    return word
+    path = as_path(word)
+    if not path.exists(): raise ValueError(f"{word!r} is neither a result among the variables, nor a folder or file")
+    return str(path)
 
 def _run_here(args):
     "%featent run"
-    _run(args)
+    run_experiment(args)
     if args.list or args.parameters or not args.experiment: return None
     out = args.output or read_parameters(args.experiment, args.p).get("out") or f"featent-{Path(args.experiment).stem}"
-    return Path(out) if Path(out).is_dir() else None
+    return as_path(out) if as_path(out).is_dir() else None
 
 # %% ../nbs/92_magics.ipynb #f63a1022
 def _call(
@@ -140,10 +149,19 @@ def _call(
     args.names = names
     command = next(w for w in words if not w.startswith("-"))
     try: made = args.do(args)
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError, KeyboardInterrupt) as e:
-        if args.debug: raise
-        raise UsageError(f"%featent {command}: error: {' '.join(str(e).split()) or type(e).__name__}") from None
+    except (Exception, SystemExit, KeyboardInterrupt) as e:
+        if args.traceback: raise
+        raise UsageError(f"%featent {command}: error: {in_words_of(args, explain(e)[0])}") from None
     return None if isinstance(made, int) else made
+
+def _words(line):
+    "The words of a line; a backslash is a character like others, as in paths of Windows, or precedes a space."
+    space = "\0" if os.name == "posix" else "\\ "
+    lexer = shlex.shlex(line.replace("\\ ", space), posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try: return [word.replace("\0", " ") for word in lexer]
+    except ValueError as e:
+        raise UsageError(f"%featent: error: {str(e).lower()} in {line.strip()!r}: a quote is never closed") from None
 
 # %% ../nbs/92_magics.ipynb #5436e383
 @lru_cache(maxsize=16)
@@ -227,7 +245,7 @@ def load_ipython_extension(
     "Make `%featent` and `%%featent` known."
     def featent(line, cell=""):
         "The `featent` command in a notebook: `%featent --help` lists what it does."
-        return _call(arg_split(f"{line} {cell or ''}", posix=True), ip.user_ns)
+        return _call(_words(f"{line} {cell or ''}"), ip.user_ns)
 
     def featent_matcher(context):
         lines = context.full_text.split("\n")

@@ -1,9 +1,11 @@
 "The command line as a user types it: what it writes, what it says, how it exits."
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -12,7 +14,9 @@ import pytest
 import torch
 
 import featent as fe
-from featent import cli, runs
+from featent import cli, health, runs
+
+HERE = Path(__file__).parents[1]
 
 QUICK = [a for k, v in dict(classes="1,2,3", per_class=5, epochs=1, random_networks=2, n_resamples=10, filtration="clique").items() for a in ("-p", k, str(v))]
 
@@ -144,7 +148,7 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
 
 
 def test_assess_passes_on_what_was_given(monkeypatch, tmp_path):
-    class Seen(Exception): pass
+    class Seen(BaseException): pass  # which the command line leaves alone
     def seen(net, images, **options): raise Seen(options)
     monkeypatch.setattr(fe, "assess", seen)
     words, given = ["assess", "--network", "small_vgg", "--per-class", "2", "-o", str(tmp_path/"r")], {}
@@ -170,8 +174,8 @@ def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path)
                                              nbformat.v4.new_code_cell("raise ValueError('the disk is full')")], metadata={"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}})
     nbformat.write(broken, tmp_path/"broken.ipynb")
     code, err = told(capsys, "run", tmp_path/"broken.ipynb", "-o", tmp_path/"out")
-    assert code == 1 and "the disk is full" in err and "out-failed.ipynb" in err
-    assert sorted(os.listdir(tmp_path)) == ["broken.ipynb", "out-failed.ipynb"]
+    assert code == 1 and "ValueError: the disk is full" in err and f"kept in {tmp_path}/out-failed)" in err
+    assert sorted(os.listdir(tmp_path)) == ["broken.ipynb", "out-failed"] and os.listdir(tmp_path/"out-failed") == ["broken.ipynb"]
 
 
 def test_bench(capsys, tmp_path):
@@ -179,7 +183,180 @@ def test_bench(capsys, tmp_path):
     assert sorted(os.listdir(tmp_path/"b")) == ["bench.csv", "bench.json", "bench.png", "pipeline.csv"] and "clique births" in capsys.readouterr().out
 
 
-def test_doctor(capsys, monkeypatch):
-    assert cli.main(["doctor"]) == 0 and "gudhi" in capsys.readouterr().out
-    monkeypatch.setattr(cli, "NEEDED", [*cli.NEEDED, "no-such-package"])
-    assert cli.main(["doctor"]) == 1 and "MISSING: python -m pip install no-such-package" in capsys.readouterr().out
+def test_doctor_finds_nothing_here(capsys):
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "FAILED" not in said and all(word in said for word in ("gudhi", "births", "a notebook", "widgets in JupyterLab", "cache of kernels"))
+
+
+@pytest.mark.parametrize("package,code,told", [
+    ("torchvision", "raise RuntimeError('operator torchvision::nms does not exist')", "RuntimeError: operator torchvision::nms does not exist"),
+    ("gudhi", "raise ImportError('libgudhi: cannot open shared object file')", "ImportError: libgudhi: cannot open"),
+    ("torch", "raise OSError('libcudart.so.13: cannot open shared object file')", "OSError: libcudart.so.13"),
+    ("papermill", "import os; os.abort()", "its process was ended by signal 6"),
+    ("ipywidgets", "import sys; sys.exit('no genutils')", "no genutils")])
+def test_doctor_tells_what_is_broken_and_what_to_do(monkeypatch, tmp_path, package, code, told):
+    "What is broken breaks its own line, and the report goes on."
+    (tmp_path/package).mkdir()
+    (tmp_path/package/"__init__.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    lines, failed = health.doctor([i for i in health.items() if i.name in (package, "numpy", "disk")])
+    assert [f.item.name for f in failed] == [package] and told in failed[0].text and len(lines) == 4
+    assert f"remedy: {sys.executable} -m pip install" in "\n".join(lines) and health.needed_packages()[package] in "\n".join(lines)
+
+
+def test_doctor_and_wrong_words_need_nothing_that_may_be_broken(tmp_path):
+    "With a torch that cannot be imported: the answer to a mistyped word, the list, the report; and one line where torch is needed."
+    (tmp_path/"torch").mkdir()
+    (tmp_path/"torch/__init__.py").write_text("raise OSError('libcudart.so.13: cannot open shared object file')")
+    start = "import sys; from featent_command import main; code = main(); sys.exit(code or len([m for m in ('torch', 'numpy', 'pandas', 'numba') if m in sys.modules]))"
+    def typed(*words):
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(HERE)])}
+        return subprocess.run([sys.executable, "-c", start, *words], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert typed("run", "--list").returncode == 0 and typed("--help").returncode == 0
+    assert typed("run", "dept").stderr.startswith("featent: error: no experiment 'dept'; choose from ablation")
+    needs = typed("assess", "--network", "small_vgg", "-o", "r")
+    assert needs.returncode == 1 and needs.stderr.count("\n") == 1 and "cannot be loaded (OSError: libcudart.so.13" in needs.stderr and "`featent doctor`" in needs.stderr
+    broken = typed("doctor")
+    assert broken.returncode == 1 and "FAILED: OSError: libcudart.so.13" in broken.stdout and "  numpy  " in broken.stdout
+
+
+# ---- any error is one line
+
+NETWORKS = """
+import torch
+from torch import nn
+class Fine(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3)
+    def forward(self, x): return self.conv(x)
+class Asserts(Fine):
+    def forward(self, x):
+        assert x.shape[-1] == 28, "wrong image size"
+        return self.conv(x)
+class Looks(Fine):
+    def forward(self, x): return {28: 1}[x.shape[-1]] * self.conv(x)
+class Counts(Fine):
+    def forward(self, x): return self.conv(x) / (x.shape[-1] // 100)
+class Divides(Fine):
+    def forward(self, x): return self.conv(x[:, :, :1 // (x.shape[-1] - 32)])
+class Reads(Fine):
+    def forward(self, x): return self.conv(x.pixel_values)
+class Full(Fine):
+    def forward(self, x): raise MemoryError
+class BadInit(nn.Module):
+    def __init__(self): raise KeyError("cfg")
+class Needs(nn.Module):
+    def __init__(self, width): super().__init__()
+def ends(): raise SystemExit(3)
+def function(): return lambda x: x
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    "A folder with networks of one's own, and files that cannot be imported."
+    monkeypatch.chdir(tmp_path)
+    (tmp_path/"mine.py").write_text(NETWORKS)
+    for name, text in {"syntax": "class A(nn.Module)\n    pass\n", "lacks": "import not_there\nclass A: pass\n", "leaves": "import sys\nsys.exit(3)\n"}.items():
+        (tmp_path/f"{name}.py").write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("network,code,words", [
+    ("mine.py:Asserts", None, "wrong image size"), ("mine.py:Looks", None, "32"), ("mine.py:Divides", None, "division"), ("mine.py:Reads", None, "pixel_values"),
+    ("mine.py:Full", 1, "memory"), ("mine.py:BadInit", 2, "cfg"), ("mine.py:Needs", 2, "width"), ("mine.py:ends", 2, "SystemExit: 3"), ("mine.py:function", 2, "not a torch.nn.Module"),
+    ("syntax.py:A", 2, "syntax.py"), ("lacks.py:A", 2, "not_there"), ("leaves.py:A", 2, "SystemExit: 3"), ("mine.py:Nothing", 2, "Nothing")])
+def test_whatever_a_network_raises_is_one_line(own, capsys, network, code, words):
+    found, err = told(capsys, "assess", "--network", network, "--per-class", 2, "-o", "r")
+    assert found in ((1, 2) if code is None else (code,)) and err.startswith("featent: error: ") and words in err, err
+    assert "Traceback" not in err and not (own/"r").exists() and not [p for p in os.listdir(own) if p.startswith(".")]
+
+
+def test_a_line_names_the_place_in_the_user_s_file(own, capsys):
+    for words in (["--traceback", "assess"], ["assess", "--debug"], ["assess", "--traceback"]):
+        assert cli.main([*words, "--network", "mine.py:BadInit", "--per-class", "2", "-o", "r"]) == 2
+        err = capsys.readouterr().err
+        assert "Traceback (most recent call last)" in err and 'raise KeyError("cfg")' in err and err.splitlines()[-1].startswith("featent: error: ")
+    assert "mine.py" in told(capsys, "assess", "--network", "mine.py:BadInit", "--per-class", 2, "-o", "r")[1]
+
+
+def test_a_data_set_that_breaks_is_one_line(own, capsys, monkeypatch):
+    def broken(*a, **k): raise ZeroDivisionError("division by zero")
+    monkeypatch.setattr(fe, "images", broken)
+    assert told(capsys, "assess", "--network", "small_vgg", "-o", "r") == (2, f"featent: error: reading the images digits: ZeroDivisionError: division by zero (test_cli.py, line {broken.__code__.co_firstlineno})\n")
+
+
+def test_a_reader_that_goes_is_no_error():
+    "As in `featent run --list | head -1`."
+    start = "import sys; from featent_command import main; sys.exit(main())"
+    command = subprocess.Popen([sys.executable, "-c", start, "run", "--list"], cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command.stdout.close()
+    assert command.wait(60) == 141 and command.stderr.read() == b""
+
+
+# ---- one vocabulary
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    "A folder with a train/ and a val/ part, each of gray pictures in two classes."
+    from PIL import Image
+    folder, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
+    for part, n in (("train", 3), ("val", 2)):
+        for c in ("cat", "dog"):
+            (folder/part/c).mkdir(parents=True)
+            for i in range(n): Image.fromarray(rng.integers(0, 255, (24, 30), np.uint8)).save(folder/part/c/f"{i}.png")
+    return folder
+
+
+def test_gray_folders_normalisation_crops_and_parts(scans, own, capsys):
+    "What Python says by `preprocess` and `images`, the command line says by options: the same result."
+    words = ["--images", scans, "--split", "val", "--channels", 1, "--mean", "0.5", "--std", "0.25", "--size", 20, "--crop", 16, "--layers", "conv"]
+    code, err = told(capsys, "assess", "--network", "mine.py:Fine", *words, "-o", "r")
+    assert code == 0, err
+    made = fe.load(own/"r")
+    images = fe.images(scans, split="val", channels=1, transform=fe.preprocess(20, .5, .25, crop=16))
+    direct = fe.assess(fe.network("mine.py:Fine", num_classes=2, in_channels=1), images)
+    pd.testing.assert_frame_equal(made.table, direct.table)
+    assert len(made.labels) == 4 and "crop=16" in made.record["images"]["transform"]
+
+
+@pytest.mark.parametrize("words,here", [
+    (["--network", "resnet18"], "[here: --channels"), (["--network", "small_vgg", "--mean", "0.5"], "--std"), (["--network", "small_vgg", "--size", "8", "--crop", "16", "--mean", "0", "--std", "1"], "--crop"),
+    (["--network", "small_vgg", "--images", "mnist"], "--download"), (["--network", "small_vgg", "--per-class", "9999"], "--per-class")])
+def test_errors_speak_of_options(own, capsys, words, here):
+    code, err = told(capsys, "assess", *words, "-o", "r")
+    assert code == 2 and here in err, err
+
+
+def test_errors_of_an_experiment_speak_of_its_parameters(capsys, tmp_path):
+    code, err = told(capsys, "run", "depth", "-p", "network", "resnet18", "-p", "per_class", "3", "-o", tmp_path/"r")
+    assert code == 2 and "-p channels" in err and os.listdir(tmp_path) == [], err
+
+
+def test_every_help_says_that_a_file_is_executed(capsys):
+    for words in (["assess", "--help"], ["run", "--help"], ["sweep", "--help"], ["run", "depth", "--parameters"]):
+        with contextlib.suppress(SystemExit): cli.main(words)
+        assert "executed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_negative_numbers_with_exponents_are_values(capsys, tmp_path):
+    "Before Python 3.14, -1e-3 is an option to argparse."
+    words = ["sweep", "depth", "-p", "lr", "-1e-3", "-.5", "-2E4", "0.1", "--dry-run", "-o", str(tmp_path/"s")]
+    assert cli.main(words) == 0 and "4 runs: 4 waiting" in capsys.readouterr().out
+    assert cli.command_parser().parse_args(["run", "depth", "-p", "lr", "-1e-3"]).p == [["lr", "-1e-3"]]
+
+
+def test_the_list_of_experiments_has_a_gap_after_each_name(capsys):
+    cli.main(["run", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(runs.experiments()) and all(line.startswith(f"{name}  ") for name, line in zip(runs.experiments(), lines))
+
+
+def test_the_home_folder_is_meant_by_a_tilde(own, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(own/"home"))
+    words = ["assess", "--network", "mine.py:Fine", "--per-class", 2]
+    assert told(capsys, *words, "--output=~/scores", "--store=~/births")[0] == 0
+    assert told(capsys, "sweep", "depth", "--dry-run", "--output=~/s")[0] == 0
+    assert sorted(os.listdir(own/"home")) == ["births", "scores"] and "~" not in os.listdir(own)

@@ -95,7 +95,7 @@ def test_help(ip, capsys, words):
 
 def test_no_option_of_the_command_line_is_lost():
     options = lambda parser: {name: set(p._option_string_actions) for name, p in parser._subparsers._group_actions[0].choices.items()}
-    here, there = options(_magic_parser()), options(cli._parser())
+    here, there = options(_magic_parser()), options(cli.command_parser())
     assert {k: here[k] for k in there} == there and set(here) - set(there) in ({"explore"}, set())
     assert there["assess"] | {"--explorer", "--layer", "--unit"} == here["explore"]
 
@@ -110,6 +110,29 @@ def test_explore_opens_where_it_is_told(ip, result, tmp_path):
     assert _call(["explore", str(tmp_path/"scores"), "--explorer", "layers"], {}).buttons.value == "layers"
     given = ip.run_line_magic("featent", "explore r --network net --images images")
     assert given.current.view is not None
+
+
+def test_paths_of_windows_keep_their_backslashes(ip):
+    from featent.magics import _words
+    assert _words(r"assess --images C:\photos\cats -o D:\out") == ["assess", "--images", r"C:\photos\cats", "-o", r"D:\out"]
+    assert _words(r"""explore 'C:\my results\scores' "a b" it's o'k""") == ["explore", r"C:\my results\scores", "a b", "its ok"]
+    with pytest.raises(UsageError, match="results.*scores' is neither"): ip.run_line_magic("featent", r"explore C:\results\scores")
+    with pytest.raises(UsageError, match="a quote is never closed"): ip.run_line_magic("featent", "run depth -o d'un")
+
+
+def test_any_error_is_one_line(ip, capsys, monkeypatch):
+    def broken(*a, **k): raise AssertionError("wrong image size")
+    monkeypatch.setattr(fe, "assess", broken)
+    done = ip.run_cell("%featent assess --network net --images images")
+    assert isinstance(done.error_in_exec, UsageError) and "assessing net with images: AssertionError: wrong image size" in str(done.error_in_exec)
+    assert "".join(capsys.readouterr()).count("\n") == 1
+
+
+def test_the_home_folder_is_meant_by_a_tilde(ip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path/"home"))
+    ip.run_line_magic("featent", "assess --network net --images images --layers features.conv1 -o ~/scores")
+    assert os.listdir(tmp_path) == ["home"] and fe.load(tmp_path/"home/scores").layers.module.tolist() == ["features.conv1"]
 
 
 def test_completion_of_commands_and_options(ip):

@@ -494,7 +494,7 @@ def test_names_that_a_network_brings_itself_are_used():
     data = images(Items(torch.tensor([1.0, 0.0])[:, None, None, None].expand(2, 1, 4, 4), torch.tensor([0, 1])), transform=lambda x: x)
     assert label_map_for(Named(), data)[0].tolist() == [1, 0] and accuracy(Named(), data) == {"top1": 1.0}
     Items.classes = ["dog", "crane"]
-    assert "crane means two classes" in label_map_for(Named(), images(data.read.args[0], transform=lambda x: x))[1]
+    assert "crane means two classes" in label_map_for(Named(), images(data.read.dataset, transform=lambda x: x))[1]
 
 
 # ---- what weights expect

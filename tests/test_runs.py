@@ -1,4 +1,5 @@
 "Experiments as notebooks: parameters, one run, sweeps that survive, and what they leave behind."
+import asyncio
 import csv
 import io
 import itertools
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +24,7 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featent import cli, runs
+from featent import cli, files, runs
 
 EVIL = "<script>alert('1')</script>&\"=,{x}"
 WORK = """
@@ -92,6 +95,12 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     assert runs.read_parameters(path, [("names", "['c']"), ("rate", "2")]) == {"names": ["c"], "rate": 2.0}
 
 
+def test_the_home_folder_is_meant_by_a_tilde(fake, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert runs.read_parameters(fake, [("diary", "~/births"), ("word", "a~/b")]) == {"diary": str(tmp_path/"births"), "word": "a~/b"}
+    assert next(iter(runs._plan(fake, {"diary": ["~/births"]}).values()))["parameters"]["diary"] == str(tmp_path/"births")
+
+
 @pytest.mark.parametrize("parameters,message", [("n: int = 1", "no parameter `out`"), ("n: int = len('x')\nout: str = ''", "cannot be read"), ("n: int\nout: str = ''", "cannot be read"),
                                                 ("import os\nout: str = ''", "cannot be read"), ("n = \nout = ''", "cannot be read")])
 def test_notebooks_that_are_no_experiments(tmp_path, parameters, message):
@@ -160,7 +169,7 @@ def test_failures_leave_the_rest_and_are_listed(swept, fake):
     folder, code, out, err = swept
     assert code == 1 and "4 runs: 2 done, 2 failed" in out and "2 runs failed; the rest is kept" in err
     lines = [line for line in err.splitlines() if line.startswith("  ")]
-    assert len(lines) == 2 and "DeadKernelError: Kernel died" in lines[0] and f"RuntimeError: broken by {EVIL}" in lines[1]
+    assert len(lines) == 2 and "the kernel was killed or died (out of memory?)" in lines[0] and f"RuntimeError: broken by {EVIL}" in lines[1]
     for line in lines: assert Path(re.search(r"\(see (.*)\)$", line)[1]).is_file()
     assert len(os.listdir(folder/"runs")) == 2 and len(os.listdir(folder/"failed")) == 2 and not hidden(folder)
     page = nbformat.read(next((folder/"failed").glob("*script*"))/fake.name, 4)
@@ -261,36 +270,67 @@ def test_a_table_that_is_none_is_left_out(tmp_path):
     assert runs._opened(tmp_path/"b.csv") == ([("x", 0), ("x", 1)], [["1", "2"], ["\udcff", "3"]])
 
 
-def test_a_full_disk_stops_the_sweep_and_the_processes(fake, tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_sweep_and_keeps_the_run(fake, tmp_path, monkeypatch):
+    "The run that is finished is not deleted: it is kept under a name that is told, and its page names that place."
     def full(*a): raise OSError(28, "No space left on device")
-    monkeypatch.setattr(runs, "_sync", full)
-    with pytest.raises(RuntimeError, match="No space left on device; what is done is kept, and the same command goes on"): runs.sweep(fake, {"n": [1]}, tmp_path/"s")
-    assert os.listdir(tmp_path/"s/runs") == [] and not hidden(tmp_path)
-    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s", dry_run=True).state) == ["waiting"]
+    monkeypatch.setattr(runs, "sync_tree", full)
+    with pytest.raises(RuntimeError, match="No space left on device .*; what is done is kept, and the same command goes on") as e: runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    place = Path(re.search(r"is kept in (.*?)\);", str(e.value))[1])
+    assert os.listdir(tmp_path/"s/runs") == [place.name] and {fake.name, "table.csv"} <= set(os.listdir(place)) and not hidden(tmp_path)
+    assert "/.n=" not in (place/fake.name).read_text() and str(place) in (place/fake.name).read_text()
+    monkeypatch.setattr(runs, "_start", lambda *a: pytest.fail("a run that was kept whole is done again"))
+    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s", dry_run=True).state) == ["done"]
+
+
+def test_a_disk_that_is_full_for_the_marker_keeps_the_run_as_well(fake, tmp_path, monkeypatch):
+    "Without its marker it is not done, and the same command does it again."
+    def full(path, text):
+        if path.name == "run.json": raise OSError(28, "No space left on device")
+        return files.write_whole(path, text)
+    with monkeypatch.context() as m, pytest.raises(RuntimeError, match="No space left on device .* is kept in"):
+        m.setattr(runs, "write_whole", full)
+        runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    kept, = (tmp_path/"s/runs").iterdir()
+    assert (kept/"table.csv").is_file() and not (kept/"run.json").exists()
+    assert list(runs.sweep(fake, {"n": [1]}, tmp_path/"s").state) == ["done"] and (kept/"table.csv").is_file()
+
+
+def test_a_file_system_without_fsync_of_folders_loses_nothing(fake, tmp_path, monkeypatch):
+    "What it refuses is said once, and the sweep is whole."
+    real = os.fsync
+    def refuse(f):
+        if os.path.isdir(f"/proc/self/fd/{f}"): raise OSError(22, "Invalid argument")
+        return real(f)
+    monkeypatch.setattr(os, "fsync", refuse)
+    files._told.clear()
+    with pytest.warns(UserWarning, match="the file system refuses"): table = runs.sweep(fake, {"n": [1]}, tmp_path/"s")
+    assert list(table.state) == ["done"] and (tmp_path/"s"/table.folder[0]/"table.csv").is_file()
 
 
 # ---- interrupted and killed
 
-SWEEP = """import runpy, signal, sys
+SWEEP = """import importlib.util as u, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sweep = runpy.run_path(sys.argv[1])["sweep"]
-sweep(sys.argv[2], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[3]]}, sys.argv[4], n_jobs=2)"""
+sys.modules["featent"] = u.module_from_spec(u.find_spec("featent"))  # without the chapters that take seconds to load
+from featent.runs import sweep
+sweep(sys.argv[1], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[2]]}, sys.argv[3], n_jobs=2)"""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
-@pytest.mark.parametrize("kind", ["SIGINT", "SIGKILL"])
+@pytest.mark.parametrize("kind", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_stopped_at_any_moment(fake, tmp_path, monkeypatch, kind):
     "Nothing goes on computing, what is unfinished is dropped, and the same sweep goes on."
     diary, folder = tmp_path/"diary", tmp_path/"s"
     diary.mkdir()
-    process = subprocess.Popen([sys.executable, "-c", SWEEP, runs.__file__, str(fake), str(diary), str(folder)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SWEEP, str(fake), str(diary), str(folder)], cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
     end = time.time() + 90
     while len(os.listdir(diary)) < 2 and process.poll() is None and time.time() < end: time.sleep(.1)
     process.send_signal(getattr(signal, kind))
     err = process.communicate(timeout=60)[1]
     assert process.returncode != 0 and len(os.listdir(diary)) == 2 and all(ended(int(p)) for p in os.listdir(diary)), err
-    if kind == "SIGINT":
-        assert "KeyboardInterrupt: interrupted: what is done is kept, and the same command goes on" in err and os.listdir(folder/"runs") == [] and not hidden(folder)
+    if kind != "SIGKILL":
+        why = "KeyboardInterrupt: interrupted" if kind == "SIGINT" else "Terminated: ended by SIGTERM"
+        assert f"{why}: what is done is kept, and the same command goes on" in err and os.listdir(folder/"runs") == [] and not hidden(folder)
         assert "2 waiting" in (folder/"index.html").read_text(encoding="utf-8")
     else:
         monkeypatch.setenv("REPAIRED", "1")
@@ -320,6 +360,82 @@ def test_a_notebook_file_is_run_as_an_experiment(capsys, tmp_path, monkeypatch):
 def test_an_experiment_without_shards_says_so(capsys, fake, tmp_path):
     assert cli.main(["run", str(fake), "--shard", "0", "--n-shards", "2", "-o", str(tmp_path/"x")]) == 2
     assert "it has no parameter shard, n_shards, store" in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+def plain(path, *code):
+    "A notebook whose metadata name neither a kernel nor a language."
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x: int = 1  # a number\nout: str = 'o'  # folder", metadata={"tags": ["parameters"]}), *map(nbformat.v4.new_code_cell, code)])
+    nbformat.write(nb, path)
+    return path
+
+
+def test_the_kernel_is_of_this_python_whatever_is_installed(tmp_path, monkeypatch):
+    "Another python3 comes first for Jupyter, and the notebook names none; its page names the folder in which it is."
+    spec = tmp_path/"share/kernels/python3"
+    spec.mkdir(parents=True)
+    (spec/"kernel.json").write_text(json.dumps({"argv": [str(tmp_path/"no/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path/"share"))
+    monkeypatch.setenv("A_VALUE", "5$x")
+    before = dict(os.environ)
+    path = plain(tmp_path/"mine.ipynb", "import os, sys; open(f'{out}/t.txt', 'w').write(sys.executable + os.environ['TQDM_DISABLE'] + os.environ['A_VALUE']); print(out)")
+    out = runs.run(path, {"x": 2}, tmp_path/"out")
+    page = (out/"mine.ipynb").read_text()
+    assert (out/"t.txt").read_text() == sys.executable + "15$x" and dict(os.environ) == before
+    assert str(out) in page and "/.out." not in page and not hidden(tmp_path)
+
+
+def test_runs_in_threads_and_coroutines_leave_no_trace(tmp_path):
+    "Two at once that end one after the other, from threads, one of them within a running loop."
+    path, before, quiet = plain(tmp_path/"mine.ipynb", "import time; time.sleep(2*x); open(f'{out}/t.txt', 'w').write(str(x))"), dict(os.environ), list(warnings.filters)
+    async def within(): return runs.run(path, {"x": 1}, tmp_path/"a")
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(asyncio.run, within()), pool.submit(runs.run, path, {"x": 3}, tmp_path/"b")]
+        assert [(f.result()/"t.txt").read_text() for f in both] == ["1", "3"]
+    assert dict(os.environ) == before and warnings.filters == quiet
+
+
+def test_a_killed_kernel_leaves_its_page_and_its_files(tmp_path):
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/hours.csv', 'w').write('a,b'); print('done')", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(RuntimeError, match=r"out of memory\?.*kept in") as e: runs.run(path, {}, tmp_path/"out")
+    place = Path(re.search(r"kept in (.*)\)", str(e.value))[1])
+    assert place == tmp_path/"out-failed" and sorted(os.listdir(place)) == ["hours.csv", "mine.ipynb"] and not hidden(tmp_path)
+    assert "done" in (place/"mine.ipynb").read_text() and str(place) in (place/"mine.ipynb").read_text()
+
+
+def test_a_folder_is_claimed_before_the_work(fake, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "_execute", lambda *a: pytest.fail("something was run"))
+    with files.claimed(tmp_path/"out"), ThreadPoolExecutor(1) as pool, pytest.raises(FileExistsError, match="is in use by process"):
+        pool.submit(runs.run, fake, {}, tmp_path/"out").result()
+
+
+def test_what_appears_in_the_folder_meanwhile_is_not_touched(tmp_path):
+    "The run is kept under another name, and its page names that."
+    meanwhile = f"import pathlib; other = pathlib.Path({str(tmp_path/'out')!r}); other.mkdir(); (other/'note.txt').touch()"
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/t.csv', 'w').write('a')", meanwhile)
+    with pytest.raises(RuntimeError, match="other files are there now") as e: runs.run(path, {}, tmp_path/"out")
+    place = Path(re.search(r"kept in (\S+)", str(e.value))[1])
+    assert os.listdir(tmp_path/"out") == ["note.txt"] and sorted(os.listdir(place)) == ["mine.ipynb", "t.csv"]
+    assert str(place) in (place/"mine.ipynb").read_text() and not hidden(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_run_that_is_ended_keeps_what_it_has(tmp_path):
+    path = plain(tmp_path/"mine.ipynb", "open(f'{out}/hours.csv', 'w').write('a,b')", "import time; time.sleep(600)")
+    command = [sys.executable, "-c", "import sys; from featent_command import main; sys.exit(main())", "run", str(path), "-o", str(tmp_path/"out")]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True)
+    end = time.time() + 90
+    while not list(tmp_path.glob(".out*/hours.csv")) and process.poll() is None and time.time() < end: time.sleep(.1)
+    process.terminate()
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 143 and "ended by SIGTERM: what was there up to then is kept in" in err, err
+    assert sorted(os.listdir(tmp_path/"out-stopped")) == ["hours.csv", "mine.ipynb"] and not hidden(tmp_path)
+
+
+def test_a_damaged_list_of_runs_is_reported(swept, fake, tmp_path):
+    for text in ("{", "[]", "{}", '{"experiment": "x"}'):
+        (tmp_path/"s").mkdir(exist_ok=True)
+        (tmp_path/"s/sweep.json").write_text(text)
+        with pytest.raises(ValueError, match="sweep.json is damaged"): runs.sweep(fake, {"n": [1]}, tmp_path/"s")
 
 
 def test_threads(monkeypatch):
