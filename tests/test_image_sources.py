@@ -181,7 +181,7 @@ def test_two_classes_of_one_name_are_chosen_by_index():
 @pytest.mark.parametrize("label, words", [
     (torch.tensor([0., 1, 0]), r"one-hot, pass item=lambda item: \(item\[0\], int\(item\[1\].argmax"),
     ("b", r"NAMES.index\(item\[1\]\)"), (1.0, r"int\(item\[1\]\)"), (None, "leave out what has no label"), (True, r"int\(item\[1\]\)"),
-    (torch.tensor([1, 0, 1]), "an image has one class"), ({"labels": [1]}, "pass item="), (-1, "be negative, it is -1; leave out")])
+    (torch.tensor([1, 0, 1]), "an image has one class"), ({"labels": [1]}, "pass item="), (torch.rand(3, 8, 8), r"\(item\[1\], item\[0\]\)"), (-1, "be negative, it is -1; leave out")])
 def test_a_label_of_another_kind_says_what_to_pass(label, words):
     with pytest.raises((TypeError, ValueError), match=f"item 0: a label must .*{words}"):
         images(Items(lambda i: (X[i], label)))
@@ -321,6 +321,13 @@ def test_float_tensors_are_taken_as_they_are_and_pictures_are_left_open(animals)
     assert images(TensorDataset(X, torch.tensor(Y)), transform=preprocess()).transform == preprocess()
 
 
+def test_tensors_of_every_float_type_are_read():
+    for make in (torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.double, lambda x: x.clone().requires_grad_()):
+        got = images([(make(x), y) for x, y in zip(X, Y)])
+        x = got[2][0]
+        assert x.dtype == torch.float32 and not x.requires_grad and torch.allclose(x, X[2], atol=.01) and got.record["content"]
+
+
 def test_pictures_among_tensors_are_refused():
     with pytest.raises(ImageError, match="the item is a picture, others are a float tensor: make them alike"):
         images([(X[0], 0), (np.zeros((8, 8, 3), np.uint8), 0)])
@@ -331,6 +338,7 @@ def test_pictures_among_tensors_are_refused():
 
 
 @pytest.mark.parametrize("image, words", [
+    (torch.zeros(8, 9, 3, dtype=torch.uint8), r"looks like \(H, W, C\)"), (torch.zeros(3, 0, 0), "has no pixels"),
     (torch.rand(8, 9, 3), r"\(8, 9, 3\) looks like \(H, W, C\): pass x.permute"),
     (np.random.rand(8, 8, 3) * 255, "a floating point array is a picture with values in .0, 1., this one has .* pass full="),
     (np.random.randn(8, 8), "values in .0, 1."), (torch.rand(1, 3, 8, 8), "must be .C, H, W."), (np.zeros((3, 9, 9)), "an array is .H, W, C.")])
