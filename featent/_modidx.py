@@ -1789,7 +1789,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'featent.unit_views._numbered': ('unit_views.html#_numbered', 'featent/unit_views.py'),
                                     'featent.unit_views._one_map': ('unit_views.html#_one_map', 'featent/unit_views.py'),
                                     'featent.unit_views._one_of': ('unit_views.html#_one_of', 'featent/unit_views.py'),
-                                    'featent.unit_views._put_arrays': ('unit_views.html#_put_arrays', 'featent/unit_views.py'),
                                     'featent.unit_views._read_kept': ('unit_views.html#_read_kept', 'featent/unit_views.py'),
                                     'featent.unit_views._result_layers': ('unit_views.html#_result_layers', 'featent/unit_views.py'),
                                     'featent.unit_views._rim': ('unit_views.html#_rim', 'featent/unit_views.py'),

@@ -35,11 +35,7 @@ from .ablation import VALUES, _splits, ablate, change_points, pooled, turning_po
 from .activations import select_layers, unwrap
 from .assess import Result, assess, load
 from .evidence import indicator_table, lone_classes, profiles
-<<<<<<< HEAD
-from .files import as_path, claimed, must_be_free, publish, workplace
-=======
 from .files import as_path, claimed, must_be_free, publish, workplace, write_whole
->>>>>>> main
 from .images import Images
 from .networks import prepared, progress
 from .plots import AXES, STYLES, _short, literal
@@ -74,28 +70,6 @@ def save_study(
     "Write a study to a folder, whole or not at all."
     folder = as_path(folder)
     with claimed(folder, _may_hold_study):
-<<<<<<< HEAD
-        work = workplace(folder)
-        try: _write_study(study, work)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
-        return publish(work, folder, replace=(folder/"study.json").exists())
-
-def _may_hold_study(folder):
-    "Refuse a folder with anything but nothing or a study."
-    own = (folder/"study.json").is_file() and all(p.suffix in (".json", ".csv") for p in folder.iterdir() if p.name[0] != ".")
-    if own: return
-    try: must_be_free(folder)
-    except FileExistsError: raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder") from None
-
-def _write_study(study, work):
-    "The files of a study."
-    for name, t in study.tables.items(): t.to_csv(work/f"{name}.csv", index=False)
-    types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
-    content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
-    (work/"study.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-=======
         there, work = (folder/"study.json").exists(), workplace(folder)
         try:
             _write_study(study, work)
@@ -125,7 +99,6 @@ def _same_study(work, folder):
     if content(work) == content(folder): return
     raise FileExistsError(f"{folder} holds another study: choose another folder, "
                           "or replace it with save(folder, replace=True)")
->>>>>>> main
 
 def _type(column): return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(getattr(column.dtype, "kind", "O"), "text")
 

@@ -13,7 +13,6 @@ import io
 import json
 import zipfile
 from collections import deque
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -341,16 +340,9 @@ def save_views(
     folder = views.result.save(folder)
     told = {"layers": list(views.maps), "notes": list(views.notes), "identity": _identity(views.result)}
     arrays = {f"{k}_{i}": v for i, layer in enumerate(views.maps) for k, v in (("maps", views.maps[layer]), ("units", views.units[layer]))}
-<<<<<<< HEAD
-    own = dict(told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names)
-    write_whole(folder/"views.npz", partial(_put_arrays, **own, **arrays))
-=======
     fixed = dict(told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names)
     write_whole(folder/"views.npz", lambda f: np.savez_compressed(f, **fixed, **arrays))
->>>>>>> main
     return folder
-
-def _put_arrays(f, **arrays): np.savez_compressed(f, **arrays)
 
 def _identity(result): return [result.record["images"]["fingerprint"], result.record["network"]["weights_hash"]]
 
