@@ -1,4 +1,4 @@
-"""The fingerprint of images is their content: what changes an image changes it, nothing else does."""
+"""The fingerprint of images is their content: what changes an image changes it, and no more."""
 
 import json
 import os

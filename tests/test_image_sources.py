@@ -436,6 +436,16 @@ def test_tensors_of_every_float_type_are_read():
         )
 
 
+def test_a_transform_that_works_in_place_changes_nothing_of_the_user():
+    x = X.clone()
+    in_place = torchvision.transforms.Normalize([0.5] * 3, [0.5] * 3, inplace=True)
+    for transform in (in_place, None):
+        got = images(TensorDataset(x, torch.tensor(Y)), transform=transform)
+        assert torch.equal(got[1][0].mul_(2), got[1][0].mul_(2)) and torch.equal(x, X)
+    digits = images("digits", per_class=1, size=8, transform=lambda v: v.mul_(2))
+    assert torch.equal(digits[0][0], digits[0][0])
+
+
 def test_pictures_among_tensors_are_refused():
     with pytest.raises(
         ImageError, match="the item is a picture, others are a float tensor: make them alike"
