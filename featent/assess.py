@@ -220,11 +220,16 @@ class Result:
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
     @property
-    def classes(self): return distinct_names({int(c): name for c, name in self.record["classes"].items()})
+    def classes(self):
+        "The classes: {label: name}."
+        return distinct_names({int(c): name for c, name in self.record["classes"].items()})
     @property
-    def kinds(self): return list(dict.fromkeys(k for _, _, k in self.births))
+    def kinds(self):
+        "The kinds of maps that were scored: 'real', 'shuffled', 'random0', ..."
+        return list(dict.fromkeys(k for _, _, k in self.births))
 
     def summary(self, by=("filtration", "layer"), kind="real"):
+        "Means over units and classes, by default of each layer."
         return summarise(self.table if kind == "real" else self.scores(kind), by)
 
     def scores(self, kind="real"):

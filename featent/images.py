@@ -336,6 +336,8 @@ def _read(images, i):
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t, name = _read(images, i), images.transform, images.names[i]
+    if isinstance(picture, torch.Tensor) and not isinstance(t, Preprocess):
+        picture = picture.clone()  # what is done to it in place stays here
     try: x = _float(picture) if t is None else t(picture)
     except Exception as e:
         raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
