@@ -724,7 +724,7 @@ def unit_words(
 ) -> list:  # sentences, plain text
     "What the picture of a unit says."
     row, t = unit_scores(views, state), topology
-    said = [f"Unit {state['unit']} of {state['layer']}, class {row['class']}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
+    said = [f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
             f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"]
     if t is not None: said += [_level_words(t, state["filtration"], _level(t, state)), _loop_words(t, state["filtration"])]
     else: said.append(f"{_map_of(views, state)[1].capitalize()}.")
