@@ -6,6 +6,7 @@ from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
 from featent.preflight import check
 from featent.indicators import INDICATORS, SUMMARIES, indicators, kernel_l1, map_summaries
+from featent.contrast import class_shares, contrasts, layer_share
 from featent.entropy import birth_distribution, feature_entropy, score_table, selective_rate, status, summarise
 from featent.uncertainty import ESTIMATORS, convergence, entropy_estimates, plot_convergence
 from featent.significance import excess_test, false_discovery, twin_test
@@ -37,6 +38,7 @@ __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "check",
            "INDICATORS", "SUMMARIES", "indicators", "kernel_l1", "map_summaries",
+           "class_shares", "contrasts", "layer_share",
            "birth_distribution", "feature_entropy", "score_table", "selective_rate", "status", "summarise",
            "ESTIMATORS", "convergence", "entropy_estimates", "plot_convergence",
            "excess_test", "false_discovery", "twin_test", "class_information",

@@ -43,16 +43,18 @@ def renderer(root, module):
     "The class that nbdev's show_doc calls, with our tables in it."
     from nbdev.showdoc import BasicMarkdownRenderer
 
-    class Renderer(BasicMarkdownRenderer):
-        def _repr_markdown_(self):
-            home = self.sym.__module__.removeprefix("featent.")
-            home = module if home == "__main__" else home
-            made = reference.markdown(root, home, self.nm, self.title_level)
-            return made or super()._repr_markdown_()
+    class Renderer:
+        def __init__(self, sym, name=None, title_level=3):
+            self.sym, self.level = sym, title_level
+            self.name = name or getattr(sym, "__qualname__", str(sym))
 
-        def __init__(self, sym, **options):
-            super().__init__(sym, **options)
-            self.sym = sym
+        def _repr_markdown_(self):
+            home = getattr(self.sym, "__module__", module).removeprefix("featent.")
+            home = module if home == "__main__" else home
+            made = reference.markdown(root, home, self.name, self.level)
+            if made is None:
+                return BasicMarkdownRenderer(self.sym, self.name, self.level)._repr_markdown_()
+            return made
 
     return Renderer
 
