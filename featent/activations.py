@@ -26,7 +26,7 @@ from .images import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
 from .networks import evaluating
 
-# %% ../nbs/10_activations.ipynb #4af9a3da
+# %% ../nbs/10_activations.ipynb #9c8ba3b2
 class Call(NamedTuple):
     "One function call of a forward pass that returned a tensor."
     op: str  # what was called: "conv2d", "relu", ...
@@ -41,6 +41,7 @@ class Call(NamedTuple):
     data: bool = True  # whether its values depend on the network's input
     fixed: bool = False  # whether it is a convolution with a filter that is no parameter
     planes: "str | None" = None  # where height and width of the image are, as from `plane_axes`
+    in_order: bool = True  # whether the first axis counts the images, as far as it is known
 
 class Trace(NamedTuple):
     "One pass, written down."
@@ -130,8 +131,8 @@ def _images_in_order(found):
     want = torch.arange(float(len(found.image)))[:len(image), None]
     return bool((image.reshape(len(image), -1) == first).all() and torch.equal(first, want))
 
-# %% ../nbs/10_activations.ipynb #beb7417a
-_REGRID = set("conv2d conv_transpose2d max_pool2d avg_pool2d lp_pool2d adaptive_avg_pool2d pad "
+# %% ../nbs/10_activations.ipynb #990830a8
+_REGRID = set("conv2d convolution conv_transpose2d max_pool2d avg_pool2d lp_pool2d adaptive_avg_pool2d pad "
               "adaptive_max_pool2d interpolate upsample pixel_shuffle pixel_unshuffle grid_sample".split())
 _MOVE = set("view view_as reshape flatten unflatten permute transpose swapaxes movedim moveaxis squeeze "
             "unsqueeze cat concat stack chunk split tensor_split unbind getitem narrow select expand "
@@ -174,7 +175,7 @@ def _regridded(name, source, found, out):
     order = plane_axes(found)
     if len(source) == out[0] and (order == "first" or order and name == "pad"):
         return [_grid(out, found.image[(slice(None), *[0] * (source.ndim - 1))], order)]
-    if name == "conv2d" and source.ndim == 4 and source.shape[2:] == out[2:]:
+    if name in ("conv2d", "convolution") and source.ndim == 4 and source.shape[2:] == out[2:]:
         return [_Coordinates(*(c[:, :1].expand(out) for c in found[:3]))]
     return []
 
@@ -269,7 +270,7 @@ def _learned(self, weight):
 
 _Tracer.write, _Tracer.learned = _write, _learned
 
-# %% ../nbs/10_activations.ipynb #3b267b2c
+# %% ../nbs/10_activations.ipynb #1bf60a4b
 def _locate(self, name, func, args, kwargs, made):
     "Let the coordinates follow."
     try: found = _located(name, func, args, kwargs, made, self.coordinates)
@@ -289,11 +290,12 @@ def _place(self, name, args, kwargs, t):
     if name != "linear" and t.ndim == 4 and source is None and max(weight.shape[2:]) > 1:
         planes = "first"  # a filter with an extent takes its input for an image
         self.coordinates[id(t)] = _grid(t.shape, torch.arange(float(len(t))))
-    self.calls[-1] = self.calls[-1]._replace(planes=planes)
+    found = self.located[-1]
+    self.calls[-1] = self.calls[-1]._replace(planes=planes, in_order=found is None or _images_in_order(found))
 
 _Tracer.locate, _Tracer.place = _locate, _place
 
-# %% ../nbs/10_activations.ipynb #fa8fb294
+# %% ../nbs/10_activations.ipynb #4510685c
 def _left(self, module, args, out):
     "Note which call made a module's output."
     frame = super(_Tracer, self).left(module, args, out)
@@ -314,7 +316,10 @@ def _traced(self, out):
     "The trace, once the network has returned."
     overwritten = [v is None or _version(t) != v for t, v in self.versions]
     for at in self.outputs.values():
-        for _, i in at: self.calls[i] = self.calls[i]._replace(planes=self.planes(i))
+        for _, i in at:
+            found = self.located[i]
+            in_order = found is None or _images_in_order(found)
+            self.calls[i] = self.calls[i]._replace(planes=self.planes(i), in_order=in_order)
     results = [self.writers(t)[-1] if self.writers(t) else None for t in tensors(out)]
     return Trace(self.calls, self.outputs, overwritten, len(self.x), results, (), self.compiled)
 
@@ -458,7 +463,7 @@ _NONLINEAR = set(
 _ELEMENTWISE = _LINEAR | _NONLINEAR
 _PRODUCTS = {"mul", "div"}
 
-# %% ../nbs/10_activations.ipynb #1880bfcb
+# %% ../nbs/10_activations.ipynb #1d31cc21
 class _Graph:
     "Who reads what in a trace, observers left out."
     def __init__(self, trace):
@@ -468,7 +473,7 @@ class _Graph:
         for i, c in enumerate(self.calls):
             for j in c.inputs: self.all[j].append(i)
             self.depth.append(max((self.depth[j] for j in c.inputs), default=0) + (c.op in _KINDS))
-        reach = _reach(self, trace.results)
+        self.reach = reach = _reach(self, trace.results)
         self.readers = [[r for r in rs if reach[r] == max(reach[q] for q in rs)] for rs in self.all]
 
     def alone(self, i, members):
@@ -592,7 +597,7 @@ def _place(trace, path, exit=None):
     alike = sum((o.module, o.op, o.weight) == (c.module, c.op, c.weight) for o in calls)
     return Place((c.module, c.entry, c.op, c.weight, c.nth), start, alike, steps, end, calls[end].shape[1:], exit, trace.compiled)
 
-# %% ../nbs/10_activations.ipynb #93407dd6
+# %% ../nbs/10_activations.ipynb #da3afd70
 def _suffix(calls, path):
     "What follows the name of the module."
     words = {**_NORMS, **_PASSED, **_UNCHANGED}
@@ -611,22 +616,23 @@ def _note(trace, start, end, graph=None):
     c, shape = trace.calls[start], trace.calls[end].shape
     if not shape or shape[0] != trace.batch:
         return f"gives {shape[0] if shape else 'no'} rows for {trace.batch} images: its first axis does not count images"
+    if not c.in_order: return "gives its rows in another order: its first axis does not count images as they came"
     if len(shape) == 4 and not c.planes: return "its axes are not height and width of the image"
     if graph is None or c.op == "unheard": return ""
     after = graph.readers[end]
-    if not after and end not in trace.results:
+    if graph.reach[end] < 0 or not after and end not in trace.results:
         return "read before its activation, or its output goes where calls cannot be heard"
     ops = {trace.calls[i].op for i in after} & {"glu", "unheard"}
     return f"read before what follows ({', '.join(ops)})" if ops else ""
 
-# %% ../nbs/10_activations.ipynb #ef9ba708
+# %% ../nbs/10_activations.ipynb #9c129cf7
 def _rows(trace):
     "One row for each convolution and linear call, then one for each other module's output."
     calls, seen, taken, graph = trace.calls, Counter(), set(), _Graph(trace)
     for i, path in _paths(graph).items():
         c, end = calls[i], path[-1][-1]
         module = c.module if c.own else f"{c.module}.{c.op}".lstrip(".")
-        if trace.compiled and c.weight.startswith(f"{c.module}."): module = c.weight.rpartition(".")[0]
+        if c.op == "convolution" and c.weight.startswith(f"{c.module}."): module = c.weight.rpartition(".")[0]
         name = _again(module, seen[module], trace.outputs)
         seen[module] += 1
         taken.add(module)

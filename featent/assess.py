@@ -232,9 +232,13 @@ class Result:
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
     @property
-    def classes(self): return distinct_names({int(c): name for c, name in self.record["classes"].items()})
+    def classes(self):
+        "The classes: {label: name}."
+        return distinct_names({int(c): name for c, name in self.record["classes"].items()})
     @property
-    def kinds(self): return list(dict.fromkeys(k for _, _, k in self.births))
+    def kinds(self):
+        "The kinds of maps that were scored: 'real', 'shuffled', 'random0', ..."
+        return list(dict.fromkeys(k for _, _, k in self.births))
 
     def summary(self, by=("filtration", "layer"), kind="real"):
         "Mean scores, and the mean class share of layers with its limits where the means of maps were kept."
@@ -447,9 +451,10 @@ def _same_scheme(folder):
     scheme = open_store(folder).manifest["identity"].get("scheme", 1)
     if scheme == _SCHEME: return
     other = "an earlier" if scheme < _SCHEME else "a later"
-    raise ValueError(f"the store {folder} was made by {other} version of featent, which told networks and "
-                     "images apart in another way: whether its births are those of this network and these "
-                     "images cannot be known. load reads it as it is; to go on, choose another folder")
+    raise ValueError(f"the store {folder} was made by {other} version of featent, which told "
+                     "networks and images apart in another way: whether its births are those of this "
+                     "network and these images cannot be known. load reads it as it is; to go on, "
+                     "choose another folder")
 
 def _opened_for(plan, folder, rule, shard_size):
     "The store of a plan, made if it is not there."
@@ -519,8 +524,8 @@ def _own_networks(plan):
     if not getattr(backend, "supports_sharedmem", False): return plan
     try: return plan._replace(networks=copy.deepcopy(plan.networks))
     except Exception as e:
-        raise ValueError(f"workers that are threads need a copy of the network each, and this one cannot be copied ({e}): "
-                         "use joblib's processes (its backend 'loky')") from e
+        raise ValueError("workers that are threads need a copy of the network each, and this one "
+                         f"cannot be copied ({e}): use joblib's processes (its backend 'loky')") from e
 
 # %% ../nbs/25_assess.ipynb #53db4f3f
 def _fill(plan, folder, rule=None, shard=None, shard_size=512, workers=1, n_jobs=-1, budget=256 * 2**20):
@@ -544,11 +549,12 @@ def _share_out(plan, store, todo, workers, budget, bar):
             Parallel(n_jobs=workers)(delayed(_as_worker)(p, store, todo, rank, workers, budget, me)
                                      for rank, p in enumerate(plans))
         except Exception as e:
-            if not any(w in type(e).__name__ for w in ("Terminated", "Killed", "BrokenProcessPool")): raise
+            kind = type(e).__name__
+            if not any(w in kind for w in ("Terminated", "Killed", "BrokenProcessPool")): raise
             done = store.n_shards - len(missing(store))
-            raise RuntimeError(f"a worker process was killed ({type(e).__name__}): {done} of {store.n_shards} shards "
-                               f"of {store.folder} are finished and kept; run the same call again, "
-                               "perhaps with fewer workers") from e
+            raise RuntimeError(f"a worker process was killed ({kind}): {done} of {store.n_shards} "
+                               f"shards of {store.folder} are finished and kept; run the same call "
+                               "again, perhaps with fewer workers") from e
 
 @contextmanager
 def _watched(store, todo, bar):
@@ -596,12 +602,13 @@ def _opened(store, rule=None):
     try:
         _fitting(store.layers, births.units, summaries.units)
         record = {k: v for k, v in store.record.items() if k != "kernel_l1"}
-        kernels = {(layer, kind): np.array(v, float) for layer, kind, v in store.record["kernel_l1"]}
+        norms = store.record["kernel_l1"]
+        kernels = {(layer, kind): np.array(v, float) for layer, kind, v in norms}
         record["rule"] = check_rule(record["rule"] if rule is None else rule)
         return _result(births, summaries, kernels, store.labels, store.layers, record)
     except (KeyError, TypeError, AttributeError, IndexError) as e:
-        raise ValueError(f"the record of the store {store.folder} does not fit its births ({_reason(e)}): "
-                         "restore manifest.json, or assess again") from e
+        raise ValueError(f"the record of the store {store.folder} does not fit its births "
+                         f"({_reason(e)}): restore manifest.json, or assess again") from e
 
 def _reason(error):
     "An error in a few words."
@@ -612,11 +619,13 @@ def _fitting(layers, *units):
     "Refuse arrays, {key: units}, that are not those of a table of layers."
     known = dict(zip(layers["layer"], layers["units"]))
     for key, n in (pair for u in units for pair in u.items()):
-        if known.get(key[0]) != n: raise ValueError(f"{key} has {n} units, and its layer has {known.get(key[0])}")
+        if known.get(key[0]) == n: continue
+        raise ValueError(f"{key} has {n} units, and its layer has {known.get(key[0])}")
 
 # %% ../nbs/25_assess.ipynb #40c8ccda
 SAVED = {"format": "featent result", "version": 2}
-_OWN = {"record.json", "births.npz", "table.csv", "table.parquet", "layers.csv", "views.npz", "profile.png"}
+_OWN = {"record.json", "births.npz", "table.csv", "table.parquet", "layers.csv", "views.npz",
+        "profile.png"}
 
 def save(
     result: Result,  # what `assess` returned
@@ -641,10 +650,12 @@ def _may_hold(folder, result, replace):
     if "record.json" not in there:
         try: return must_be_free(folder)
         except FileExistsError:
-            raise FileExistsError(f"{folder} exists and is not a saved result: choose another folder") from None
+            raise FileExistsError(f"{folder} exists and is not a saved result: "
+                                  "choose another folder") from None
     if others := sorted(there - _OWN):
-        raise FileExistsError(f"{folder} holds a saved result and other things, which would be lost "
-                              f"({', '.join(others[:3])}): choose another folder, or move them away")
+        raise FileExistsError(f"{folder} holds a saved result and other things, which would be "
+                              f"lost ({', '.join(others[:3])}): choose another folder, "
+                              "or move them away")
     found = None if replace else _unlike(folder, result)
     if found: raise FileExistsError(_another(folder, found))
 
@@ -658,8 +669,9 @@ def _unlike(folder, result):
     try: old, sealed = _read_record(folder)
     except (ValueError, OSError) as e: return str(e)
     if not sealed: return "saved by an earlier version, without checksums"
-    told = lambda record: {k: v for k, v in record.items() if k not in ("run", "versions", "preflight")}
-    return "; ".join(_differences(told(old["record"]), told(json.loads(_text(result.record))))[:3])
+    old, new = old["record"], json.loads(_text(result.record))
+    free = {"run": None, "versions": None, "preflight": None}  # may differ for the same births
+    return "; ".join(_differences({**old, **free}, {**new, **free})[:3])
 
 def _same_births(work, folder):
     "Refuse, and keep the work, where the same record stands before other births."
@@ -683,13 +695,19 @@ def _write(result, folder):
     groups = {"births": result.births, "summaries": result.summaries, "kernels": result.kernel_l1}
     keys = {group: list(arrays) for group, arrays in groups.items()}
     named = ((f"{g}_{i}", groups[g][k]) for g in groups for i, k in enumerate(keys[g]))
-    arrays = _write_arrays(folder/"births.npz", [("labels", result.labels)], named)
+    packed = folder/"births.npz"
+    arrays = _write_arrays(packed, [("labels", result.labels)], named)
+    _write_tables(result, folder)
+    files = {packed.name: {"bytes": packed.stat().st_size, "sha256": _file_hash(packed)}}
+    content = {**SAVED, "record": result.record, "keys": keys,
+               "layers": result.layers.to_dict("list"), "arrays": arrays, "files": files}
+    write_whole(folder/"record.json", _sealed(content))
+
+def _write_tables(result, folder):
+    "The tables of a saved result, for people and other programs."
     result.table.to_csv(folder/"table.csv", index=False)
     if _version("pyarrow"): result.table.to_parquet(folder/"table.parquet", index=False)
     result.summary().to_csv(folder/"layers.csv", index=False)
-    files = {"births.npz": {"bytes": (folder/"births.npz").stat().st_size, "sha256": _file_hash(folder/"births.npz")}}
-    content = {**SAVED, "record": result.record, "keys": keys, "layers": result.layers.to_dict("list")}
-    write_whole(folder/"record.json", _sealed({**content, "arrays": arrays, "files": files}))
 
 def _write_arrays(path, *parts):
     "Arrays in an `.npz` archive; type, shape and checksum of each."
@@ -698,7 +716,8 @@ def _write_arrays(path, *parts):
         for name, a in (pair for part in parts for pair in part):
             data = _npy(a)
             with z.open(f"{name}.npy", "w", force_zip64=True) as f: f.write(data)
-            told[name] = {"dtype": np.asarray(a).dtype.str, "shape": list(np.shape(a)), "sha256": _sha256(data)}
+            kind = np.asarray(a).dtype.str
+            told[name] = {"dtype": kind, "shape": list(np.shape(a)), "sha256": _sha256(data)}
     return told
 
 def _file_hash(path):
@@ -719,13 +738,14 @@ def _written(result, folder):
     except BaseException as e:
         if work: shutil.rmtree(work, ignore_errors=True)
         if not isinstance(e, OSError): raise
-        kept = _rescued(result, folder)
-        raise OSError(e.errno, f"the result could not be saved in {folder} ({e.strerror or e}): {kept}") from e
+        why, kept = e.strerror or e, _rescued(result, folder)
+        raise OSError(e.errno, f"the result could not be saved in {folder} ({why}): {kept}") from e
 
 def _rescued(result, folder):
     "Save a result elsewhere; words on where."
     where = _elsewhere(result, folder)
-    if where is None: return f"{_in_memory(result)}; free some space, or save it in a folder on another disk"
+    if where is None:
+        return f"{_in_memory(result)}; free some space, or save it in a folder on another disk"
     return f"it is kept in {where}; move it from there"
 
 def _elsewhere(result, folder):
@@ -742,7 +762,8 @@ def _elsewhere(result, folder):
 
 def _in_memory(result):
     "What is left of a result that cannot be saved."
-    if not isinstance(result.births, StoredBirths): return "it is still in memory, and nowhere on a disk"
+    if not isinstance(result.births, StoredBirths):
+        return "it is still in memory, and nowhere on a disk"
     return f"its births are in the store {result.births.store.folder}, which load reads"
 
 # %% ../nbs/25_assess.ipynb #478c6255
@@ -760,12 +781,14 @@ def load(
         result = _result(*arrays, layers, content["record"])
     except MemoryError: raise
     except PermissionError as e:
-        raise PermissionError(e.errno, f"the saved result in {folder} may not be read: give yourself the permission") from e
+        raise PermissionError(e.errno, f"the saved result in {folder} may not be read: "
+                                       "give yourself the permission") from e
     except Exception as e:
         raise ValueError(f"the saved result in {folder} is damaged ({_reason(e)}): "
                          "assess again, or restore it from a copy") from e
-    if not sealed: warnings.warn(f"the saved result in {folder} carries no checksum, as an earlier version of featent "
-                                 "saved it, so damage cannot be told; result.save adds one", stacklevel=2)
+    if not sealed:
+        warnings.warn(f"the saved result in {folder} carries no checksum, as an earlier version of "
+                      "featent saved it, so damage cannot be told; result.save adds one", stacklevel=2)
     return result
 
 def _no_result(folder):
@@ -785,29 +808,40 @@ def _read_record(folder):
     "The content of a result's record.json, and whether its checksum vouches for it."
     data = read_bounded(folder/"record.json")
     sealed = re.search(rb'"sha256": "[0-9a-f]{64}"\n}\n\Z', data) is not None
-    if sealed and _sha256(data[:-68]).encode() != data[-68:-4]: raise ValueError("the checksum of record.json is wrong")
+    if sealed and _sha256(data[:-68]).encode() != data[-68:-4]:
+        raise ValueError("the checksum of record.json is wrong")
     content = parse_json(data)
     if not isinstance(content, dict): raise ValueError("record.json holds no record")
-    if not sealed and {"format", "arrays", "files"} & set(content): raise ValueError("the checksum of record.json is missing")
+    if not sealed and {"format", "arrays", "files"} & set(content):
+        raise ValueError("the checksum of record.json is missing")
     if sealed and (content["format"], content["version"]) != tuple(SAVED.values()):
-        raise ValueError(f"{content['format']}, version {content['version']}: this featent reads version {SAVED['version']}")
+        raise ValueError(f"{content['format']}, version {content['version']}: "
+                         f"this featent reads version {SAVED['version']}")
     return content, sealed
 
 def _read_arrays(folder, content):
-    "Births, summaries and kernels, {key: array}, and labels; nothing is unpacked that has not the promised size."
-    path, told = folder/"births.npz", content.get("arrays")
-    if told is not None: _same_file(path, content["files"]["births.npz"])
-    keys = {g: [tuple(k) for k in content["keys"][g]] for g in ("births", "summaries", "kernels")}
+    "Births, summaries and kernels, {key: array}, and labels, none larger than was promised."
+    path, told = folder/"births.npz", content.get("arrays", {})
+    if told: _same_file(path, content["files"]["births.npz"])
+    keys = {g: [tuple(k) for k in content["keys"][g]] for g in _KINDS}
+    units = dict(zip(content["layers"]["layer"], content["layers"]["units"]))
     with zipfile.ZipFile(path) as z:
-        members = {i.filename.removesuffix(".npy"): i for i in z.infolist()}
-        if set(members) != {"labels", *(f"{g}_{i}" for g in keys for i in range(len(keys[g])))}: raise ValueError("births.npz holds other arrays")
+        members = _members(z, keys)
         affordable(2 * sum(i.file_size for i in members.values()), f"the saved result in {folder}")
         n = _length(z, members["labels"])
-        units = dict(zip(content["layers"]["layer"], content["layers"]["units"]))
-        shape = lambda g, k: (units[k[0]],) if g == "kernels" else (n, units[k[0]])
-        read = lambda name, kind, shape: _member(z, members[name], kind, shape, told and told[name])
-        found = [{k: read(f"{g}_{i}", _KINDS[g], shape(g, k)) for i, k in enumerate(keys[g])} for g in keys]
+
+        def read(name, kind, shape): return _member(z, members[name], kind, shape, told.get(name))
+        def group(g, lead): return {k: read(f"{g}_{i}", _KINDS[g], (*lead, units[k[0]]))
+                                    for i, k in enumerate(keys[g])}
+        found = group("births", (n,)), group("summaries", (n,)), group("kernels", ())
         return *found, read("labels", "iu", (n,))
+
+def _members(z, keys):
+    "The files of the archive, {name: what the archive says of it}, if they are those of the keys."
+    members = {i.filename.removesuffix(".npy"): i for i in z.infolist()}
+    wanted = {"labels", *(f"{g}_{i}" for g in keys for i in range(len(keys[g])))}
+    if set(members) != wanted: raise ValueError("births.npz holds other arrays")
+    return members
 
 _KINDS = {"births": "iu", "summaries": "f", "kernels": "f"}
 
@@ -827,9 +861,11 @@ def _member(z, member, kind, shape, told):
     "One array of the archive, if it has the kind and shape that it must have."
     allowed = [f"{order}{k}{size}" for k in kind for size in (1, 2, 4, 8) for order in "<|"]
     if told: allowed = [a for a in allowed if a == told["dtype"] and list(shape) == told["shape"]]
-    n = math.prod(shape)
-    if not n < member.file_size <= 8 * n + 1000: raise ValueError(f"{member.filename} has {member.file_size} bytes for {n} numbers")
-    with z.open(member) as f: data = f.read(member.file_size)
-    if told and _sha256(data) != told["sha256"]: raise ValueError(f"the checksum of {member.filename} is wrong")
+    n, size = math.prod(shape), member.file_size
+    if not n < size <= 8 * n + 1000:
+        raise ValueError(f"{member.filename} has {size} bytes for {n} numbers")
+    with z.open(member) as f: data = f.read(size)
+    if told and _sha256(data) != told["sha256"]:
+        raise ValueError(f"the checksum of {member.filename} is wrong")
     try: return npy_values(data, shape, allowed).copy()
     except ValueError as e: raise ValueError(f"{member.filename}: {e}") from e

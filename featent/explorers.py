@@ -386,12 +386,12 @@ def about_html(
     all_open: bool = False,  # whether to show all lines
 ) -> str:  # HTML, the text of data escaped
     "What went into a network, in a few lines."
-    bad = [(t, text) for t, text in lines if text.startswith(("doubtful: ", "wrong: "))]
-    first = [line for line in map(tuple, lines) if line[0] in _AT_ONCE and line not in bad]
+    bad = [[t, text] for t, text in lines if text.startswith(("doubtful: ", "wrong: "))]
+    first = [(t, text) for t, text in lines if [t, text] not in bad and (t in _AT_ONCE or text.startswith("unknown: "))]
     shown = [*(("warning", w) for w in dict.fromkeys(warned)), *bad]
     alarm = f"<div class='featent-error' role='alert'>{_two_columns(shown)}</div>" if shown else ""
     if not lines: return alarm
-    head = "; ".join(html.escape(f"{t}: {text}") for t, text in first)
+    head = "" if all_open else "; ".join(html.escape(f"{t}: {text}") for t, text in first)
     return alarm + f"<details{' open' * all_open}><summary>{head or 'what goes in'}</summary>{_two_columns(lines)}</details>"
 
 def _two_columns(rows):
@@ -689,7 +689,7 @@ def _offers():
 
 # %% ../nbs/66_explorers.ipynb #7ffbac92
 _FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20,
-         "size": "", "crop": "", "channels": None, "mean": "", "std": "",
+         "size": "", "crop": "", "channels": "", "mean": "", "std": "",
          "layers": "", "filtration": "clique", "outputs": "", "wrong": "stop", "save": "", "result": ""}
 
 def _words(text): return [w.strip() for w in text.split(",") if w.strip()]
@@ -782,7 +782,7 @@ def _fields(offers):
             "per_class": widgets.BoundedIntText(20, 1, 10**6, description="per class", tooltip="images drawn from each class", layout=_FIELD, style=_LABEL),
             "size": _line("size", expected, "pixels that images are resized to: 224, or 240,320 for height and width", offers["size"]),
             "crop": _line("crop", "nothing is cut off", "pixels of the middle that is cut out after resizing", offers["crop"]),
-            "channels": _pick("channels", {"as they are": None, "1, gray": 1, "3, colour": 3}, "channels that the network gets"),
+            "channels": _pick("channels", {"as they are": "", "1, gray": 1, "3, colour": 3}, "channels that the network gets"),
             "mean": _line("mean", expected, "what is subtracted from values in [0, 1]: a number, one for each channel, or imagenet", offers["mean"]),
             "std": _line("std", expected, "what they are divided by then: a number, one for each channel, or imagenet", offers["std"]),
             "layers": _line("layers", "conv", "kinds, names or patterns of layers, with commas between them"),

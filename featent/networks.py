@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 from .images import Images, batches, corrupt_labels, describe_transform, preprocess
+from .files import write_whole
 from .checkpoints import (
     SUFFIXES, bare_name, intact, load_weights, a_few, outputs_in, read_weights, torch_file, weights_address)
 
@@ -344,9 +345,7 @@ def _own_code(text, weights, num_classes, in_channels, seed, where):
         build = partial(_made, text, make, args, {**named, "num_classes": n}, signature)
         with _seeded(seed): net = build()
     net = _own(net.eval(), weights, *where)
-    file, _, call = text.partition(".py:")
-    name = f"{Path(file).name}.py:{call}" if call else text
-    net.featent = {**net.featent, "name": name, "seed": int(seed) if weights is None else None}
+    net.featent = {**net.featent, "name": _short_name(text), "seed": int(seed) if weights is None else None}
     _makers[net] = build
     return net
 
@@ -356,15 +355,25 @@ def _taken_by(make, given):
     "Those of the general arguments that are given and that the function takes."
     try: takes = inspect.signature(make).parameters
     except (TypeError, ValueError): return {}
+    if getattr(make, "__init__", None) is nn.Module.__init__: return {}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     return {k: v for k, v in given.items() if v is not None and (open_ended or k in takes)}
 
+def _short_name(text):
+    "The words for a network without the folder of its file."
+    file, _, call = text.partition(".py:")
+    return f"{Path(file).name}.py:{call}" if call else text
+
 def _made(text, make, args, named, signature):
     "The module that a function or class makes."
+    short = _short_name(text)
     try: inspect.signature(make).bind(*args, **named)
-    except TypeError as e: raise ValueError(f"{text}: {e}; it is {signature}, so write for instance {text.split('(')[0]}(width=64)") from e
+    except TypeError as e:
+        raise ValueError(f"{short}: {e}; it is {signature}, so write for instance {short.split('(')[0]}(width=64)") from e
     except ValueError: pass  # a callable without a signature: the call itself will tell
-    with _reported(f"{text} cannot be made"): net = make(*args, **named)
+    try: file = Path(inspect.getsourcefile(make))
+    except TypeError: file = None
+    with _reported(f"{short} cannot be made", file): net = make(*args, **named)
     if not isinstance(net, nn.Module): raise TypeError(f"{text} makes a {type(net).__name__}, not a torch.nn.Module")
     return net
 
@@ -471,6 +480,7 @@ def expected_input(
     if r.get("trained", {}).get("input"): return _of_training(r)
     if preset is not None: return _of_preset(preset, r)
     if (cfg := _timm_config(net)) is not None: return _of_timm(cfg)
+    if not r and (found := _of_cache(net)): return found
     if r.get("weights") is None: return None
     return _expectation(r["weights"], f"unknown: {r['weights']} is none of the published files")
 
@@ -520,6 +530,32 @@ def _seen(images):
     known = {"mean": t.mean, "std": t.std} if hasattr(t, "mean") and hasattr(t, "std") else {}
     known = {k: _IMAGENET[k] if v == "imagenet" else v for k, v in known.items()}
     return {**known, "size": _side(x.shape[1:]), "channels": len(x), "transform": describe_transform(t)}
+
+# %% ../nbs/05_networks.ipynb #e1ccb166
+def _of_cache(net):
+    "What the published weights expect that a network of torchvision's own making has, by the file in PyTorch's cache."
+    for preset, path in _cached_files(net):
+        try: stored = torch_file(path)
+        except (ValueError, OSError): continue  # a damaged file in a cache says nothing of this network
+        if _has_weights(net, stored):
+            return {**_of_preset(preset, {}), "source": f"its weights are {preset}, as in PyTorch's cache"}
+    return None
+
+def _cached_files(net):
+    "Published weights for networks of this kind whose files PyTorch has kept."
+    where = type(net).__module__
+    if not where.startswith("torchvision.models."): return
+    folder, models = Path(torch.hub.get_dir())/"checkpoints", _models()
+    for name in models.list_models(module=models):
+        if models.get_model_builder(name).__module__ != where: continue
+        for preset in models.get_model_weights(name):
+            if (path := folder/Path(preset.url).name).is_file(): yield preset, path
+
+def _has_weights(net, stored):
+    "Whether a network has exactly the weights of a file, those of training alone left aside."
+    own, aux = net.state_dict(), ("aux1.", "aux2.", "AuxLogits.")
+    pairs = [(own.get(k), v) for k, v in stored.items() if not k.startswith(aux)]
+    return all(a is not None and a.shape == v.shape and torch.equal(a.cpu(), v) for a, v in pairs)
 
 # %% ../nbs/05_networks.ipynb #bf6fefb6
 def _reset(net):
@@ -928,11 +964,7 @@ def _rate(lr, step, steps):
 # %% ../nbs/05_networks.ipynb #ddb80617
 def _write_whole(content, path):
     "Write tensors and plain containers to `path`, whole or not at all"
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as f:
-        torch.save(content, f)
-        f.flush(); os.fsync(f.fileno())
-    os.replace(part, path)
+    write_whole(path, partial(torch.save, content))
 
 def _weights(net): return {k: v.detach().cpu() for k, v in net.state_dict().items()}
 

@@ -11,7 +11,6 @@ __all__ = ['THEMES', 'Loop', 'first_loop', 'Topology', 'map_topology', 'Views', 
 # %% ../nbs/60_unit_views.ipynb #aa5f3546
 import io
 import json
-import os
 import zipfile
 from collections import deque
 from pathlib import Path
@@ -33,6 +32,7 @@ from .activations import read_finite, select_layers
 from .assess import Result, load
 from .entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
+from .files import write_whole
 from .filtrations import _square, betti_curves, births, diagrams, levels
 from .images import Images, batches, images as as_images
 from .networks import class_words, prepared, progress, weights_hash
@@ -340,9 +340,8 @@ def save_views(
     folder = views.result.save(folder)
     told = {"layers": list(views.maps), "notes": list(views.notes), "identity": _identity(views.result)}
     arrays = {f"{k}_{i}": v for i, layer in enumerate(views.maps) for k, v in (("maps", views.maps[layer]), ("units", views.units[layer]))}
-    work = folder/".views.npz"
-    with open(work, "wb") as f: np.savez_compressed(f, told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names, **arrays)
-    os.replace(work, folder/"views.npz")
+    fixed = dict(told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names)
+    write_whole(folder/"views.npz", lambda f: np.savez_compressed(f, **fixed, **arrays))
     return folder
 
 def _identity(result): return [result.record["images"]["fingerprint"], result.record["network"]["weights_hash"]]
@@ -724,7 +723,7 @@ def unit_words(
 ) -> list:  # sentences, plain text
     "What the picture of a unit says."
     row, t = unit_scores(views, state), topology
-    said = [f"Unit {state['unit']} of {state['layer']}, class {row['class']}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
+    said = [f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
             f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"]
     if t is not None: said += [_level_words(t, state["filtration"], _level(t, state)), _loop_words(t, state["filtration"])]
     else: said.append(f"{_map_of(views, state)[1].capitalize()}.")

@@ -37,7 +37,7 @@ def _checked(a):
 '''
 CLI = '''import argparse
 
-def _parser():
+def command_parser():
     parser = argparse.ArgumentParser(prog="featent")
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run")

@@ -14,13 +14,18 @@ def cell(text):
 
 
 def code(node):
-    "A type or a value as a cell of a table."
+    "A value as a cell of a table."
     if node is None:
         return ""
-    literal = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return f"`{' '.join(ast.unparse(node).split())}`".replace("|", "\\|").replace(
-        "`'", "`" if literal else "`'"
-    ).replace("'`", "`" if literal else "'`")
+    text = " ".join(ast.unparse(node).split())
+    return f"`{text}`".replace("|", "or")
+
+
+def kind(node):
+    "A type as a cell of a table; quotes around a type that is imported later are dropped."
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return f"`{node.value}`".replace("|", "or")
+    return code(node)
 
 
 SHARES = {2: [18, 60], 3: [14, 18, 50], 4: [14, 18, 12, 44]}  # of the widths of columns
@@ -84,11 +89,11 @@ def parameter_rows(f, comments):
     given, lines = defaults(f), package.ends(f)
     for p in package.parameters(f):
         default = code(given[p.arg]) if p.arg in given else ""
-        yield [f"`{p.arg}`", code(p.annotation), default, cell(comments.get(lines[p.arg]))]
+        yield [f"`{p.arg}`", kind(p.annotation), default, cell(comments.get(lines[p.arg]))]
     end = f.returns.end_lineno if f.returns else f.body[0].lineno - 1
     what = "" if end in lines.values() else comments.get(end)
     if f.returns is not None and not (isinstance(f.returns, ast.Constant) and not f.returns.value):
-        yield ["*returns*", code(f.returns), "", cell(what)]
+        yield ["*returns*", kind(f.returns), "", cell(what)]
 
 
 def of_function(f, comments, name):
@@ -129,7 +134,7 @@ def of_class(root, node, comments):
     "Fields, then methods, those that later chapters add included."
     fields = [b for b in node.body if isinstance(b, ast.AnnAssign)]
     rows = [
-        [f"`{b.target.id}`", code(b.annotation), cell(comments.get(b.end_lineno))] for b in fields
+        [f"`{b.target.id}`", kind(b.annotation), cell(comments.get(b.end_lineno))] for b in fields
     ]
     yield table(["field", "type", "what it is"], rows)
     own = [[f"`{f.name}`", cell(ast.get_docstring(f))] for f in methods(node)]
