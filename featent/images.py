@@ -474,7 +474,7 @@ def other_images(
     "Why two records are not of the same images, in words"
     if own["fingerprint"] == other.get("fingerprint"): return ""
     if other.get("fingerprint_version", 1) != FINGERPRINT_VERSION:
-        return "it was made by an earlier version of featent, which knew images by names and sizes"
+        return "made by an earlier version of featent, which knew images by names and sizes"
     said = {"content": "the pictures themselves", "yields": "what the transform gives"}
     keys = [k for k in {**own, **other} if own.get(k) != other.get(k)]
     keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]

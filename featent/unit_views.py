@@ -34,7 +34,7 @@ from .entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
 from .files import write_whole
 from .filtrations import _square, betti_curves, births, diagrams, levels
-from .images import Images, batches, images as as_images
+from .images import Images, batches, images as as_images, other_images
 from .networks import class_words, prepared, progress, weights_hash
 from .plots import AXES, _band, _short, literal
 from .uncertainty import intervals
@@ -258,9 +258,10 @@ def _kept_images(result, classes, per_class, room):
 
 def _same_origin(result, network, images):
     "Refuse a network or images that are not those of the result."
-    if images.record["fingerprint"] != (own := result.record["images"]["fingerprint"]):
-        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, the result has {own}): "
-                         "pass the same source, per_class, classes, split, size, seed and transform")
+    if why := other_images(images.record, own := result.record["images"]):
+        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, "
+                         f"the result has {own['fingerprint']}; {why}): pass the same source, per_class, "
+                         "classes, split, size, seed and transform")
     if weights_hash(network) != result.record["network"]["weights_hash"]:
         raise ValueError("this network is not the one of the result (other weights): pass the network that was assessed")
 

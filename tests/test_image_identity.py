@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from featent.images import (
     other_images,
     preprocess,
 )
+from featent.unit_views import _same_origin
 
 
 def noise(seed, shape=(16, 16)):
@@ -258,6 +260,12 @@ def test_two_records_say_how_they_differ(folder):
         "fingerprint": "0" * 16
     }
     assert "made by an earlier version of featent" in other_images(a.record, old)
+
+
+def test_a_result_says_why_images_are_not_its_own(folder):
+    other = SimpleNamespace(record={"images": images(folder, size=8).record})
+    with pytest.raises(ValueError, match="not those of the result .*; other: size, what the tr"):
+        _same_origin(other, torch.nn.ReLU(), images(folder))
 
 
 def test_a_text_shows_even_where_there_is_no_fingerprint(folder):
