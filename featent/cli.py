@@ -406,8 +406,8 @@ def assess_arguments(
     add = p.add_argument
     add("--filtration", default="clique", choices=("clique", "cubical", "both"), help="(default: %(default)s)")
     add("--convention", default="text", choices=("text", "released"), help="rules of the paper's text or of its released code (default: %(default)s)")
-    add("--null", nargs="+", choices=("shuffle", "random"), help="assess shuffled maps too, or random networks, or both")
-    add("--twins", type=int, metavar="N", help="random networks for --null random (default: 3)")
+    add("--null", nargs="+", choices=("shuffle", "random", "weights"), help="assess shuffled maps too, random networks, networks with shuffled weights, or several")
+    add("--twins", type=int, metavar="N", help="networks for --null random and weights (default: 3 of each)")
     add("--summaries", action=argparse.BooleanOptionalAction, help="keep the summaries of maps that the other indicators need (default: yes)")
     add("--preflight", default="stop", choices=("stop", "warn", "off"), help="look first, as `featent check` does, and stop at what is wrong, only warn, or do not look (default: %(default)s)")
     add("--store", metavar="DIR", help="keep finished births in this folder: the same command goes on where it was stopped")
