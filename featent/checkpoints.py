@@ -274,6 +274,7 @@ def _misfit(net, fit, what, content):
     "The error for weights that do not fit."
     faults = "; ".join(f"{len(v)} {k} ({a_few(v)})" for k, v in fit.faults.items())
     hint = "; if only the last layer differs, pass num_classes=" if set(fit.faults) == {"of another shape"} else ""
+    if any(v.is_quantized for v in fit.state.values()): hint = "; its weights are quantised, and only floating point weights are loaded"
     keys = [str(k) for k, v in content.items() if isinstance(v, Mapping)] if isinstance(content, Mapping) else []
     keys = f". The file has the keys {a_few(list(map(str, content)), 12)}, and {fit.key} is the nearest" if keys else ""
     return ValueError(f"{what} does not fit {type(net).__name__} of {len(net.state_dict())} entries: {faults}{hint}{keys}")

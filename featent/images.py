@@ -336,6 +336,8 @@ def _read(images, i):
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t, name = _read(images, i), images.transform, images.names[i]
+    if isinstance(picture, torch.Tensor) and not isinstance(t, Preprocess):
+        picture = picture.clone()  # what is done to it in place stays here
     try: x = _float(picture) if t is None else t(picture)
     except Exception as e:
         raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
@@ -472,7 +474,7 @@ def other_images(
     "Why two records are not of the same images, in words"
     if own["fingerprint"] == other.get("fingerprint"): return ""
     if other.get("fingerprint_version", 1) != FINGERPRINT_VERSION:
-        return "it was made by an earlier version of featent, which knew images by names and sizes"
+        return "made by an earlier version of featent, which knew images by names and sizes"
     said = {"content": "the pictures themselves", "yields": "what the transform gives"}
     keys = [k for k in {**own, **other} if own.get(k) != other.get(k)]
     keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]

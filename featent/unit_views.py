@@ -34,7 +34,7 @@ from .entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
 from .files import write_whole
 from .filtrations import _square, betti_curves, births, diagrams, levels
-from .images import Images, batches, images as as_images
+from .images import Images, batches, images as as_images, other_images
 from .networks import class_words, prepared, progress, weights_hash
 from .plots import AXES, _band, _short, literal
 from .uncertainty import intervals
@@ -258,9 +258,10 @@ def _kept_images(result, classes, per_class, room):
 
 def _same_origin(result, network, images):
     "Refuse a network or images that are not those of the result."
-    if images.record["fingerprint"] != (own := result.record["images"]["fingerprint"]):
-        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, the result has {own}): "
-                         "pass the same source, per_class, classes, split, size, seed and transform")
+    if why := other_images(images.record, own := result.record["images"]):
+        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, "
+                         f"the result has {own['fingerprint']}; {why}): pass the same source, per_class, "
+                         "classes, split, size, seed and transform")
     if weights_hash(network) != result.record["network"]["weights_hash"]:
         raise ValueError("this network is not the one of the result (other weights): pass the network that was assessed")
 
@@ -723,7 +724,7 @@ def unit_words(
 ) -> list:  # sentences, plain text
     "What the picture of a unit says."
     row, t = unit_scores(views, state), topology
-    said = [f"Unit {state['unit']} of {state['layer']}, class {row['class']}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
+    said = [f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
             f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"]
     if t is not None: said += [_level_words(t, state["filtration"], _level(t, state)), _loop_words(t, state["filtration"])]
     else: said.append(f"{_map_of(views, state)[1].capitalize()}.")
@@ -815,7 +816,7 @@ def layers_figure(
     return fig
 
 # %% ../nbs/60_unit_views.ipynb #33c0b7b9
-_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":")}
+_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":"), "shuffled weights": ("faint", "v", "-.")}
 
 def _draw_profile(ax, profile, value, s, c, below):
     "One value by depth; bands are intervals, or the spread of random networks."
