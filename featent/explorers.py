@@ -40,7 +40,6 @@ from .network_views import (Study, _brief, _fraction, ablation_numbers, ablation
 from .networks import class_words, evaluating, label_map_for, list_networks, network as as_network, prepared, random_twin, train
 from .networks import _device, _logits
 from .preflight import check
-from .pruning import _by_output
 from .rescaling import rescaling_groups
 from .training import monitor
 from .unit_views import as_views, bare_views, save_views
@@ -280,11 +279,11 @@ def _ablation_cost(s):
     classes = len(s.images.by_class) * (1 if s.test is None else 2)
     one = 9 * _order_seconds(s, layer) + 2 * s.seconds
     per_class = int(np.clip(_LONG / (one * classes), 3, 10))
-    sets = {k: _by_output(_fewer(i, per_class), outputs) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
+    sets = {k: _fewer(i, per_class) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
     n = sum(map(len, sets.values()))
     def make(tell):
         tell = _adding(tell, len(sets["train"]) + n)
-        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0])
+        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0], label_map=outputs)
     return _Cost(f"9 orders of the {layer.units} units of {layer.layer}, in up to {_STEPS + 1} steps on {n} images", n * one + 2, make)
 
 def _compare_cost(s):

@@ -493,6 +493,7 @@ def ablation_study(
     batch_size: int = 32,  # images in one pass
     n_boot: int = 100,  # as for `ablation_tables`
     seed: int = 0,  # of the random orders and of the bootstrap
+    label_map: "list | None" = None,  # label_map[label] is the network's output for that class, as for `ablate`
 ) -> Study:  # tables `curves`, `turning`, `breaks`, `removals`, `scores`
     "Score the units of a layer, remove them in several orders, and keep what there is to see."
     network = unwrap(network)
@@ -503,7 +504,7 @@ def ablation_study(
     table = indicator_table(result)
     orders = unit_orders(table, tuple(by), random=random, seed=seed, nan="worst")
     steps = np.unique(np.round(np.linspace(0, row.units, min(points, row.units) + 1)).astype(int))
-    curves, samples = ablate(network, sets, row.layer, orders, value, steps=list(steps), batch_size=batch_size, per_image=True)
+    curves, samples = ablate(network, sets, row.layer, orders, value, steps=list(steps), batch_size=batch_size, per_image=True, label_map=label_map)
     about = {"layer": row.layer, "units": int(row.units), "removed": value, "filtration": filtration, "images": {k: len(s) for k, s in sets.items()}}
     return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_boot, seed, about)
 

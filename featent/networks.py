@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['list_networks', 'weights_hash', 'first_line', 'out_of_memory', 'tensors_in', 'scores_in', 'network', 'record_of',
            'preprocessing', 'prepared', 'expected_input', 'random_twin', 'progress', 'class_words', 'label_map_for',
-           'count_outputs', 'evaluating', 'outputs_of_labels', 'accuracy', 'train', 'recalibrate']
+           'count_outputs', 'evaluating', 'outputs_of_labels', 'accuracy', 'train', 'recalibrate', 'shuffled_twin']
 
 # %% ../nbs/05_networks.ipynb #5c21b652
 import ast, copy, difflib, functools, hashlib, importlib.util, inspect, math, os, re, threading, time, traceback
@@ -1200,3 +1200,43 @@ def _logits_of_any(net, x):
     "A forward pass on the network's device and in its precision, whatever it returns"
     first = next((p for p in net.parameters() if p.is_floating_point()), x)
     return _passed(net, x.to(first.device, first.dtype))
+
+# %% ../nbs/05_networks.ipynb #cefbe9b7
+def shuffled_twin(
+    net: nn.Module,                   # any network; it is not touched
+    seed: int = 0,                    # of the order
+    images: "Images | None" = None,   # to measure the means and variances of batch normalisations anew
+) -> nn.Module:  # new module of the same architecture, dtype, device and mode
+    "The same network with the values of each of its tensors in random order"
+    try: twin = copy.deepcopy(net)
+    except Exception as e: raise ValueError(f"{type(net).__name__} cannot be copied ({e})") from e
+    rng = torch.Generator().manual_seed(int(seed))
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.copy_(p.flatten()[torch.randperm(p.numel(), generator=rng).to(p.device)].view_as(p))
+        for m in _measuring(twin):
+            order = torch.randperm(len(m.running_mean), generator=rng).to(m.running_mean.device)
+            for b in (m.running_mean, m.running_var): b.copy_(b[order])
+    if images is not None and _measuring(twin): twin = _measured_anew(twin, images)
+    twin = _own(_like(twin, net), None)
+    record = _untaught(getattr(net, "featent", None) or twin.featent)
+    record |= {"weights": None, "published": False, "seed": int(seed), "control": "shuffled weights"}
+    twin.featent = {**record, "hash": weights_hash(twin)}
+    return twin
+
+def _measuring(net):
+    "The batch normalisations that keep a mean and a variance"
+    return [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+
+def _measured_anew(twin, images):
+    "The twin with batch normalisations that have seen some images, in 64 bits so that every machine finds the same"
+    at = torch.linspace(0, len(images) - 1, min(len(images), 128)).round().int().tolist()
+    ready = prepared(images, twin)
+    x = torch.stack([ready.tensor(i) for i in at]).double()
+    twin = twin.cpu().double().eval()
+    norms = _measuring(twin)
+    momenta = [m.momentum for m in norms]
+    for m in norms: m.reset_running_stats(); m.momentum = None; m.train()
+    with torch.no_grad(): twin(x)
+    for m, momentum in zip(norms, momenta, strict=True): m.momentum = momentum
+    return twin.eval()

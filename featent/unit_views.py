@@ -816,7 +816,7 @@ def layers_figure(
     return fig
 
 # %% ../nbs/60_unit_views.ipynb #33c0b7b9
-_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":")}
+_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":"), "shuffled weights": ("faint", "v", "-.")}
 
 def _draw_profile(ax, profile, value, s, c, below):
     "One value by depth; bands are intervals, or the spread of random networks."
