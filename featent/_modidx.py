@@ -1258,6 +1258,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'featent.networks._scheduled': ('networks.html#_scheduled', 'featent/networks.py'),
                                   'featent.networks._seeded': ('networks.html#_seeded', 'featent/networks.py'),
                                   'featent.networks._seen': ('networks.html#_seen', 'featent/networks.py'),
+                                  'featent.networks._sha256_of': ('networks.html#_sha256_of', 'featent/networks.py'),
                                   'featent.networks._shapes': ('networks.html#_shapes', 'featent/networks.py'),
                                   'featent.networks._short_name': ('networks.html#_short_name', 'featent/networks.py'),
                                   'featent.networks._side': ('networks.html#_side', 'featent/networks.py'),
