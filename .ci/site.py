@@ -18,6 +18,7 @@ from sitecheck import config, package, shown, sources, writing  # noqa: E402
 from sitecheck import commands as typed  # noqa: E402
 from sitecheck.api import api, check_api, write_api  # noqa: E402, F401
 from sitecheck.build import build  # noqa: E402
+from sitecheck.processing import check_imports  # noqa: E402
 from sitecheck.sources import numbered, pages, slug  # noqa: E402, F401
 
 CHECKS = (
@@ -32,6 +33,7 @@ CHECKS = (
     package.check_names,
     shown.check_toys,
     shown.check_errors,
+    check_imports,
     check_api,
     writing.check_references,
     typed.check_code,

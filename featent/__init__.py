@@ -1,6 +1,6 @@
 "Topological feature entropy of the units of convolutional networks, beside its controls."
 from featent.images import Images, check_disjoint, corrupt_labels, describe_transform, hold_out, images, preprocess
-from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, recalibrate, train, weights_hash
+from featent.networks import accuracy, list_networks, network, preprocessing, random_twin, recalibrate, shuffled_twin, train, weights_hash
 from featent.activations import list_layers, read_maps, select_layers, stream
 from featent.filtrations import betti_curves, births, diagrams, levels
 from featent.nulls import shuffle_pixels
@@ -33,7 +33,7 @@ from featent.magics import _jupyter_labextension_paths as _jupyter_labextension_
 
 __version__ = versions()["featent"] or "0+unknown"
 __all__ = ["Images", "check_disjoint", "corrupt_labels", "describe_transform", "hold_out", "images", "preprocess",
-           "accuracy", "list_networks", "network", "preprocessing", "random_twin", "recalibrate", "train", "weights_hash",
+           "accuracy", "list_networks", "network", "preprocessing", "random_twin", "recalibrate", "shuffled_twin", "train", "weights_hash",
            "list_layers", "read_maps", "select_layers", "stream",
            "betti_curves", "births", "diagrams", "levels", "shuffle_pixels",
            "check",

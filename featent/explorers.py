@@ -40,7 +40,6 @@ from .network_views import (Study, _brief, _fraction, ablation_numbers, ablation
 from .networks import class_words, evaluating, label_map_for, list_networks, network as as_network, prepared, random_twin, train
 from .networks import _device, _logits
 from .preflight import check
-from .pruning import _by_output
 from .rescaling import rescaling_groups
 from .training import monitor
 from .unit_views import as_views, bare_views, save_views
@@ -280,11 +279,11 @@ def _ablation_cost(s):
     classes = len(s.images.by_class) * (1 if s.test is None else 2)
     one = 9 * _order_seconds(s, layer) + 2 * s.seconds
     per_class = int(np.clip(_LONG / (one * classes), 3, 10))
-    sets = {k: _by_output(_fewer(i, per_class), outputs) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
+    sets = {k: _fewer(i, per_class) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
     n = sum(map(len, sets.values()))
     def make(tell):
         tell = _adding(tell, len(sets["train"]) + n)
-        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0])
+        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0], label_map=outputs)
     return _Cost(f"9 orders of the {layer.units} units of {layer.layer}, in up to {_STEPS + 1} steps on {n} images", n * one + 2, make)
 
 def _compare_cost(s):
@@ -386,12 +385,12 @@ def about_html(
     all_open: bool = False,  # whether to show all lines
 ) -> str:  # HTML, the text of data escaped
     "What went into a network, in a few lines."
-    bad = [(t, text) for t, text in lines if text.startswith(("doubtful: ", "wrong: "))]
-    first = [line for line in map(tuple, lines) if line[0] in _AT_ONCE and line not in bad]
+    bad = [[t, text] for t, text in lines if text.startswith(("doubtful: ", "wrong: "))]
+    first = [(t, text) for t, text in lines if [t, text] not in bad and (t in _AT_ONCE or text.startswith("unknown: "))]
     shown = [*(("warning", w) for w in dict.fromkeys(warned)), *bad]
     alarm = f"<div class='featent-error' role='alert'>{_two_columns(shown)}</div>" if shown else ""
     if not lines: return alarm
-    head = "; ".join(html.escape(f"{t}: {text}") for t, text in first)
+    head = "" if all_open else "; ".join(html.escape(f"{t}: {text}") for t, text in first)
     return alarm + f"<details{' open' * all_open}><summary>{head or 'what goes in'}</summary>{_two_columns(lines)}</details>"
 
 def _two_columns(rows):
@@ -689,7 +688,7 @@ def _offers():
 
 # %% ../nbs/66_explorers.ipynb #7ffbac92
 _FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20,
-         "size": "", "crop": "", "channels": None, "mean": "", "std": "",
+         "size": "", "crop": "", "channels": "", "mean": "", "std": "",
          "layers": "", "filtration": "clique", "outputs": "", "wrong": "stop", "save": "", "result": ""}
 
 def _words(text): return [w.strip() for w in text.split(",") if w.strip()]
@@ -782,7 +781,7 @@ def _fields(offers):
             "per_class": widgets.BoundedIntText(20, 1, 10**6, description="per class", tooltip="images drawn from each class", layout=_FIELD, style=_LABEL),
             "size": _line("size", expected, "pixels that images are resized to: 224, or 240,320 for height and width", offers["size"]),
             "crop": _line("crop", "nothing is cut off", "pixels of the middle that is cut out after resizing", offers["crop"]),
-            "channels": _pick("channels", {"as they are": None, "1, gray": 1, "3, colour": 3}, "channels that the network gets"),
+            "channels": _pick("channels", {"as they are": "", "1, gray": 1, "3, colour": 3}, "channels that the network gets"),
             "mean": _line("mean", expected, "what is subtracted from values in [0, 1]: a number, one for each channel, or imagenet", offers["mean"]),
             "std": _line("std", expected, "what they are divided by then: a number, one for each channel, or imagenet", offers["std"]),
             "layers": _line("layers", "conv", "kinds, names or patterns of layers, with commas between them"),

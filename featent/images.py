@@ -102,10 +102,11 @@ def _picture(image, full=None):
 
 def _values(x, full):
     "A tensor (C, H, W) of bytes as it is, of other numbers as float32"
+    x = x.detach()
     if x.dtype == torch.uint8: return x
     if x.is_complex(): raise ImageError(f"image values must be real numbers, not {x.dtype}")
     if full is not None and x.dtype != torch.bool:
-        return torch.from_numpy(_divided(x.detach().cpu().numpy(), full))
+        return torch.from_numpy(_divided(x.cpu().numpy(), full))
     if x.is_floating_point() or x.dtype == torch.bool: return x.float()
     values = x.cpu().numpy()
     raise ImageError(f"image values must be uint8 or floating point, not {x.dtype} "
@@ -335,6 +336,8 @@ def _read(images, i):
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)"
     picture, t, name = _read(images, i), images.transform, images.names[i]
+    if isinstance(picture, torch.Tensor) and not isinstance(t, Preprocess):
+        picture = picture.clone()  # what is done to it in place stays here
     try: x = _float(picture) if t is None else t(picture)
     except Exception as e:
         raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
@@ -344,6 +347,7 @@ def _transformed(images, i):
         what = f"a {x.dtype} tensor of shape {tuple(x.shape)}" if tensor else f"a {kind}"
         raise ValueError(f"{name}: the transform gives {what}; it must give a floating point "
                          "tensor (C, H, W)")
+    if not x.numel(): raise ValueError(f"{name}: an image of shape {tuple(x.shape)} has no pixels")
     if not x.isfinite().all(): raise ValueError(f"{name}: the image holds NaN or infinite values")
     return x.float()
 
@@ -421,11 +425,11 @@ def _spread(n, most):
 
 def _few_numbers(x):
     "Text of a tensor (C, H, W): shape, root mean square, mean, projection on a fixed wave"
-    v = x.double().flatten().numpy()
-    size = max(float(np.sqrt(np.mean(v**2))), 1e-30) if v.size else 1.0
+    v = x.detach().double().flatten().numpy()
+    size = max(float(np.sqrt(np.mean(v**2))), 1e-30)
     wave = np.cos(2.399963 * np.arange(v.size))
-    mean, moved = v.mean() / size + 0.0, float(wave @ v) / (size * math.sqrt(max(v.size, 1)))
-    return f"{tuple(x.shape)} {size:.4e} {mean:.3f} {moved:.3f}"
+    mean, moved = v.mean() / size, float(wave @ v) / (size * math.sqrt(v.size))
+    return f"{tuple(x.shape)} {size:.4e} {round(mean, 3) + 0:.3f} {round(moved, 3) + 0:.3f}"
 
 def _yields(images):
     "What the transform makes of four of the images; warns where it differs between two readings"
@@ -470,7 +474,7 @@ def other_images(
     "Why two records are not of the same images, in words"
     if own["fingerprint"] == other.get("fingerprint"): return ""
     if other.get("fingerprint_version", 1) != FINGERPRINT_VERSION:
-        return "it was made by an earlier version of featent, which knew images by names and sizes"
+        return "made by an earlier version of featent, which knew images by names and sizes"
     said = {"content": "the pictures themselves", "yields": "what the transform gives"}
     keys = [k for k in {**own, **other} if own.get(k) != other.get(k)]
     keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]
@@ -772,11 +776,13 @@ def _label(y, name):
     y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and math.prod(y.shape) == 1 else y
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
         raise TypeError(f"{name}: a label must be an integer, not "
-                        f"{str(y)[:60] if np.ndim(y) else repr(y)[:60]}{_remedy(y)}")
+                        f"{_in_a_line(y)}{_remedy(y)}")
     if y < 0:
         raise ValueError(f"{name}: a label must not be negative, it is {y}; leave out what has no "
                          "label (torch.utils.data.Subset), or pass item= (item -> (image, label))")
     return int(y)
+
+def _in_a_line(y): return " ".join((str(y) if hasattr(y, "shape") else repr(y)).split())[:60]
 
 def _remedy(y):
     "What to pass for a label of another form"
@@ -787,6 +793,8 @@ def _remedy(y):
                 "item=lambda item: (item[0], int(item[1].argmax()))")
     if isinstance(y, (bool, float, np.bool_, np.floating)):
         return ": pass item=lambda item: (item[0], int(item[1]))"
+    if isinstance(y, Image.Image) or np.ndim(y) > 1:
+        return ": if items are (label, image), pass item=lambda item: (item[1], item[0])"
     return ": pass item=lambda item: (image, label), made of what the item holds"
 
 def _pair(item, name):
@@ -849,11 +857,10 @@ def _kind(image):
     "Whether an item is a picture or was prepared by its data set"
     if not isinstance(image, (torch.Tensor, np.ndarray)): return "a picture"
     if isinstance(image, np.ndarray): return _kind_of_array(image)
-    if not image.is_floating_point(): return "a picture"
     if image.ndim == 3 and image.shape[2] in (3, 4) and min(image.shape[:2]) >= 8:
         raise ImageError(f"a tensor is (C, H, W), and {tuple(image.shape)} looks like (H, W, C): "
                          "pass x.permute(2, 0, 1), or an array")
-    return "a float tensor"
+    return "a float tensor" if image.is_floating_point() else "a picture"
 
 def _kind_of_array(image):
     if image.dtype.kind != "f" or not image.size: return "a picture"
@@ -972,7 +979,7 @@ def _look_at_items(read, index, given):
 def _check_batched(read, some):
     "Raises where a data set labels its items otherwise when it is asked for several at a time"
     many = getattr(read.dataset, "__getitems__", None)
-    if many is None or getattr(type(read.dataset), "__getitems__", None) is Subset.__getitems__: return
+    if many is None or type(read.dataset) is Subset: return
     for i, raw in zip(some, many(some), strict=True):
         y = _taken(read.item, {i: raw}, i)[1]
         if y == read.labels[i]: continue
@@ -981,8 +988,9 @@ def _check_batched(read, some):
 
 def _tell_bytes(tensors):
     "Warns of float tensors that look like bytes"
-    high = max((float(x.max()) for x in tensors if x.numel()), default=0)
-    low = min((float(x.min()) for x in tensors if x.numel()), default=0)
+    values = torch.cat([x.detach().float().flatten() for x in tensors])
+    if not values.numel(): return
+    low, high = values.min().item(), values.max().item()
     if 20 < high <= 255 and low >= 0:
         _warn(f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
               "they are: if these are bytes as floating point numbers, pass "

@@ -22,8 +22,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from .assess import Result
-from .cli import (assess_arguments, command_parser, common_options, explain, in_words_of, network_of,
-                         optional, pictures, run_experiment, scored)
+from .cli import (assess_arguments, checked, command_parser, common_options, explain, in_words_of,
+                         network_of, optional, pictures, run_experiment, scored)
 from .explorers import EXPLORERS, explore
 from .files import as_path, claimed
 from .images import Images
@@ -46,8 +46,8 @@ def _magic_parser():
     group.metavar += " | explore"
     _explore_arguments(group.add_parser("explore", help="look at a result, a folder, a network or an example", formatter_class=parser.formatter_class, epilog=_EXPLORE,
                                         description="Explore a result, a folder, or a network given as for assess; or, without a word, an example."))
-    for name, do in {"assess": _assess, "run": _run_here}.items(): _commands(parser)[name].set_defaults(do=do)
-    for name in ("assess", "explore"): _commands(parser)[name].description += " In a notebook, variables may stand for the network, the images and the result."
+    for name, do in {"assess": _assess, "check": _check, "run": _run_here}.items(): _commands(parser)[name].set_defaults(do=do)
+    for name in ("assess", "check", "explore"): _commands(parser)[name].description += " In a notebook, variables may stand for the network, the images and the result."
     for p in (parser, *_commands(parser).values()): p.prog, p.epilog = f"%{p.prog}", p.epilog and p.epilog.replace("  featent ", "  %featent ")
     return parser
 
@@ -95,6 +95,10 @@ def _assess(args):
         result = scored(args, net, images, options)
         if out and result is not None: result.save(out)
     return result
+
+def _check(args):
+    "%featent check"
+    return checked(args, *_material(args))
 
 # %% ../nbs/92_magics.ipynb #52484ff3
 def _explore(args):

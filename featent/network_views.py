@@ -14,7 +14,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from .ablation import VALUES, _splits, ablate, change_points, pooled, turning_po
 from .activations import select_layers, unwrap
 from .assess import Result, assess, load
 from .evidence import indicator_table, lone_classes, profiles
+from .files import as_path, claimed, must_be_free, publish, workplace, write_whole
 from .images import Images
 from .networks import prepared, progress
 from .plots import AXES, STYLES, _short, literal
@@ -59,29 +59,46 @@ class Study:
     def __repr__(self):
         return f"Study({self.kind}: " + ", ".join(f"{k} {len(t)} rows" for k, t in self.tables.items()) + ")"
 
-    def save(self, folder): return save_study(self, folder)
+    def save(self, folder, replace=False): return save_study(self, folder, replace)
 
 # %% ../nbs/64_network_views.ipynb #ed7108e6
 def save_study(
     study: Study,  # what to write
-    folder: "str | Path",  # where to; must not exist, or hold a saved study
+    folder: "str | Path",  # where to; must not exist, or hold this study already
+    replace: bool = False,  # whether another saved study that is there may be replaced
 ) -> Path:  # the folder
     "Write a study to a folder, whole or not at all."
-    folder = Path(folder)
-    if folder.exists() and not (folder/"study.json").exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        work.chmod(0o755)
-        for name, t in study.tables.items(): t.to_csv(work/f"{name}.csv", index=False)
-        types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
-        content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
-        (work/"study.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        if folder.exists(): shutil.rmtree(folder)
-        work.rename(folder)
-    finally: shutil.rmtree(work, ignore_errors=True)
-    return folder
+    folder = as_path(folder)
+    with claimed(folder, _may_hold_study):
+        there, work = (folder/"study.json").exists(), workplace(folder)
+        try:
+            _write_study(study, work)
+            if there and not replace: _same_study(work, folder)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        return publish(work, folder, replace=there)
+
+def _may_hold_study(folder):
+    "Refuse a folder with anything but nothing or a saved study."
+    if (folder/"study.json").exists(): return
+    try: must_be_free(folder)
+    except FileExistsError:
+        raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder") from None
+
+def _write_study(study, folder):
+    "The files of a saved study."
+    for name, t in study.tables.items(): t.to_csv(folder/f"{name}.csv", index=False)
+    types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
+    content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
+    write_whole(folder/"study.json", json.dumps(content, indent=1))
+
+def _same_study(work, folder):
+    "Refuse where a folder holds other files than the new ones."
+    content = lambda f: {p.name: p.read_bytes() for p in f.iterdir() if p.is_file() and p.name[0] != "."}
+    if content(work) == content(folder): return
+    raise FileExistsError(f"{folder} holds another study: choose another folder, "
+                          "or replace it with save(folder, replace=True)")
 
 def _type(column): return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(getattr(column.dtype, "kind", "O"), "text")
 
@@ -92,7 +109,7 @@ def load_study(
     folder: "str | Path",  # a folder that `save_study` wrote
 ) -> Study:  # the same study
     "Read a saved study."
-    folder = Path(folder)
+    folder = as_path(folder)
     if not (folder/"study.json").is_file(): raise FileNotFoundError(f"no saved study in {folder}: study.json is missing; write one with study.save(folder)")
     try:
         content = json.loads((folder/"study.json").read_text(encoding="utf-8"))
@@ -476,6 +493,7 @@ def ablation_study(
     batch_size: int = 32,  # images in one pass
     n_boot: int = 100,  # as for `ablation_tables`
     seed: int = 0,  # of the random orders and of the bootstrap
+    label_map: "list | None" = None,  # label_map[label] is the network's output for that class, as for `ablate`
 ) -> Study:  # tables `curves`, `turning`, `breaks`, `removals`, `scores`
     "Score the units of a layer, remove them in several orders, and keep what there is to see."
     network = unwrap(network)
@@ -486,7 +504,7 @@ def ablation_study(
     table = indicator_table(result)
     orders = unit_orders(table, tuple(by), random=random, seed=seed, nan="worst")
     steps = np.unique(np.round(np.linspace(0, row.units, min(points, row.units) + 1)).astype(int))
-    curves, samples = ablate(network, sets, row.layer, orders, value, steps=list(steps), batch_size=batch_size, per_image=True)
+    curves, samples = ablate(network, sets, row.layer, orders, value, steps=list(steps), batch_size=batch_size, per_image=True, label_map=label_map)
     about = {"layer": row.layer, "units": int(row.units), "removed": value, "filtration": filtration, "images": {k: len(s) for k, s in sets.items()}}
     return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_boot, seed, about)
 

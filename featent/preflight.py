@@ -371,7 +371,8 @@ def act(
     policy: str = "stop",  # "stop": raise for what is wrong, warn of what is doubtful; "warn": warn
 ) -> None:
     "Raise or warn as a policy says."
-    for row in map(_Line._make, found.doubts.itertuples(index=False)):
+    told = found.doubts[found.doubts.topic != "images"]  # `images` has warned of these
+    for row in map(_Line._make, told.itertuples(index=False)):
         text = f"{row.topic}: {row.text()}"
         if row.state == "wrong" and policy == "stop":
             raise ValueError(f"{text} (preflight=\"warn\" goes on all the same)")

@@ -210,7 +210,8 @@ def _read_manifest(folder):
     "The manifest of a store, verified."
     path = folder/"manifest.json"
     try: manifest = read_json(path)
-    except (FileNotFoundError, NotADirectoryError): raise FileNotFoundError(_no_store(folder)) from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(_no_store(folder)) from None
     except OSError as e: raise OSError(e.errno, f"cannot read {path}: {e.strerror}") from e
     except ValueError as e: raise ValueError(_no_manifest(path, e)) from e
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT["format"]:
@@ -229,8 +230,9 @@ def _read_manifest(folder):
 def _no_store(folder):
     "Why there is no store."
     if not folder.is_dir(): return f"no store in {folder}: there is no such folder"
-    result = ", but it is a saved result: read it with load" if (folder/"record.json").exists() else ""
-    return f"no store in {folder}: manifest.json is missing{result}"
+    saved = (folder/"record.json").exists()
+    but = ", but it is a saved result: read it with load" if saved else ""
+    return f"no store in {folder}: manifest.json is missing{but}"
 
 def _no_manifest(path, why):
     "Why this is no manifest."
@@ -271,7 +273,8 @@ def _array_entry(a):
     "Refuse an entry of the list of arrays that is none."
     _whole(a["units"], "units")
     if a["what"] not in ("births", "summaries"): raise ValueError(f"an array is {a['what']!r}")
-    if not all(isinstance(word, str) for word in a["name"]): raise ValueError("an array has no name")
+    if not all(isinstance(word, str) for word in a["name"]):
+        raise ValueError("an array has no name")
 
 # %% ../nbs/24_store.ipynb #60c37ceb
 _TAIL = 20 + 10 + 64 + 64 + 3  # characters of the comment: start and size of shard.json, two checksums, spaces
@@ -429,17 +432,18 @@ def _readable(store, i):
         with _shard(store, i) as opened: yield opened
     except FileNotFoundError: raise FileNotFoundError(_incomplete(store, 1)) from None
     except PermissionError as e:
-        raise PermissionError(e.errno, f"{_path(store, i)} may not be read: give yourself the permission") from e
+        raise PermissionError(e.errno, f"{_path(store, i)} may not be read: "
+                                       "give yourself the permission") from e
     except ValueError as e:
-        raise ValueError(f"{_path(store, i)} is damaged ({e}): delete it and run the same command again; "
-                         "only this shard is computed anew") from e
+        raise ValueError(f"{_path(store, i)} is damaged ({e}): delete it and run the same command "
+                         "again; only this shard is computed anew") from e
 
 def _incomplete(store, n_gone):
     "What a store lacks, in words."
     if not store.folder.is_dir():
         return f"the store {store.folder} is gone: it was removed, renamed or unmounted meanwhile"
-    return (f"the store {store.folder} is incomplete: {n_gone} of {store.n_shards} shards are missing; "
-            "run the same command again, it goes on from there")
+    return (f"the store {store.folder} is incomplete: {n_gone} of {store.n_shards} shards are "
+            "missing; run the same command again, it goes on from there")
 
 # %% ../nbs/24_store.ipynb #e71534c9
 def read_shard(
@@ -535,7 +539,9 @@ class StoredBirths(Mapping):
         return values
 
     @property
-    def units(self): return {k: self.store.manifest["arrays"][j]["units"] for k, j in self.at.items()}
+    def units(self):
+        arrays = self.store.manifest["arrays"]
+        return {k: arrays[j]["units"] for k, j in self.at.items()}
     def __contains__(self, key): return key in self.at
     def __iter__(self): return iter(self.at)
     def __len__(self): return len(self.at)
@@ -561,7 +567,8 @@ def merge(
     with _explained(folder):
         _shards_folder(target)
         for i, source in enumerate(sources):
-            if source and _fault(target, i): write_whole(_path(target, i), _path(source, i).read_bytes())
+            if not source or not _fault(target, i): continue
+            write_whole(_path(target, i), _path(source, i).read_bytes())
     return target
 
 def _one_of(stores, i):

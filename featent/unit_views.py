@@ -11,7 +11,6 @@ __all__ = ['THEMES', 'Loop', 'first_loop', 'Topology', 'map_topology', 'Views', 
 # %% ../nbs/60_unit_views.ipynb #aa5f3546
 import io
 import json
-import os
 import zipfile
 from collections import deque
 from pathlib import Path
@@ -33,8 +32,9 @@ from .activations import read_finite, select_layers
 from .assess import Result, load
 from .entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
+from .files import write_whole
 from .filtrations import _square, betti_curves, births, diagrams, levels
-from .images import Images, batches, images as as_images
+from .images import Images, batches, images as as_images, other_images
 from .networks import class_words, prepared, progress, weights_hash
 from .plots import AXES, _band, _short, literal
 from .uncertainty import intervals
@@ -258,9 +258,10 @@ def _kept_images(result, classes, per_class, room):
 
 def _same_origin(result, network, images):
     "Refuse a network or images that are not those of the result."
-    if images.record["fingerprint"] != (own := result.record["images"]["fingerprint"]):
-        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, the result has {own}): "
-                         "pass the same source, per_class, classes, split, size, seed and transform")
+    if why := other_images(images.record, own := result.record["images"]):
+        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, "
+                         f"the result has {own['fingerprint']}; {why}): pass the same source, per_class, "
+                         "classes, split, size, seed and transform")
     if weights_hash(network) != result.record["network"]["weights_hash"]:
         raise ValueError("this network is not the one of the result (other weights): pass the network that was assessed")
 
@@ -340,9 +341,8 @@ def save_views(
     folder = views.result.save(folder)
     told = {"layers": list(views.maps), "notes": list(views.notes), "identity": _identity(views.result)}
     arrays = {f"{k}_{i}": v for i, layer in enumerate(views.maps) for k, v in (("maps", views.maps[layer]), ("units", views.units[layer]))}
-    work = folder/".views.npz"
-    with open(work, "wb") as f: np.savez_compressed(f, told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names, **arrays)
-    os.replace(work, folder/"views.npz")
+    fixed = dict(told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names)
+    write_whole(folder/"views.npz", lambda f: np.savez_compressed(f, **fixed, **arrays))
     return folder
 
 def _identity(result): return [result.record["images"]["fingerprint"], result.record["network"]["weights_hash"]]
@@ -724,7 +724,7 @@ def unit_words(
 ) -> list:  # sentences, plain text
     "What the picture of a unit says."
     row, t = unit_scores(views, state), topology
-    said = [f"Unit {state['unit']} of {state['layer']}, class {row['class']}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
+    said = [f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
             f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"]
     if t is not None: said += [_level_words(t, state["filtration"], _level(t, state)), _loop_words(t, state["filtration"])]
     else: said.append(f"{_map_of(views, state)[1].capitalize()}.")
@@ -816,7 +816,7 @@ def layers_figure(
     return fig
 
 # %% ../nbs/60_unit_views.ipynb #33c0b7b9
-_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":")}
+_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":"), "shuffled weights": ("faint", "v", "-.")}
 
 def _draw_profile(ax, profile, value, s, c, below):
     "One value by depth; bands are intervals, or the spread of random networks."

@@ -318,7 +318,7 @@ def _claimed(folder, name, plan, images, test, device):
     "Whether the network is finished after we had its lock; False where another process has it."
     try:
         with alone(folder/"locks"/f"{name}.lock"), _explained(folder):
-            for f in (*folder.glob(f".{name}.*.tmp"), folder/f"{name}.resume.part"): f.unlink(missing_ok=True)  # of a writer that was killed: its lock is ours
+            for f in folder.glob(f".{name}.*.tmp"): f.unlink(missing_ok=True)  # of a writer that was killed: its lock is ours
             if _whole(folder, name, plan) is None: _trained(plan, images, test, folder, device)
         return True
     except Busy: return False

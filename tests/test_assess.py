@@ -60,7 +60,8 @@ def result(net, digits): return fe.assess(net, digits, filtration=("clique", "cu
 
 
 def test_table_is_tidy_and_complete(result, digits):
-    assert set(COLUMNS) | {"eps_null", "H_null"} == set(result.table)
+    contrast = {"contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"}
+    assert set(COLUMNS) | {"eps_null", "H_null"} | contrast == set(result.table)
     assert len(result.table) == result.layers.units.sum() * 10 * 2
     assert not result.table.duplicated(["layer", "unit", "class", "filtration"]).any()
     assert (result.table.n_images == 6).all()

@@ -152,11 +152,12 @@ def test_the_refused_name_is_told_and_nothing_runs(tmp_path):
 
 def test_what_is_allowed_is_allowed_for_reading_only(tmp_path):
     torch.save({"a": argparse.Namespace(x=np.float64(1))}, tmp_path / "w.pt")
-    before = torch.serialization.get_safe_globals()
+    def allowed(): return {str(g) for g in torch.serialization.get_safe_globals()}
+    before = allowed()
     threads = [threading.Thread(target=read_weights, args=(tmp_path / "w.pt",)) for _ in range(8)]
     for t in threads: t.start()
     for t in threads: t.join()
-    assert read_weights(tmp_path / "w.pt")["a"].x == 1 and torch.serialization.get_safe_globals() == before
+    assert read_weights(tmp_path / "w.pt")["a"].x == 1 and allowed() == before
     with pytest.raises(Exception, match="Namespace"):
         torch.load(tmp_path / "w.pt", weights_only=True)
 
@@ -256,3 +257,18 @@ def test_published_files_switch_on_what_their_networks_need(tmp_path, name, file
 def test_features_without_a_classifier_are_refused():
     with pytest.raises(ValueError, match="IMAGENET1K_FEATURES of vgg16 have no classifier"):
         network("vgg16", weights="IMAGENET1K_FEATURES")
+
+
+def test_a_network_of_torchvisions_own_making_is_known_by_the_cache(monkeypatch, tmp_path, squeeze_file):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints" / "squeezenet1_1-b8a52dc0.pth"
+    cache.parent.mkdir(parents=True)
+    cache.write_bytes(squeeze_file.read_bytes())
+    net = torchvision.models.squeezenet1_1(weights="DEFAULT")
+    found = expected_input(net)
+    assert found["certain"] and found["mean"] == (0.485, 0.456, 0.406)
+    assert found["source"] == "its weights are SqueezeNet1_1_Weights.IMAGENET1K_V1, as in PyTorch's cache" and not hasattr(net, "featent")
+    with torch.no_grad(): net.features[0].bias[0] += 1
+    assert expected_input(net) is None and expected_input(torchvision.models.squeezenet1_0()) is None
+    cache.write_bytes(b"damaged")
+    assert expected_input(torchvision.models.squeezenet1_1(weights=None)) is None

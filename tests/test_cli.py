@@ -22,11 +22,14 @@ QUICK = [a for k, v in dict(classes="1,2,3", per_class=5, epochs=1, random_netwo
 
 
 def told(capsys, *words):
-    "Exit code and what was said on stderr, one line."
+    "Exit code and the line about an error; beside it only what was seen before the work, and warnings of one line."
     code = cli.main([str(w) for w in words])
-    err = capsys.readouterr().err
-    assert err.count("\n") <= 1
-    return code, err
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    errors = [line for line in lines if line.startswith("featent: error: ")]
+    assert len(errors) == (code != 0) and errors == lines[len(lines) - len(errors):]
+    topics = ("images", "input", "fit", "weights", "accuracy", "repeats", "layers", "cost", "        ", "featent: warning: ")
+    assert all(line.startswith((*topics, "featent: error: ")) for line in lines), lines
+    return code, "".join(errors)
 
 
 def in_folder(folder, *words):

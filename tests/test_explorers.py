@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from featent import explorers, network_views as nv, networks, pruning
+from featent import explorers, network_views as nv, networks
 from featent.assess import Result, assess, load
 from featent.explorers import explore
 from featent.images import images, preprocess
@@ -367,7 +367,7 @@ def test_an_ablation_needs_to_know_its_outputs(here, few, net):
     seen = []
     study = explorers._ablation_cost(app.source).make(lambda done, total: seen.append(done / total))
     assert set(study.tables["curves"]["class"]) >= {"0", "1", "2"} and seen == sorted(seen) and seen[-1] == 1
-    right = nv.ablation_study(wide, {"train": pruning._by_output(explorers._fewer(few, 10), [5, 900, 7])}, by=("H/eps", "l1", "apoz"))
+    right = nv.ablation_study(wide, {"train": explorers._fewer(few, 10)}, by=("H/eps", "l1", "apoz"), label_map=[5, 900, 7])
     pd.testing.assert_frame_equal(study.tables["curves"], right.tables["curves"])
 
 

@@ -217,20 +217,28 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         form(page, weights=name)
         page.p.wait_for_function("() => [...document.querySelectorAll('input')].some(i => i.value === 'squeezenet1_1')")
         form(page, images="photos/val", classes="n01440764, n02102040", per_class="2", layers="features.3.squeeze")
-        page.p.get_by_label("scaled", exact=True).select_option("by ImageNet's mean and standard deviation")
-        page.p.get_by_label("size", exact=True).select_option("224 × 224 pixels")
         page.p.get_by_role("button", name="Assess").click()
+        page.wait_text("Unit 0 of features.3.squeeze", 120)
+        warned = page.p.locator(".featent-error").first.inner_text()  # weights of a file of another name: what they expect is not known
+        assert "gets the images as plain values in [0, 1]" in warned and "Fill in mean and std" in warned and "transform=" not in warned, warned
+        page.p.get_by_role("button", name="Open…", exact=True).click()
+        form(page, mean="imagenet", std="imagenet", size="224")
+        page.p.get_by_role("button", name="Assess").click()
+        page.p.locator(".featent-explorer details summary").filter(has_text=re.compile("accuracy: [1-4] of 4 images right")).first.wait_for(timeout=120_000)
         page.wait_text("Unit 0 of features.3.squeeze", 120)
         page.p.get_by_label("unit", exact=True).select_option(index=3)
         page.wait_text("Unit 3 of features.3.squeeze")
         text = page.p.locator(".featent-text").inner_text()
-        assert re.search(r"class n01440764: \d of 2 images have a birth .*feature entropy H = \d\.\d+", text) and "The first loop is born at level" in text, text
+        about = page.p.locator(".featent-explorer details summary").first.inner_text()
+        assert "weights: squeezenet1_1" in about and "labels by synset id" in about, about
+        assert page.p.get_by_label("class", exact=True).locator("option").first.inner_text().split() == ["tench", "(n01440764)"]
+        assert re.search(r"class tench \(n01440764\): \d of 2 images have a birth .*feature entropy H = \d\.\d+", text) and "The first loop is born at level" in text, text
         level = int(re.search(r"Level (\d+) of", text)[1])
         page.p.locator(".noUi-handle").first.focus()
         page.p.keyboard.press("ArrowRight")
         page.wait_text(f"Level {level + 1} of")
         page.p.get_by_role("button", name="Ablation", exact=True).click()
-        page.wait_text("which of the network's 1000 outputs belong to the 2 classes")
+        page.wait_text("9 orders of the 16 units of features.3.squeeze")
         assert page.p.evaluate("() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)")
         page.check()
 

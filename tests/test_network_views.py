@@ -255,3 +255,10 @@ def test_errors_list_the_choices(rescaled, ablated, trained, compared, net, few)
         with pytest.raises(ValueError, match=words.replace(".", r"\.").replace("(", r"\(")): f()
     for f in (lambda: nv.ablation_figure(3), lambda: nv.rescaling_study(net, few, factors=("a",)), lambda: nv.comparison_study([1, 2])):
         with pytest.raises(TypeError): f()
+
+
+def test_another_study_is_replaced_only_when_asked(trained, compared, tmp_path):
+    folder = trained.save(tmp_path/"s")
+    with pytest.raises(FileExistsError, match=r"holds another study: choose another folder, or replace it with save\(folder, replace=True\)"): compared.save(folder)
+    assert nv.load_study(folder).kind == trained.kind and [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert nv.load_study(compared.save(folder, replace=True)).kind == compared.kind and [p.name for p in tmp_path.iterdir()] == ["s"]

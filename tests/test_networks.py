@@ -525,3 +525,33 @@ def test_timm_says_what_its_weights_expect():
     timm = pytest.importorskip("timm")
     found = expected_input(timm.create_model("vit_tiny_patch16_224", num_classes=3))
     assert found["mean"] == (0.5, 0.5, 0.5) and found["size"] == 224 and not found["certain"] and "timm's settings for" in found["source"]
+
+
+class Scores(nn.Module):
+    "As many scores as asked for, the first channel's value being the highest"
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+    def forward(self, x): return nn.functional.one_hot(x[:, 0, 0, 0].long(), self.n).float()
+
+
+class Named(TensorDataset):
+    def __init__(self, classes):
+        super().__init__(torch.zeros(len(classes), 1, 2, 2), torch.arange(len(classes)))
+        self.classes = list(classes)
+
+
+def test_a_thousand_classes_are_matched_by_position_only_where_no_name_speaks_against_it(squeeze, imagenet_index):
+    categories = SQUEEZE.meta["categories"]
+    tuples = [str((c.split(" ")[0] if c in ("crane bird", "maillot tank suit") else c, "something")) for c in categories]  # as torchvision's ImageNet
+    for names in (list(imagenet_index), categories, tuples, [f"person {i}" for i in range(1000)], range(1000)):
+        found, reason = label_map_for(Scores(1000), images(Named(names), transform=lambda x: x), 1000)
+        assert found.tolist() == list(range(1000)), reason
+    for names, text in ((sorted(map(str, range(1000))), "numbers in another order than the outputs: 10 comes before 2"),
+                        ([categories[1], categories[0], *tuples[2:]], "goldfish is output 1, tench is output 0 of ImageNet's classes")):
+        found, reason = label_map_for(Scores(1000), images(Named(names), transform=lambda x: x), 1000)
+        assert found is None and text in reason
+    published = Scores(1000)
+    published.featent = {**squeeze.featent, "published": True, "weights": "IMAGENET1K_V1"}
+    found, reason = label_map_for(published, images(Named([f"person {i}" for i in range(1000)]), transform=lambda x: x), 1000)
+    assert found is None and "person 0" in reason and "are not among the 1000 classes of SqueezeNet1_1_Weights.IMAGENET1K_V1" in reason

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -90,6 +91,84 @@ def test_job_array_and_merge(net, digits, quiet, tmp_path):
 
 def test_worker_processes(net, digits, quiet, tmp_path):
     same(fe.assess(net, digits, store=tmp_path/"s", shard_size=16, workers=2, **OPTIONS), quiet)
+
+
+ORPHANS = """
+import sys, time, torch, featent as fe
+class Slow(torch.utils.data.Dataset):
+    classes = ["a", "b"]
+    targets = [i % 2 for i in range(400)]
+    def __len__(self): return 400
+    def __getitem__(self, i):
+        if i > 16: time.sleep(.2)
+        return torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(i)), i % 2
+if __name__ == "__main__":
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.ReLU())
+    fe.fill(sys.argv[1], net, fe.images(Slow()), batch_size=4, shard_size=4, workers=2, preflight="off")
+"""
+
+def children(pid):
+    "Processes that a process has started, and those that they have."
+    parents = {}
+    for p in Path("/proc").glob("[0-9]*/stat"):
+        try: parents[int(p.parent.name)] = int(p.read_text().rpartition(")")[2].split()[1])
+        except OSError: pass
+    own = [p for p, parent in parents.items() if parent == pid]
+    return own + [c for p in own for c in children(p)]
+
+def alive(pid):
+    try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError: return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    (tmp_path/"job.py").write_text(ORPHANS)
+    job = subprocess.Popen([sys.executable, str(tmp_path/"job.py"), str(tmp_path/"s")], env={**os.environ, "TQDM_DISABLE": "1"})
+    start = time.time()
+    while len(list((tmp_path/"s/shards").glob("[0-9]*.npz"))) < 8 and job.poll() is None and time.time() - start < 240: time.sleep(.05)
+    workers = children(job.pid)
+    assert len(workers) >= 2
+    job.kill()
+    job.wait()
+    end = time.time() + 15
+    while any(map(alive, workers)) and time.time() < end: time.sleep(.1)
+    left = [Path(f"/proc/{p}/cmdline").read_text().replace("\0", " ") for p in workers if alive(p)]
+    assert not left
+    states = fe.shard_states(open_store(tmp_path/"s")).state
+    assert set(states) == {"done", "missing"} and (states == "done").sum() >= 8
+
+
+class Noise(torch.utils.data.Dataset):
+    classes, targets = ["a", "b"], [0, 1] * 64
+    x = torch.rand(128, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self): return 128
+    def __getitem__(self, i): return self.x[i], self.targets[i]
+
+def moody(train):
+    "A network whose maps depend on its mode."
+    torch.manual_seed(0)
+    block = lambda c: [torch.nn.Conv2d(c, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Dropout(.5)]
+    return torch.nn.Sequential(*block(1), *block(8)).train(train)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_workers_that_are_threads_give_the_same_births_and_leave_the_network_alone(tmp_path, train):
+    one, net = fe.assess(moody(train), Noise(), batch_size=4), moody(train)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    for i in range(3):
+        with parallel_config(backend="threading"): r = fe.assess(net, Noise(), batch_size=4, shard_size=8, store=tmp_path/f"s{i}", workers=4)
+        same(r, one)
+    assert net.training == train and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_workers_that_are_threads_refuse_a_network_that_cannot_be_copied(tmp_path):
+    class Stubborn(torch.nn.Sequential):
+        def __deepcopy__(self, memo): raise RuntimeError("one of a kind")
+    net = Stubborn(torch.nn.Conv2d(1, 3, 3), torch.nn.ReLU())
+    with parallel_config(backend="threading"), pytest.raises(ValueError, match="need a copy of the network each, and this one cannot be copied .*one of a kind.*: use joblib's processes"):
+        fe.fill(tmp_path/"s", net, Noise(), batch_size=4, shard_size=8, workers=2)
 
 
 def test_dask_with_a_killed_worker(net, digits, quiet, tmp_path):
@@ -190,11 +269,74 @@ def test_too_little_space_is_said_before_the_run(net, digits, tmp_path, monkeypa
     assert not (tmp_path/"s").exists()
 
 
-def test_the_same_weights_in_another_forward_are_another_network(tmp_path):
-    build = lambda pool: torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), pool, torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU())
-    net, other = build(torch.nn.MaxPool2d(2)), build(torch.nn.AvgPool2d(2))
-    other.load_state_dict(net.state_dict())
-    images = fe.images("digits", per_class=2)
-    fe.fill(tmp_path/"s", net, images)
-    assert list(fe.fill(tmp_path/"s", net, images).state) == ["done"]
-    with pytest.raises(ValueError, match="holds other births: calls"): fe.fill(tmp_path/"s", other, images)
+class Forward(torch.nn.Module):
+    "Two convolutions, and something in between."
+    def __init__(self, between, **buffers):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.first, self.second, self.between = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), between
+        with torch.no_grad():
+            for p in self.parameters(): p.copy_(torch.randn(p.shape, generator=generator))
+        for name, value in buffers.items(): setattr(self, name, value)
+
+    def forward(self, x): return torch.relu(self.second(self.between(self, self.first(x))))
+
+
+BETWEEN = {
+    "slope": (lambda net, x: torch.nn.functional.leaky_relu(x, .1), lambda net, x: torch.nn.functional.leaky_relu(x, .3)),
+    "clamp": (lambda net, x: x.clamp(0, 1), lambda net, x: x.clamp(0, 2)),
+    "crop": (lambda net, x: x[:, :, 1:, 1:], lambda net, x: x[:, :, :-1, :-1]),
+    "exponent": (lambda net, x: x ** 2, lambda net, x: x ** 3),
+    "factor": (lambda net, x: x * 2. - 1, lambda net, x: x * 3. - 1),
+    "channels": (lambda net, x: x[:, [0, 1, 2, 3]], lambda net, x: x[:, [3, 2, 1, 0]]),
+    "roll": (lambda net, x: x.roll(1, 2), lambda net, x: x.roll(1, 3)),
+    "pool": (lambda net, x: torch.nn.functional.max_pool2d(x, 2), lambda net, x: torch.nn.functional.avg_pool2d(x, 2)),
+    "constant": (lambda net, x: x - torch.tensor([1., 2, 3, 4])[:, None, None], lambda net, x: x - torch.tensor([1., 2, 3, 5])[:, None, None]),
+}
+
+@pytest.fixture(scope="module")
+def colours(): return fe.images([(torch.rand(3, 10, 10, generator=torch.Generator().manual_seed(i)), i % 2) for i in range(8)])
+
+def filled(folder, net, images):
+    options = dict(batch_size=4, shard_size=4, summaries=None, preflight="off")
+    return fe.fill(folder, net, images, **options)
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_the_same_weights_in_another_forward_are_another_network(tmp_path, colours, name):
+    one, other = map(Forward, BETWEEN[name])
+    filled(tmp_path/"s", one, colours)
+    (tmp_path/"s/shards/000001.npz").unlink()
+    with pytest.raises(ValueError, match="holds other births: calls"): filled(tmp_path/"s", other, colours)
+    assert list(filled(tmp_path/"s", Forward(BETWEEN[name][0]), colours).state) == ["done"] * 2
+
+
+def test_another_setting_of_a_module_is_another_network(tmp_path, colours):
+    build = lambda slope: torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.LeakyReLU(slope), torch.nn.Conv2d(4, 4, 3), torch.nn.ReLU())
+    one, other = build(.1), build(.3)
+    other.load_state_dict(one.state_dict())
+    filled(tmp_path/"s", one, colours)
+    with pytest.raises(ValueError, match="holds other births: calls"): filled(tmp_path/"s", other, colours)
+
+
+def test_other_pixels_under_the_same_names_are_other_images(tmp_path):
+    "A file of the same length with other pixels; two files that change places; the folder renamed is the same images."
+    from PIL import Image
+    net, rng, top = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()), np.random.default_rng(0), tmp_path/"pictures"
+    draw = lambda path: Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(path)
+    for name in "ab":
+        (top/name).mkdir(parents=True)
+        for i in range(4): draw(top/name/f"{i}.bmp")
+    fill = lambda folder=top: filled(tmp_path/"s", net, fe.images(folder))
+    fill()
+    (tmp_path/"s/shards/000001.npz").unlink()
+    kept = (top/"a/0.bmp").read_bytes()
+    draw(top/"a/0.bmp")
+    with pytest.raises(ValueError, match="holds other births: images"): fill()
+    (top/"a/0.bmp").write_bytes((top/"a/1.bmp").read_bytes())
+    (top/"a/1.bmp").write_bytes(kept)
+    with pytest.raises(ValueError, match="holds other births: images"): fill()
+    (top/"a/1.bmp").write_bytes((top/"a/0.bmp").read_bytes())
+    (top/"a/0.bmp").write_bytes(kept)
+    top.rename(tmp_path/"renamed")
+    assert list(fill(tmp_path/"renamed").state) == ["done"] * 2

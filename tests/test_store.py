@@ -175,7 +175,7 @@ def test_scores_of_stored_births_are_those_of_births(tmp_path):
     store = create_store(tmp_path/"digits", {"network": result.record["network"]}, result.record, result.layers, result.labels, units, shard_size=7)
     for i, r in enumerate(store.ranges): write_shard(store, i, {k: b[r.start:r.stop] for k, b in result.births.items()})
     store, classes = open_store(store.folder), {int(c): n for c, n in store.record["classes"].items()}
-    pd.testing.assert_frame_equal(fe.tabulate(StoredBirths(store), store.labels, store.layers, classes), result.table)
+    pd.testing.assert_frame_equal(fe.tabulate(StoredBirths(store), store.labels, store.layers, classes, summaries=StoredSummaries(store)), result.table)
     n_births = sum(b.size for b in result.births.values())
     assert store.manifest["n_births"] == n_births and store.manifest["expected_bytes"] == expected_bytes(n_births)
     assert shard_states(store).bytes.sum() < 3 * n_births  # shards of seven images; larger ones take less

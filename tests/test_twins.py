@@ -140,6 +140,8 @@ class Leaves(nn.Module):
     def __init__(self):
         raise SystemExit(3)
 
+class Bare(nn.Module): pass
+
 class Picky(Net):
     def forward(self, x):
         assert x.shape[-1] == 28
@@ -171,6 +173,7 @@ def test_twins_of_own_code_are_drawn_by_its_constructor(mine):
 
 
 def test_arguments_of_own_code(mine):
+    assert list(network(f"{mine}:Bare", num_classes=3).parameters()) == []  # nn.Module takes anything by name, and refuses it then
     net = network(f"{mine}:Net(7, width=3, act='tanh')")
     assert net.fc.weight.shape == (7, 3) and net.act is torch.tanh and net.featent["name"] == "mine.py:Net(7, width=3, act='tanh')"
     assert network(f"{mine}:Net(num_classes=2)", num_classes=5).fc.out_features == 2  # what is written counts
@@ -188,6 +191,7 @@ def test_arguments_of_own_code(mine):
     ("Leaves", r"mine.py:Leaves cannot be made: SystemExit: 3 \(mine.py, line 23\)"),
     ("Net(act='gelu')", r"Net\(act='gelu'\) cannot be made: KeyError: 'gelu' \(mine.py, line 9\)"),
     ("Nothing", "mine.py has no function or class 'Nothing'; it has Net, Broken, Leaves"),
+    ("Net(3, num_classes=4)", r"^mine.py:Net\(3, num_classes=4\): multiple values for argument 'num_classes'; it is Net"),
 ])
 def test_errors_in_own_code_are_one_clear_error(mine, call, text):
     with pytest.raises(ValueError, match=text):
