@@ -75,9 +75,9 @@ class _Recorder(Follower):
         kinds = [self.kind(t) for t in given]
         kind = next((k for k in ("after", "before") if k in kinds), "free")
         inputs = {j: t.clone() for j, t in enumerate(given) if kinds[j] == "before"} if kind == "after" else {}
-        forms = self.forms(func, args, kwargs)
+        touched = self.touched(args, kwargs)
         out = func(*args, **kwargs)
-        hits = self.arrived(forms, func, args, kwargs, out)
+        hits = self.arrived(touched, func, args, kwargs, out)
         for row, maps in hits:
             checked_maps(maps, row, self.n)
             kind, self.maps = "map", maps.clone()

@@ -53,7 +53,7 @@ class Trace(NamedTuple):
     settings: tuple  # class and settings of each module that took part
     compiled: bool = False  # whether TorchScript made some of the calls
 
-# %% ../nbs/10_activations.ipynb #b39f24c6
+# %% ../nbs/10_activations.ipynb #97b74688
 class Ref(NamedTuple):
     "A tensor among the arguments of a call."
     kind: str  # "call", "weight" (a parameter or buffer), "input", or "value"
@@ -65,8 +65,9 @@ def call_form(
 ):  # nested tuples of texts and of what `of` gives
     "Arguments as something that can be compared, in every process alike."
     if isinstance(value, torch.Tensor): return of(value)
-    if isinstance(value, (tuple, list)): return tuple(call_form(v, of) for v in value)
-    if isinstance(value, dict): return tuple((k, call_form(v, of)) for k, v in sorted(value.items()))
+    if type(value) in _PLAIN: return repr(value)
+    if isinstance(value, (tuple, list)): return tuple([call_form(v, of) for v in value])
+    if isinstance(value, dict): return tuple([(k, call_form(v, of)) for k, v in sorted(value.items())])
     if isinstance(value, slice): return "slice", call_form((value.start, value.stop, value.step), of)
     if isinstance(value, np.ndarray): return "array", _digest(torch.from_numpy(value.copy()))
     if isinstance(value, torch.device): return "device"
@@ -245,7 +246,7 @@ class _Tracer(Listener):
         if id(t) not in self.digests: self.digests[id(t)] = t, _digest(t)
         return Ref("value", self.digests[id(t)][1])
 
-# %% ../nbs/10_activations.ipynb #fa987041
+# %% ../nbs/10_activations.ipynb #32c454a1
 def _write(self, name, given, inputs, form, made, weight):
     "Add a call."
     i, frame = len(self.calls), self.frames[-1]
@@ -255,9 +256,9 @@ def _write(self, name, given, inputs, form, made, weight):
     key = name, self.weights.get(id(weight), "") if kind else ""
     fixed = kind == "conv" and not own and not self.learned(weight)
     self.calls.append(Call(name, frame.path, inputs, tuple(made[0].shape), own, frame.entry, form,
-                           key[1], frame.counts[key], reads and name not in _BLIND, fixed))
+                           key[1], frame.counts.get(key, 0), reads and name not in _BLIND, fixed))
     self.trained.append(trained)
-    frame.counts[key] += 1
+    frame.counts[key] = frame.counts.get(key, 0) + 1
     for t in made: self.writer[id(t)], self.seen[id(t)] = i, _version(t)
     self.alive += made
     self.versions.append((made[0], _version(made[0])))
@@ -295,12 +296,15 @@ def _place(self, name, args, kwargs, t):
 
 _Tracer.locate, _Tracer.place = _locate, _place
 
-# %% ../nbs/10_activations.ipynb #4510685c
+# %% ../nbs/10_activations.ipynb #a9b12eac
 def _left(self, module, args, out):
     "Note which call made a module's output."
     frame = super(_Tracer, self).left(module, args, out)
-    first = next(tensors(out), None)
-    if frame is None or first is None: return
+    if frame is not None:
+        with torch._C.DisableTorchFunction(): self.returned(frame, args, next(tensors(out), None))
+
+def _returned(self, frame, args, first):
+    if first is None: return
     at = self.writers(first)
     if not at and first is not self.x and id(first) not in self.weights:
         given = list(tensors(args))
@@ -327,7 +331,7 @@ def _planes(self, i):
     c, found = self.calls[i], self.located[i]
     return c.planes if c.op in _KINDS and c.planes else plane_axes(found)
 
-_Tracer.left, _Tracer.traced, _Tracer.planes = _left, _traced, _planes
+_Tracer.left, _Tracer.returned, _Tracer.traced, _Tracer.planes = _left, _returned, _traced, _planes
 
 # %% ../nbs/10_activations.ipynb #03f76648
 def unwrap(
@@ -765,7 +769,7 @@ def _deaf(module):
     "Whether a part of a network makes its calls out of hearing."
     return isinstance(module, torch.jit.ScriptModule) or "quantized" in type(module).__module__
 
-# %% ../nbs/10_activations.ipynb #084f6fe7
+# %% ../nbs/10_activations.ipynb #09fc4a95
 class Follower(Listener):
     "A listener that knows which calls make the maps of chosen layers."
     def __init__(
@@ -787,34 +791,39 @@ class Follower(Listener):
         self.late = False  # whether PyTorch will count a change after the call was heard, as with TorchScript
 
     def hear(self, func, args, kwargs):
-        forms = self.forms(func, args, kwargs)
+        touched = self.touched(args, kwargs)
         out = func(*args, **kwargs)
-        for row, t in self.arrived(forms, func, args, kwargs, out): out = self.take(row, t, out, args)
+        for row, t in self.arrived(touched, func, args, kwargs, out): out = self.take(row, t, out, args)
         return out
 
     def take(self, row, maps, out, args):
         "What to do with a map; what it returns goes back to the network in the place of `out`."
         return out
 
-# %% ../nbs/10_activations.ipynb #949220a0
-def _forms(self, func, args, kwargs):
-    "{row: form of a call that is about to be made}, for the layers whose tensors it reads."
-    if not self.marks: return {}
-    rows = {r for t in tensors((args, kwargs)) for r in self.marked(t)}
-    if not rows: return {}
-    name = op_name(func)
-    of = lambda t, r: self.marked(t).get(r, self.weights.get(id(t)))
-    return {r: (name, call_form((args, kwargs), lambda t: of(t, r))) for r in rows}
+# %% ../nbs/10_activations.ipynb #7d243c1a
+def _touched(self, args, kwargs):
+    "{id of a tensor: {row: number}} for the marked tensors that a call is about to read."
+    found, marks = {}, self.marks
+    if not marks: return found
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if id(value) in marks: found[id(value)] = self.marked(value)
+        elif isinstance(value, (tuple, list)):
+            found.update({id(t): self.marked(t) for t in tensors(value) if id(t) in marks})
+    return found
 
-def _arrived(self, forms, func, args, kwargs, out):
+def _arrived(self, touched, func, args, kwargs, out):
     "The layers whose map a call has just made: [(row, tensor)]."
     wanted = self.starts.get(self.frames[-1].path)
-    if not forms and wanted is None: return []
+    if not touched and wanted is None: return ()
     name = op_name(func)
     made = made_by(name, args, out)
-    if not made: return []
+    if not made: return ()
     self.late = self.through is not None and isinstance(func, torch._ops.OpOverload)
-    found = [self.follow(r, form, made[0]) for r, form in forms.items()]
+    found = []
+    for r in set().union(*touched.values()):
+        own = {i: numbers[r] for i, numbers in touched.items() if r in numbers}
+        form = call_form((args, kwargs), lambda t: own.get(id(t), self.weights.get(id(t))))
+        found.append(self.follow(r, (name, form), made[0]))
     if wanted: found += [self.mark(r, made[0]) for r in self.begun(name, wanted, args, kwargs)]
     return [hit for hit in found if hit]
 
@@ -828,12 +837,12 @@ def _begun(self, name, wanted, args, kwargs):
     "The rows that start with a call."
     frame, weight = self.frames[-1], ""
     if name in _KINDS: weight = self.weights.get(id(weight_of(args, kwargs)), "")
-    nth = frame.counts[name, weight]
-    frame.counts[name, weight] += 1
+    nth = frame.counts.get((name, weight), 0)
+    frame.counts[name, weight] = nth + 1
     self.heard[frame.path, name, weight] += 1
     return wanted.get((frame.entry, name, weight, nth), ())
 
-Follower.forms, Follower.arrived, Follower.follow, Follower.begun = _forms, _arrived, _follow, _begun
+Follower.touched, Follower.arrived, Follower.follow, Follower.begun = _touched, _arrived, _follow, _begun
 
 # %% ../nbs/10_activations.ipynb #bb60d70c
 def _mark(self, r, t, number=None):
@@ -859,7 +868,7 @@ def _unmark(self, i, r):
 
 Follower.mark, Follower.marked, Follower.unmark = _mark, _marked, _unmark
 
-# %% ../nbs/10_activations.ipynb #52e9af18
+# %% ../nbs/10_activations.ipynb #ffbf8bef
 def _exit(self, module, args, out):
     "A module ends."
     frame = super(Follower, self).left(module, args, out)
@@ -867,7 +876,7 @@ def _exit(self, module, args, out):
         row, first = self.rows[r], next(tensors(out), None)
         if row.place.start[2] == "unheard" and first is not None:
             self.given[r] = weakref.ref(first)
-            self.take(row, first, out, ())
+            with torch._C.DisableTorchFunction(): self.take(row, first, out, ())
         elif first is None or r not in self.given or self.given[r]() is not first:
             self.fail(f"module {row.module!r} did not return what it did in the traced example: "
                       "the network took another path")

@@ -69,9 +69,10 @@ def torch_file(
     except _DAMAGED as e:
         text = str(e)
         if any(s in text for s in _CODE):
-            raise ValueError(f"{path.name} holds pickled code or objects ({_wanted(path, text)}), and only tensors are loaded; {RESAVE}") from e
-        raise ValueError(f"{path.name} is damaged or is no PyTorch file ({type(e).__name__}: {text.split(chr(10))[0][:120]}): "
-                         "copy or download it again") from e
+            raise ValueError(f"{path.name} holds pickled code or objects ({_wanted(path, text)}), "
+                             f"and only tensors are loaded; {RESAVE}") from e
+        why = f"{type(e).__name__}: {text.split(chr(10))[0][:120]}"
+        raise ValueError(f"{path.name} is damaged or is no PyTorch file ({why}): copy or download it again") from e
 
 def _wanted(path, text):
     "The names of what a file wanted to have or to run."
@@ -87,9 +88,12 @@ def safetensors_file(
 ) -> dict:  # name: tensor
     "Tensors of a safetensors file"
     try: from safetensors.torch import load_file
-    except ImportError as e: raise ImportError(f"reading {path.name} needs safetensors: pip install safetensors") from e
+    except ImportError as e:
+        raise ImportError(f"reading {path.name} needs safetensors: pip install safetensors") from e
     try: return load_file(path, device="cpu")
-    except Exception as e: raise ValueError(f"{path.name} is damaged or is no safetensors file ({e}): copy or download it again") from e
+    except Exception as e:
+        why = f"is damaged or is no safetensors file ({e})"
+        raise ValueError(f"{path.name} {why}: copy or download it again") from e
 
 def read_weights(
     path: "str | Path",  # a weights file
@@ -222,9 +226,9 @@ def _one_of(fits, what):
     if len(different) == 1: return different[0]
     places = ", ".join(_place(f) for f in different)
     how = f"weights={f'{what}::{_address(different[-1])}'!r}, or key= and prefix="
-    if len(plain) != 1: raise ValueError(f"{what} holds {len(different)} sets of weights that fit ({places}): choose by {how}")
-    warnings.warn(f"{what} holds {len(different)} sets of weights that fit ({places}): {_place(plain[0])} is "
-                  f"taken, not the average; for another pass {how}", stacklevel=6)
+    several = f"{what} holds {len(different)} sets of weights that fit ({places})"
+    if len(plain) != 1: raise ValueError(f"{several}: choose by {how}")
+    warnings.warn(f"{several}: {_place(plain[0])} is taken, not the average; for another pass {how}", stacklevel=6)
     return plain[0]
 
 # %% ../nbs/04_checkpoints.ipynb #b90ecab2
@@ -242,10 +246,13 @@ def find_weights(
 
 def _sets_in(net, content, what, key, prefix):
     "All sets of weights in a file compared with a network, the likest first."
-    shapes = {bare_name(k): tuple(v.shape) for k, v in net.state_dict().items() if isinstance(v, torch.Tensor)}
+    own = {bare_name(k): v for k, v in net.state_dict().items() if isinstance(v, torch.Tensor)}
+    shapes = {k: tuple(v.shape) for k, v in own.items()}
     inside, start = (content, []) if key is None else (_under(content, key, what), [key])
-    found = [f for at, state in _dicts(inside) for f in _fits(".".join([*start, *at]), state, shapes, prefix)]
-    if not found: raise ValueError(f"{what} holds no state_dict (a dict of tensors): {_seen(inside)}; {RESAVE}")
+    places = [(".".join([*start, *at]), state) for at, state in _dicts(inside)]
+    found = [f for place, state in places for f in _fits(place, state, shapes, prefix)]
+    if not found:
+        raise ValueError(f"{what} holds no state_dict (a dict of tensors): {_seen(inside)}; {RESAVE}")
     return sorted(found, key=lambda f: _unlikeness(f, shapes))
 
 def _unlikeness(fit, shapes):
@@ -273,11 +280,14 @@ def _refused_types(own, state):
 def _misfit(net, fit, what, content):
     "The error for weights that do not fit."
     faults = "; ".join(f"{len(v)} {k} ({a_few(v)})" for k, v in fit.faults.items())
-    hint = "; if only the last layer differs, pass num_classes=" if set(fit.faults) == {"of another shape"} else ""
-    if any(v.is_quantized for v in fit.state.values()): hint = "; its weights are quantised, and only floating point weights are loaded"
-    keys = [str(k) for k, v in content.items() if isinstance(v, Mapping)] if isinstance(content, Mapping) else []
-    keys = f". The file has the keys {a_few(list(map(str, content)), 12)}, and {fit.key} is the nearest" if keys else ""
-    return ValueError(f"{what} does not fit {type(net).__name__} of {len(net.state_dict())} entries: {faults}{hint}{keys}")
+    hint = ""
+    if set(fit.faults) == {"of another shape"}: hint = "; if only the last layer differs, pass num_classes="
+    if any(v.is_quantized for v in fit.state.values()):
+        hint = "; its weights are quantised, and only floating point weights are loaded"
+    if isinstance(content, Mapping) and any(isinstance(v, Mapping) for v in content.values()):
+        hint += f". The file has the keys {a_few(list(content), 12)}, and {fit.key} is the nearest"
+    whole = f"{what} does not fit {type(net).__name__} of {len(net.state_dict())} entries"
+    return ValueError(f"{whole}: {faults}{hint}")
 
 # %% ../nbs/04_checkpoints.ipynb #96073d5c
 def load_weights(
@@ -297,9 +307,11 @@ def load_weights(
     if bad := list(_refused_types(own, real)):
         raise ValueError(f"{what} holds quantised, whole or complex numbers where {type(net).__name__} has others "
                          f"({a_few(bad, 3)}): a cast would change them; save the weights as floating point numbers")
-    net.load_state_dict({k: real[bare_name(k)] for k in net.state_dict() if bare_name(k) in real}, strict=False)
-    ordinary = fit.key in ("", "state_dict", "model_state_dict", "model") and not fit.prefix
-    return {} if ordinary else {"taken": _place(fit) + (f", {len(fit.left)} other entries left" if fit.left else "")}
+    names = {k: bare_name(k) for k in net.state_dict()}
+    net.load_state_dict({k: real[bare] for k, bare in names.items() if bare in real}, strict=False)
+    if fit.key in ("", "state_dict", "model_state_dict", "model") and not fit.prefix: return {}
+    left = f", {len(fit.left)} other entries left" if fit.left else ""
+    return {"taken": _place(fit) + left}
 
 def outputs_in(
     net: nn.Module,           # a network that may have another number of outputs than the file

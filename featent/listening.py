@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['op_name', 'tensors', 'made_by', 'OtherPath', 'Frame', 'Listener']
 
-# %% ../nbs/09_listening.ipynb #3c80fb75
+# %% ../nbs/09_listening.ipynb #dc2a6604
 import sys
 import threading
-from collections import Counter
 from dataclasses import fields, is_dataclass
 
 import torch
@@ -55,20 +54,18 @@ def made_by(
     "The tensors that a call returned, or that it has written into."
     return [args[0]] if name == "setitem" else list(tensors(out))
 
-# %% ../nbs/09_listening.ipynb #e2cbe3a5
+# %% ../nbs/09_listening.ipynb #6537e0e7
 _here = threading.local()  # .listener: the one at work in this thread
 _lock = threading.Lock()
 _users, _handles = [0], []
 
 def _before(module, args):
     listener = getattr(_here, "listener", None)
-    if listener is not None:
-        with torch._C.DisableTorchFunction(): listener.entered(module)
+    if listener is not None: listener.entered(module)
 
 def _after(module, args, out):
     listener = getattr(_here, "listener", None)
-    if listener is not None:
-        with torch._C.DisableTorchFunction(): listener.left(module, args, out)
+    if listener is not None: listener.left(module, args, out)
 
 def _join():
     "Place the hooks for the first listener of all threads."
@@ -92,7 +89,7 @@ def _uncompiled():
     stance = torch.compiler.set_stance("force_eager")
     return [lambda: stance.__exit__(None, None, None)]
 
-# %% ../nbs/09_listening.ipynb #b244446d
+# %% ../nbs/09_listening.ipynb #ce97b2bf
 class OtherPath(ValueError):
     "A pass that did not do what the traced example did, or that was disturbed."
 
@@ -108,9 +105,9 @@ class Frame:
         self.path = path  # of the module
         self.entry = entry  # how often it had been entered before in this pass
         self.module = module
-        self.counts = Counter()  # calls made in it, for those who count
+        self.counts = {}  # calls made in it, for those who count
 
-# %% ../nbs/09_listening.ipynb #c05597ef
+# %% ../nbs/09_listening.ipynb #ccb77eb3
 class Listener(TorchFunctionMode):
     "Hears the calls that one network makes in this thread; `hear` says what to do with them."
     def __init__(
@@ -122,7 +119,7 @@ class Listener(TorchFunctionMode):
         super().__init__()
         self.through = _Through() if deep else None
         self.names = {id(m): name for name, m in network.named_modules()}
-        self.modes, self.entries, self.trouble = modes, Counter(), None
+        self.modes, self.entries, self.trouble = modes, {}, None
         self.frames = [Frame("", 0, None)]
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -136,23 +133,27 @@ class Listener(TorchFunctionMode):
         "A module begins."
         name = self.names.get(id(module))
         if name is None: return
-        self.in_its_mode(module, name)
-        self.frames.append(Frame(name, self.entries[name], module))
-        self.entries[name] += 1
+        if self.modes and self.modes.get(id(module)) is not module.training: self.changed(module, name)
+        entry = self.entries.get(name, 0)
+        self.entries[name] = entry + 1
+        self.frames.append(Frame(name, entry, module))
 
     def left(self, module, args, out):
         "A module ends; gives its frame, or None where it is not one of this network."
         name = self.names.get(id(module))
-        at = next((i for i in range(len(self.frames) - 1, 0, -1)
-                   if self.frames[i].module is module), None)
-        if name is None or at is None: return None
-        self.in_its_mode(module, name)
-        frame = self.frames[at]
-        del self.frames[at:]
+        if name is None: return None
+        if self.modes and self.modes.get(id(module)) is not module.training: self.changed(module, name)
+        frames = self.frames
+        if frames[-1].module is module: return frames.pop()
+        at = next((i for i in range(len(frames) - 1, 0, -1) if frames[i].module is module), None)
+        if at is None: return None  # it had not begun: a hook before it raised
+        frame = frames[at]
+        del frames[at:]
         return frame
 
-    def in_its_mode(self, module, name):
-        if self.modes is None or self.modes.get(id(module), module.training) == module.training: return
+    def changed(self, module, name):
+        "Raise where a module that was in one mode is in another."
+        if id(module) not in self.modes or self.trouble is not None: return
         self.fail(f"module {name or type(module).__name__!r} was put in "
                   f"{'training' if module.training else 'eval'} mode while the network was being "
                   "listened to: by its own forward, or by another thread that uses the same network. "

@@ -596,10 +596,16 @@ def _called(reset, net):
 # %% ../nbs/05_networks.ipynb #56c0a944
 _INNER = {*vars(nn.Module()), "featent", "transform_input"}  # what every module has, and what the twin is given
 
+def _sha256_of(t):
+    "A tensor by its bytes; one without plain bytes by its kind alone."
+    if t.layout != torch.strided or t.is_quantized or t.device.type == "meta": return str(t.layout)
+    flat = t.detach().cpu().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
+
 def _plain(v, depth=3):
     "A setting as something that can be compared: numbers and words as they are, functions by their code."
     if v is None or isinstance(v, (bool, int, float, str, bytes)): return f"{type(v).__name__} {v!r}"
-    if isinstance(v, torch.Tensor): return (tuple(v.shape), str(v.dtype), v.detach().cpu().flatten().tolist() if v.numel() < 10**6 else 0)
+    if isinstance(v, torch.Tensor): return (tuple(v.shape), str(v.dtype), _sha256_of(v))
     if isinstance(v, partial): return ("partial", _plain(v.func, depth), _plain(v.args, depth), _plain(v.keywords, depth))
     if isinstance(v, (list, tuple, set, frozenset)) and depth: return (type(v).__name__, *_in_order(v, depth))
     if isinstance(v, dict) and depth: return tuple((str(k), _plain(x, depth - 1)) for k, x in v.items())

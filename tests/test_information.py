@@ -13,7 +13,7 @@ from featent.activations import select_layers, stream
 from featent.entropy import feature_entropy
 from featent.filtrations import births
 from featent.images import images, preprocess
-from featent.information import _informations, class_information, layer_information, rank_bins
+from featent.information import _counted, _informations, class_information, layer_information, rank_bins
 from featent.networks import network, random_twin
 from featent.significance import false_discovery
 
@@ -88,7 +88,7 @@ def test_is_the_entropy_of_births_less_that_within_classes():
 def test_shuffled_labels_give_the_null():
     "The permutations are the ones announced: labels in random order, for all units the same."
     x, y = levels(90, 4), np.arange(90) % 3
-    found, _ = _informations(x, y, 8, None, 6, 3, None)
+    found, _ = _informations(_counted(x, y, 8, None, None), 6, 3)
     rng, symbols = np.random.default_rng(3), rank_bins(x, 8)
     for row in found[1:]:
         dealt = y[rng.permutation(90)]
@@ -245,3 +245,20 @@ def test_pilot_of_class_information(first_images, weights, archs):
     late = layer_information(birth[1], y)
     assert late.I_corrected == pytest.approx(.013, abs=.005) and late.p < .01
     assert layer_information(mean[1], y).I_corrected == pytest.approx(.07, abs=.02)
+
+
+def test_few_units_among_many_are_picked_or_it_is_said_that_they_cannot_be():
+    "Three of 400 units know the class: 200 shuffles cannot tell, as many as needed can, and silence stays silent."
+    rng, y = np.random.default_rng(4), np.arange(96) % 3
+    x = rng.normal(size=(96, 400))
+    x[:, :3] += 1.5 * y[:, None]
+    with pytest.warns(UserWarning, match="no test can reach q = 0.05 here: .* of 400 have the smallest p-value there is, 0.005, and it would take 40 of them; pass permutations=7999"):
+        fixed = class_information(x, y, 6, permutations=200)
+    found = class_information(x, y, 6)
+    assert (fixed.q > .05).all() and (found.q[:3] <= .05).all() and (found.q[3:] <= .05).sum() <= 1
+    assert found.draws.max() == 7999 and found.draws.mean() < 1500
+    same = found.draws == 200
+    np.testing.assert_array_equal(found.p[same], fixed.p[same])
+    np.testing.assert_array_equal(found.I_corrected, fixed.I_corrected)
+    quiet = class_information(rng.normal(size=(60, 3000)), np.arange(60) % 2, 6)
+    assert .04 < (quiet.p <= .05).mean() < .06 and (quiet.q > .05).all()
