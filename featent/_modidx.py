@@ -1395,6 +1395,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'featent.preflight._spread': ('preflight.html#_spread', 'featent/preflight.py'),
                                    'featent.preflight._tensors': ('preflight.html#_tensors', 'featent/preflight.py'),
                                    'featent.preflight._tolerance': ('preflight.html#_tolerance', 'featent/preflight.py'),
+                                   'featent.preflight._unsteady': ('preflight.html#_unsteady', 'featent/preflight.py'),
                                    'featent.preflight._untrained': ('preflight.html#_untrained', 'featent/preflight.py'),
                                    'featent.preflight._written': ('preflight.html#_written', 'featent/preflight.py'),
                                    'featent.preflight.act': ('preflight.html#act', 'featent/preflight.py'),

@@ -272,15 +272,16 @@ def _read(network, images, at, x, chosen):
     return read_finite(network, x, chosen, keep, torch.as_tensor(at), images.names)
 
 def _about_repeats(network, images, at, x, chosen):
-    "Whether the same images give the same maps twice, and alone; seconds of an image."
-    before, start = _written(network), time.perf_counter()
-    read = lambda n: _read(network, images, at[:n], x[:n], chosen)
-    once, again, alone = read(len(x)), read(len(x)), read(1)
+    "Whether the same images give the same maps again, in any order, and alone; seconds of an image."
+    before, start, order = _written(network), time.perf_counter(), list(range(len(x)))
+    read = lambda order: _read(network, images, at[order], x[order], chosen)
+    once, turned, alone = read(order), read(order[::-1]), read(order[:1])
     seconds = (time.perf_counter() - start) / (2 * len(x) + 1)
     if _written(network) != before:
         finding = "the network changes itself when it is used"
         return _Line("repeats", finding, "wrong", _STILL), seconds
-    return _Line("repeats", *_constancy(once, again, alone)), seconds
+    turned = {k: m.flip(0) for k, m in turned.items()}
+    return _Line("repeats", *_constancy(once, turned, alone, lambda: read(order))), seconds
 
 _STILL = "put every part of it in eval mode, and take noise, dropout and kept state out"
 _ALONE = "let batch normalisation use running statistics"
@@ -291,20 +292,27 @@ def _tolerance(maps):
     half = any(m.dtype in (torch.float16, torch.bfloat16) for m in maps.values())
     return .1 if half else 2e-3
 
-def _constancy(once, again, alone):
-    "Finding, state and advice for maps of one batch, of the same batch and of its first image."
+def _constancy(once, turned, alone, read):
+    "Finding, state and advice for maps of a batch, of its images turned round, of its first one."
     first, tolerance = {k: m[:1] for k, m in once.items()}, _tolerance(once)
-    twice, batch = _apart(once, again), _apart(first, alone)
-    if twice > min(tolerance, 1e-4):
-        share = _moved(once, again)
-        finding = f"the same batch twice gives other maps: {share:.0%} of a layer's births move"
-        return finding, "wrong", _STILL
+    order, batch = _apart(once, turned), _apart(first, alone)
+    if order > tolerance / 20: return _unsteady(once, turned, read(), tolerance / 20)
     if batch > tolerance:
         share = _moved(first, alone)
         finding = f"an image's maps depend on its batch: {share:.0%} of a layer's births move"
         return finding, "wrong" if share else "doubtful", _ALONE
-    finding = "the same maps twice, and alone as in a batch"
-    return finding if max(twice, batch) == 0 else f"{finding} (within rounding)", "fine", ""
+    finding = "the same maps twice, in any order, and alone as in a batch"
+    return finding if max(order, batch) == 0 else f"{finding} (within rounding)", "fine", ""
+
+def _unsteady(once, turned, again, tolerance):
+    "Finding, state and advice for maps that differ between two passes over the same images."
+    if _apart(once, again) > tolerance:
+        share = _moved(once, again)
+        finding = f"the same batch twice gives other maps: {share:.0%} of a layer's births move"
+        return finding, "wrong", _STILL
+    share = _moved(once, turned)
+    finding = f"an image's maps depend on its place in the batch: {share:.0%} of a layer's births move"
+    return finding, "wrong", "keep the images in their order within forward"
 
 # %% ../nbs/17_preflight.ipynb #9365bdcc
 def _about_layers(chosen, left_out):
@@ -315,6 +323,8 @@ def _about_layers(chosen, left_out):
     bare = list(chosen.layer[~chosen.activated.astype(bool)])
     if bare: finding += f"; read before or without an activation: {_few(bare)}"
     if left_out: finding += f"; left out, no map: {_few(left_out)}"
+    unheard = chosen.attrs.get("unheard")
+    if unheard: finding += f"; never called in this pass: {_few(unheard)}"
     return _Line("layers", finding)
 
 def _about_cost(seconds, n):
@@ -355,7 +365,7 @@ def preflight(
     "`check` of layers that are chosen already."
     at, expected = _spread(images, sample), expected_input(network)
     x, again = _tensors(images, at), _tensors(images, at[:2])
-    repeats, seconds = _about_repeats(network, images, at[:2], x[:2], chosen)
+    repeats, seconds = _about_repeats(network, images, at[:3], x[:3], chosen)
     right = _about_accuracy(network, x, images.labels[at], images, expected, label_map, logits_of)
     lines = [_about_images(images), _about_input(x, torch.cat([again, x[2:]]), images),
              _about_fit(x, images, expected, _untrained(network)),

@@ -73,6 +73,28 @@ def test_maps_that_depend_on_the_batch_are_refused(make):
     assert "depend on its batch" in finding(found, "repeats")
 
 
+class Sorting(nn.Module):
+    "Images are put in another order within the network, and back again."
+    def __init__(self, order):
+        super().__init__()
+        self.inner, self.order = plain(), order
+
+    def forward(self, x):
+        order = self.order(x)
+        return self.inner(x[order])[torch.as_tensor(order).argsort()]
+
+
+ORDERS = {"by brightness": lambda x: x.mean((1, 2, 3)).argsort(),
+          "by numbers of Python": lambda x: sorted(range(len(x)), key=lambda i: float(x[i].sum())),
+          "darkest first": lambda x: x.amax((1, 2, 3)).argsort(descending=True)}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_network_that_sorts_its_images_is_refused(order):
+    with pytest.raises(ValueError, match="place in the batch|first axis"):
+        fe.assess(Sorting(ORDERS[order]), pictures())
+
+
 def test_going_on_all_the_same_is_a_choice_and_is_kept_in_the_record():
     with pytest.warns(UserWarning, match="depend on its batch"):
         result = fe.assess(batchy(), pictures(), preflight="warn")
