@@ -363,3 +363,25 @@ def test_the_home_folder_is_meant_by_a_tilde(own, capsys, monkeypatch):
     assert told(capsys, *words, "--output=~/scores", "--store=~/births")[0] == 0
     assert told(capsys, "sweep", "depth", "--dry-run", "--output=~/s")[0] == 0
     assert sorted(os.listdir(own/"home")) == ["births", "scores"] and "~" not in os.listdir(own)
+
+
+# ---- a look before the work
+
+def test_check_prints_its_lines_and_assess_begins_with_them(own, capsys):
+    words = ["--network", "mine.py:Fine", "--per-class", "2"]
+    assert cli.main(["check", *words]) == 0
+    out = capsys.readouterr().out
+    assert "images    20 of digits" in out and "repeats   the same maps twice" in out and os.listdir(own).count("r") == 0
+    assert cli.main(["assess", *words, "-o", "r"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("images    20 of digits")
+    told = dict(fe.load(own/"r").record["preflight"])
+    assert told["images"] in err and {"input", "fit", "layers"} <= set(told)
+
+
+def test_what_is_doubtful_ends_a_check_with_1(own, capsys, monkeypatch):
+    class Found:
+        doubts = ["fit"]
+        def __str__(self): return "fit       doubtful: not what the weights were trained with"
+    monkeypatch.setattr(fe, "check", lambda *a, **k: Found())
+    assert cli.main(["check", "--network", "mine.py:Fine", "--per-class", "2"]) == 1 and "doubtful" in capsys.readouterr().out
