@@ -17,7 +17,7 @@ import pytest
 
 from featent import files
 from featent.files import (Busy, Terminated, affordable, alone, as_path, claimed, ending_well, explained, keep, leftovers,
-                           make_folder, publish, read_json, sync_file, sync_folder, sync_tree, workplace, write_whole)
+                           make_folder, publish, read_json, sync_folder, sync_tree, workplace, write_whole)
 
 REFUSALS = [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
 NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP]
