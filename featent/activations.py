@@ -602,7 +602,10 @@ _JOINS = set("cat concat concatenate stack hstack vstack dstack".split())
 _CARRIES = _LINEAR | _WRITES | (_MOVE | _REGRID) - _POOLS | {*_NORMS, *_PASSED} | set(
     "masked_scatter copy fill zero index_put index_copy index_select index "
     "gather scatter take_along_dim channel_shuffle native_channel_shuffle unfold fold ravel fliplr "
-    "flipud mT as_strided broadcast_to hsplit vsplit dsplit alias lerp".split())
+    "flipud mT as_strided broadcast_to hsplit vsplit dsplit alias lerp cumsum normalize rms_norm "
+    "local_response_norm alpha_dropout dropout1d dropout3d feature_alpha_dropout".split())
+_ENDS = set("softmax log_softmax softmin gumbel_softmax matmul bmm baddbmm einsum tensordot "
+            "scaled_dot_product_attention multi_head_attention_forward".split())
 
 def _pooled(graph, i, start):
     "Whether a call gives a statistic: over height and width, or, as a mean does, over the units."
@@ -626,7 +629,9 @@ def _turned(graph, i, found):
     if c.op in _PRODUCTS: curved = _factors(c, found) > 1
     else: curved = c.op in (_NONLINEAR | _EXTREMES) - _CARRIES
     if curved or "curved" in kinds: return "curved"
-    return "raw" if c.op in _CARRIES | _POOLS | _PRODUCTS else None
+    if c.op in _CARRIES | _POOLS | _PRODUCTS: return "raw"
+    alike = any(c.shape == graph.calls[j].shape for j in given)  # as activations are
+    return "curved" if alike and c.op not in _ENDS else None
 
 def _factors(call, found):
     "How many factors of a product are made of the tensor, those that are pooled left out."

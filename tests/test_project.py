@@ -58,7 +58,7 @@ def test_imports_go_one_way():
     for name in order:
         text = (root/f"featent/{name}.py").read_text()
         used = re.findall(r"^from \.(\w+) import", text, re.M) + re.findall(r"^from \. import (\w+)", text, re.M)
-        assert used or name in ("images", "files", "checkpoints", "kernels", "entropy", "runs"), name
+        assert used or name in ("images", "files", "checkpoints", "listening", "kernels", "entropy", "runs", "health"), name
         assert all(order.index(u) < order.index(name) for u in used), (name, used)
 
 

@@ -739,6 +739,9 @@ HIDDEN = {
     "gate of halves": (halves(torch.mul), "mul"),
     "gated linear": (halves(lambda a, b: a * torch.sigmoid(b)), "sigmoid"),
     "normalised, then folded": (lambda m, y: F.relu(m.bn1(y).reshape(-1, 1, *y.shape[2:])).reshape(y.shape), "relu"),
+    "sorted in pairs": (lambda m, y: y.view(len(y), 3, 2, *y.shape[2:]).sort(2)[0].view(y.shape), "sort"),
+    "by an unusual name": (lambda m, y: torch.special.expit(y), "special_expit"),
+    "of another kind": (lambda m, y: torch.atan2(y, torch.ones_like(y)), "atan2"),
     "energy": (lambda m, y: y * torch.sigmoid((y - y.mean((2, 3), keepdim=True)) ** 2), "pow, sigmoid"),
 }
 
@@ -783,6 +786,10 @@ HONEST = {
     "gated by its mean": (lambda m, y: y * torch.sigmoid(y.mean((2, 3), keepdim=True)), None),
     "attended": (attended, lambda: nn.Conv2d(2, 1, 3, padding=1)),
     "joined": (lambda m, y: torch.cat([y, F.relu(y)], 1)[:, 2:8], None),
+    "of one length by a call": (lambda m, y: F.normalize(y, dim=1), None),
+    "normalised by its neighbours": (lambda m, y: F.local_response_norm(y, 3), None),
+    "weights of an average": (lambda m, y: y.flatten(2).softmax(-1).view(y.shape), None),
+    "gated by another": (lambda m, y: y * torch.sigmoid(m.part(F.relu(m.bn1(y)))), convolution),
     "looked at": (lambda m, y: (noted(m, y), y)[1], None),
 }
 
