@@ -7,7 +7,7 @@ __all__ = ['SUFFIXES', 'RESAVE', 'torch_file', 'safetensors_file', 'read_weights
            'find_weights', 'load_weights', 'outputs_in', 'weights_address']
 
 # %% ../nbs/04_checkpoints.ipynb #04b16c42
-import argparse, codecs, collections, datetime, functools, hashlib, pathlib, pickle, re, threading
+import argparse, codecs, collections, datetime, functools, pathlib, pickle, re, threading
 import types, warnings, zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager

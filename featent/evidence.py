@@ -183,7 +183,8 @@ def indicator_table(
     "The scores of every unit and class beside the indicators of the literature."
     if kind in TWINS:
         kinds = _twins_of(result, kind)
-        if not kinds: raise ValueError(f"this result has no such networks: assess with null={kind!r}")
+        what = {"random": "random networks", "weights": "networks with shuffled weights"}[kind]
+        if not kinds: raise ValueError(f"this result has no {what}: assess with null={kind!r}")
         return pd.concat([indicator_table(result, k) for k in kinds], ignore_index=True)
     rows = result.table if kind == "real" else result.scores(kind)
     more = pd.concat([_indicators(result, kind, row) for row in result.layers.itertuples()], ignore_index=True)

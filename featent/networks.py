@@ -9,7 +9,7 @@ __all__ = ['list_networks', 'weights_hash', 'first_line', 'out_of_memory', 'tens
 
 # %% ../nbs/05_networks.ipynb #5c21b652
 import ast, copy, difflib, functools, hashlib, importlib.util, inspect, math, os, re, threading, time, traceback
-import types, warnings, weakref
+import warnings, weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager

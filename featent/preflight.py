@@ -67,7 +67,7 @@ class Preflight:
         words = ((r.topic, r.state, r._replace(state="fine").text()) for r in rows)
         cells = (map(_escaped, row) for row in words)
         body = "\n".join("| " + " | ".join(c) + " |" for c in cells)
-        return "| | state | |\n|---|---|---|\n" + body
+        return f"| | state | |\n|---|---|{'-' * 20}|\n" + body
 
 # %% ../nbs/17_preflight.ipynb #9dbd1fe1
 def _escaped(text):

@@ -17,7 +17,7 @@ import pytest
 
 from featent import files
 from featent.files import (Busy, Terminated, affordable, alone, as_path, claimed, ending_well, explained, keep, leftovers,
-                           make_folder, publish, read_json, sync_file, sync_folder, sync_tree, workplace, write_whole)
+                           make_folder, publish, read_json, sync_folder, sync_tree, workplace, write_whole)
 
 REFUSALS = [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
 NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP]
@@ -231,8 +231,13 @@ def test_a_stale_file_of_another_machine_is_taken_over_and_a_living_one_is_not(t
         thread.join()
 
 
-@pytest.mark.parametrize("text", [json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": 1}),  # a number that another process has now
-                                  json.dumps({"host": socket.gethostname(), "pid": 2**22 + 5}), json.dumps({"host": socket.gethostname(), "pid": "x"})])
+HERE = socket.gethostname()
+STALE = {"a number that another process has now": {"host": HERE, "pid": os.getpid(), "started": 1},
+         "a process that has ended": {"host": HERE, "pid": 2**22 + 5},
+         "no process": {"host": HERE, "pid": "x"}}
+
+
+@pytest.mark.parametrize("text", map(json.dumps, STALE.values()), ids=STALE)
 def test_a_stale_file_of_this_machine_is_taken_over_at_once(tmp_path, monkeypatch, text):
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
     (tmp_path/"lock.held").write_text(text)

@@ -119,7 +119,8 @@ def test_every_small_binary_map():
         maps = (np.arange(2**(h*w))[:, None] >> np.arange(h*w) & 1).reshape(-1, h, w).astype("f4")
         check_cubical(maps[::1 if w == 3 else 5])
     maps = np.zeros((2**10, 5, 5), "f4")
-    maps[:, *np.triu_indices(5, 1)] = np.arange(2**10)[:, None] >> np.arange(10) & 1
+    rows, columns = np.triu_indices(5, 1)
+    maps[:, rows, columns] = np.arange(2**10)[:, None] >> np.arange(10) & 1
     check_clique(maps)
 
 # ---- a batch with more live classes than bits in a word ----

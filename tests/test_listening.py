@@ -2,7 +2,6 @@
 import subprocess
 import sys
 import threading
-import warnings
 
 import numpy as np
 import pandas as pd

@@ -172,13 +172,18 @@ def test_scores_of_stored_births_are_those_of_births(tmp_path):
     "Real births: digits in a small network, table for table, without the network."
     result = fe.assess(fe.network("small_vgg", in_channels=1), fe.images("digits", per_class=3), filtration=("clique", "cubical"))
     units = {k: b.shape[1] for k, b in result.births.items()}
-    store = create_store(tmp_path/"digits", {"network": result.record["network"]}, result.record, result.layers, result.labels, units, shard_size=7)
-    for i, r in enumerate(store.ranges): write_shard(store, i, {k: b[r.start:r.stop] for k, b in result.births.items()})
+    kept = {k: s.shape[1] for k, s in result.summaries.items()}
+    store = create_store(tmp_path/"digits", {"network": result.record["network"]}, result.record, result.layers,
+                         result.labels, units, kept, shard_size=7)
+    for i, r in enumerate(store.ranges):
+        parts = [{k: a[r.start:r.stop] for k, a in arrays.items()} for arrays in (result.births, result.summaries)]
+        write_shard(store, i, *parts)
     store, classes = open_store(store.folder), {int(c): n for c, n in store.record["classes"].items()}
     pd.testing.assert_frame_equal(fe.tabulate(StoredBirths(store), store.labels, store.layers, classes, summaries=StoredSummaries(store)), result.table)
     n_births = sum(b.size for b in result.births.values())
-    assert store.manifest["n_births"] == n_births and store.manifest["expected_bytes"] == expected_bytes(n_births)
-    assert shard_states(store).bytes.sum() < 3 * n_births  # shards of seven images; larger ones take less
+    n_kept = sum(s.size for s in result.summaries.values())
+    assert store.manifest["n_births"] == n_births and store.manifest["expected_bytes"] == expected_bytes(n_births, n_kept)
+    assert shard_states(store).bytes.sum() < 3 * n_births + 4 * n_kept  # shards of seven images; larger ones take less
 
 
 # manifest

@@ -1,7 +1,6 @@
 """Random twins are of the network as it is; networks of one's own code, their arguments and their errors."""
 import functools
 import json
-import textwrap
 
 import pytest
 import torch

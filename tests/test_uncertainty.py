@@ -241,6 +241,9 @@ def test_warn_counts_births_and_coincidences(b, over):
         kept = column if over == "outcomes" else column[column > 0]
         distance = np.mean(np.log([Counter(kept.tolist())[v] for v in kept.tolist()])) if len(kept) >= 2 else 1
         if abs(distance - .4) < 1e-9: continue
+        if len(b) < 2:
+            assert text == "too few images"
+            continue
         assert text == "; ".join(["few births"] * int((column > 0).sum() < 8) + ["near ceiling"] * int(distance < .4))
 
 
