@@ -15,6 +15,7 @@ import warnings
 import weakref
 from collections import Counter
 from fnmatch import fnmatchcase
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +53,7 @@ class Trace(NamedTuple):
     results: list  # positions of the calls that made the network's output; None for one that was not heard
     settings: tuple  # class and settings of each module that took part
     compiled: bool = False  # whether TorchScript made some of the calls
+    silent: frozenset = frozenset()  # calls whose result was changed without PyTorch counting it
 
 # %% ../nbs/10_activations.ipynb #97b74688
 class Ref(NamedTuple):
@@ -102,11 +104,11 @@ def _thin(t):
     "A tensor without its repetitions."
     return t[tuple(slice(0, 1) if s == 0 else slice(None) for s in t.stride())]
 
-def _runs_along(t, axis):
-    "Whether values go up, or down, along one axis, and do not depend on any other but the first two."
-    t = _thin(t).movedim(axis, -1)
-    if t.shape[-1] < 2: return True
-    steps = t.diff(dim=-1)
+def _runs_along(t, axis, channels):
+    "Whether values go up, or down, along one axis; one of a single pixel has none elsewhere."
+    if t.shape[axis] < 2: return _still_along(t, channels)
+    steps = _thin(t).movedim(axis, -1).diff(dim=-1)
+    if not steps.shape[-1]: return False
     one_way = (steps >= 0).all() or (steps <= 0).all()
     return bool(one_way and (steps != 0).any(-1).all())
 
@@ -117,12 +119,13 @@ def _still_along(t, axis):
 def plane_axes(
     found,  # coordinates of a tensor, or None
 ) -> "str | None":  # "first" for (n, C, h, w), "last" for (n, h, w, C), "" for neither, None where unknown
-    "Where a tensor has the height and width of its images."
+    "Where a tensor has the height and width of its images, upright or transposed."
     if found is None or found.plain: return found and found.plain
     if found.row.ndim != 4: return ""
-    for order, h, w in (("first", 2, 3), ("last", 1, 2)):
-        if (_runs_along(found.row, h) and _still_along(found.row, w)
-                and _runs_along(found.column, w) and _still_along(found.column, h)): return order
+    for order, h, w in (("first", 2, 3), ("last", 1, 2), ("first", 3, 2), ("last", 2, 1)):
+        across = ((found.row, h, w), (found.column, w, h))
+        fits = (_runs_along(t, a, 6 - h - w) and _still_along(t, b) for t, a, b in across)
+        if all(fits): return order
     return ""
 
 def _images_in_order(found):
@@ -167,10 +170,12 @@ def _located(name, func, args, kwargs, made, coordinates):
     (source, found), out = given[0], made[0].shape
     if name in _REGRID and len(out) == 4: return _regridded(name, source, found, out)
     if name in _MOVE and made[0] is not source: return _moved(name, func, args, kwargs, coordinates)
+    if name == "glu": return [_Coordinates(*(c[tuple(map(slice, out))] for c in found[:3]))]
     if name == "linear" and out[:-1] == source.shape[:-1]:
         return [_Coordinates(*(c[..., :1].expand(out) for c in found[:3]))]
     same = [c for t, c in given if t.shape == out]
-    if same: return [same[0]]
+    if len(same) > 1: return [next((c for c in same if plane_axes(c)), same[0])]
+    if same: return same
     fits = [(t.shape[-2:].numel(), c) for t, c in given if name in _ELEMENTWISE and t.ndim == len(out) > 1]
     return [_Coordinates(*(c.expand(out) for c in max(fits, key=lambda f: f[0])[1][:3]))] if fits else []
 
@@ -191,6 +196,12 @@ def _version(t):
 def _memory(t):
     try: return t.untyped_storage().data_ptr()
     except (RuntimeError, NotImplementedError): return None
+
+def _sum(t):
+    "The sum of a map, by which a change that PyTorch does not count is found; as text, for NaN."
+    if t.ndim != 4 or not t.is_floating_point() or t.layout != torch.strided: return ""
+    try: return str(t.sum(dtype=torch.float32).item())
+    except (RuntimeError, NotImplementedError): return ""  # inside vmap a tensor has no values to show
 
 class _Weights(dict):
     "Names of a network's parameters and buffers by identity; they are kept alive, so that it is theirs."
@@ -235,10 +246,11 @@ class _Tracer(Listener):
 
     def writers(self, t):
         "The calls that gave a tensor its values."
-        i = self.writer.get(id(t))
+        i, memory = self.writer.get(id(t)), _memory(t)
         if i is None: return ()
-        other = self.written.get(_memory(t)) if self.seen[id(t)] != _version(t) else None
-        return (i,) if other in (None, i) else (i, other)
+        other = self.written.get(memory, i)
+        later = memory and other > i or self.seen[id(t)] != _version(t)
+        return (i, other) if later and other != i else (i,)
 
     def ref(self, t):
         "Where a tensor comes from."
@@ -264,7 +276,7 @@ def _write(self, name, given, inputs, form, made, weight):
     frame.counts[key] = frame.counts.get(key, 0) + 1
     for t in made: self.writer[id(t)], self.seen[id(t)] = i, _version(t)
     self.alive += made
-    self.versions.append((made[0], _version(made[0])))
+    self.versions.append((made[0], _version(made[0]), _sum(made[0])))
     if any(t is g for t in made for g in given): self.written[_memory(made[0])] = i
 
 def _learned(self, weight):
@@ -321,14 +333,17 @@ def _returned(self, frame, args, first):
 
 def _traced(self, out):
     "The trace, once the network has returned."
-    overwritten = [v is None or _version(t) != v for t, v in self.versions]
+    heard = [v is None or _version(t) != v for t, v, _ in self.versions]
+    silent = [not h and _sum(t) != s for h, (t, _, s) in zip(heard, self.versions)]
+    overwritten = [h or s for h, s in zip(heard, silent)]
     for at in self.outputs.values():
         for _, i in at:
             found = self.located[i]
             in_order = found is None or _images_in_order(found)
             self.calls[i] = self.calls[i]._replace(planes=self.planes(i), in_order=in_order)
     results = [self.writers(t)[-1] if self.writers(t) else None for t in tensors(out)]
-    return Trace(self.calls, self.outputs, overwritten, len(self.x), results, (), self.compiled)
+    at = frozenset(i for i, s in enumerate(silent) if s)
+    return Trace(self.calls, self.outputs, overwritten, len(self.x), results, (), self.compiled, at)
 
 def _planes(self, i):
     c, found = self.calls[i], self.located[i]
@@ -469,6 +484,7 @@ _NONLINEAR = set(
     "fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant sinc xlogy".split())
 _ELEMENTWISE = _LINEAR | _NONLINEAR
 _PRODUCTS = {"mul", "div"}
+_WRITES = {"setitem", "where", "masked_fill"}  # as curved as the mask and the values
 
 # %% ../nbs/10_activations.ipynb #1d31cc21
 class _Graph:
@@ -482,6 +498,8 @@ class _Graph:
             self.depth.append(max((self.depth[j] for j in c.inputs), default=0) + (c.op in _KINDS))
         self.reach = reach = _reach(self, trace.results)
         self.readers = [[r for r in rs if reach[r] == max(reach[q] for q in rs)] for rs in self.all]
+        self.given = [[j for j in _given(c) if self.calls[j].data] for c in self.calls]
+        self.results = set(trace.results)
 
     def alone(self, i, members):
         "Whether a call is elementwise and depends on `members` and constants only."
@@ -492,7 +510,7 @@ class _Graph:
     def nonlinear(self, i):
         "Whether a call that is alone is more than a scale and a shift."
         c = self.calls[i]
-        if c.op not in _PRODUCTS: return c.op in _NONLINEAR
+        if c.op not in _PRODUCTS: return c.op in _NONLINEAR and c.op not in _WRITES
         return sum(r.kind == "call" and self.calls[r.key].data for r in _refs(c.args)) > 1
 
 # %% ../nbs/10_activations.ipynb #462a1366
@@ -503,6 +521,11 @@ def _refs(form):
         for f in form: yield from _refs(f)
 
 def _reads_input(form): return any(r.kind == "input" for r in _refs(form))
+
+def _given(call):
+    "The calls that a call's arguments are from: of a memory that was written again, the last one."
+    last = {r.key for r in _refs(call.args) if r.kind == "call"}
+    return [j for j in call.inputs if j in last] if call.args else call.inputs
 
 def _reach(graph, results):
     "How deep the deepest output is that depends on each call; -1 for an observer's."
@@ -570,6 +593,74 @@ def _paths(graph):
     for i, p in paths.items(): owner[p[-1][-1]] = max(owner.get(p[-1][-1], i), i, key=rank)
     return {i: p if owner[p[-1][-1]] == i else _before_sum(graph, p) for i, p in paths.items()}
 
+# %% ../nbs/10_activations.ipynb #a41c7e03
+_POOLS = set("mean sum prod std var norm median logsumexp amax amin max min "
+             "adaptive_avg_pool2d adaptive_max_pool2d".split())
+_EXTREMES = set("amax amin max min median logsumexp".split())
+_STATISTICS = {"of raw", "of curved"}
+_JOINS = set("cat concat concatenate stack hstack vstack dstack".split())
+_CARRIES = _LINEAR | _WRITES | (_MOVE | _REGRID) - _POOLS | {*_NORMS, *_PASSED} | set(
+    "masked_scatter copy fill zero index_put index_copy index_select index "
+    "gather scatter take_along_dim channel_shuffle native_channel_shuffle unfold fold ravel fliplr "
+    "flipud mT as_strided broadcast_to hsplit vsplit dsplit alias lerp cumsum normalize rms_norm "
+    "local_response_norm alpha_dropout dropout1d dropout3d feature_alpha_dropout".split())
+_ENDS = set("softmax log_softmax softmin gumbel_softmax matmul bmm baddbmm einsum tensordot "
+            "scaled_dot_product_attention multi_head_attention_forward".split())
+
+def _pooled(graph, i, start):
+    "Whether a call gives a statistic: over height and width, or, as a mean does, over the units."
+    c = graph.calls[i]
+    if c.op not in _POOLS or sum(1 for _ in _refs(c.args)) > 1: return False
+    if c.op.startswith("adaptive"): return c.shape[-2:].count(1) == 2
+    if c.op not in _EXTREMES: return prod(c.shape) < prod(graph.calls[start].shape)
+    source = graph.calls[graph.given[i][0]].shape
+    pairs = list(zip(c.shape, c.shape[1:]))
+    return source[-2:] not in pairs and source[-3:-1] not in pairs
+
+def _turned(graph, i, found):
+    "What a call makes of a tensor alone: `raw` or `curved` values, statistics of them, or None."
+    c, given = graph.calls[i], graph.given[i]
+    if c.op in _KINDS or _reads_input(c.args) or any(j not in found for j in given): return None
+    every = {found[j] for j in given}
+    kinds = every - _STATISTICS
+    if not kinds: return "of curved" if "of curved" in every else "of raw"
+    if _pooled(graph, i, min(found)): return "of curved" if "curved" in kinds else "of raw"
+    if c.op in _JOINS: return "raw" if "raw" in kinds else "curved"
+    if c.op in _PRODUCTS: curved = _factors(c, found) > 1
+    else: curved = c.op in (_NONLINEAR | _EXTREMES) - _CARRIES
+    if curved or "curved" in kinds: return "curved"
+    if c.op in _CARRIES | _POOLS | _PRODUCTS: return "raw"
+    alike = any(c.shape == graph.calls[j].shape for j in given)  # as activations are
+    return "curved" if alike and c.op not in _ENDS else None
+
+def _factors(call, found):
+    "How many factors of a product are made of the tensor, those that are pooled left out."
+    keys = [r.key for r in _refs(call.args) if r.kind == "call"]
+    return sum(found.get(k, "of raw") not in _STATISTICS for k in keys)
+
+# %% ../nbs/10_activations.ipynb #a41c7e04
+def _hidden(graph, end):
+    "The curved calls that all of a tensor goes through before it meets others; else empty."
+    found, left, out = {end: "raw"}, set(graph.readers[end]), set()
+    if end in graph.results: return []
+    while left:
+        i = min(left)
+        left.remove(i)
+        mine = {found[j] for j in graph.given[i] if j in found}
+        kind = _turned(graph, i, found) if graph.calls[i].data and mine else ""
+        if kind: left |= set(graph.readers[i])
+        if kind: found[i] = kind
+        if kind is None: out |= mine
+        if kind and i in graph.results: out.add(kind)
+        if "raw" in out: return []
+    return _names_of(graph, found) if out & {"curved", "of curved"} else []
+
+def _names_of(graph, found):
+    "The calls that made curved values of others."
+    fresh = [i for i, kind in found.items() if kind == "curved"
+             and all(found[j] != "curved" for j in graph.given[i])]
+    return list(dict.fromkeys(graph.calls[i].op for i in sorted(fresh)))
+
 # %% ../nbs/10_activations.ipynb #bbdd6a73
 class Place(NamedTuple):
     "Where the map of a layer is read."
@@ -629,8 +720,10 @@ def _note(trace, start, end, graph=None):
     after = graph.readers[end]
     if graph.reach[end] < 0 or not after and end not in trace.results:
         return "read before its activation, or its output goes where calls cannot be heard"
-    ops = {trace.calls[i].op for i in after} & {"glu", "unheard"}
-    return f"read before what follows ({', '.join(ops)})" if ops else ""
+    ops = sorted({trace.calls[i].op for i in after} & {"glu", "unheard"}) or _hidden(graph, end)
+    if ops: return f"read before what follows ({', '.join(ops)})"
+    silent = {start, end} & trace.silent
+    return "read before its memory was changed where calls cannot be heard" if silent else ""
 
 # %% ../nbs/10_activations.ipynb #9c129cf7
 def _rows(trace):
@@ -681,8 +774,18 @@ INTERNAL = ["note", "at", "last", "overwritten", "place"]  # what reading the ma
 def _layer_table(network, example):
     "`list_layers` with what reading the maps needs to know."
     columns = ["layer", "module", "kind", "units", "height", "width", "activated", *INTERNAL]
-    rows = list(_rows(trace(network, example)))
-    return pd.DataFrame(rows, columns=columns).sort_values("at", kind="stable", ignore_index=True)
+    found = trace(network, example)
+    table = pd.DataFrame(list(_rows(found)), columns=columns)
+    table = table.sort_values("at", kind="stable", ignore_index=True)
+    table.attrs["unheard"] = _never_called(unwrap(network), found)
+    return table
+
+def _never_called(network, trace):
+    "Paths of the convolutions that made no call in the pass, with weights that no other used."
+    heard = [c for c in trace.calls if c.op in _KINDS]
+    known = {c.module for c in heard} | {c.weight.rpartition(".")[0] for c in heard}
+    return [name for name, m in network.named_modules()
+            if isinstance(m, nn.modules.conv._ConvNd) and name not in known]
 
 # %% ../nbs/10_activations.ipynb #7a1b650a
 def _words(network, layers):
@@ -749,10 +852,9 @@ def _no_map(table, word, hit, maps):
 # %% ../nbs/10_activations.ipynb #3c1a15a1
 def _warn(network, chosen):
     "Say what is read before its activation, and which parts are not in the list."
-    early = chosen[chosen.note != ""]
-    if len(early):
-        warnings.warn(f"the maps of {', '.join(early.layer[:5])}{' ...' if len(early) > 5 else ''} are not the "
-                      f"activated ones: {early.note.iloc[0]}. list_layers shows it in its column note", stacklevel=4)
+    notes = chosen[chosen.note != ""].groupby("note", sort=False).layer
+    told = "; ".join(_told(note, list(layers)) for note, layers in notes)
+    if told: warnings.warn(f"{told}. list_layers shows it in its column note", stacklevel=4)
     deaf = [f"{n} ({type(m).__name__})" for n, m in unwrap(network).named_modules() if _deaf(m)]
     if deaf:
         warnings.warn(f"the layers inside {', '.join(deaf[:5])}{' ...' if len(deaf) > 5 else ''} cannot be told apart by name "
@@ -767,6 +869,12 @@ def module_path(
     known = {n for n, _ in network.named_modules()}
     short = name.rpartition("#" if "#" in name else "_")
     return name if name in known or not short[2].isdigit() else short[0]
+
+def _told(note, layers):
+    "A note with the layers that it belongs to."
+    names = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
+    what = "the activated ones" if note.startswith("read before") else "an image's"
+    return f"the maps of {names} are not {what}: {note}"
 
 def _deaf(module):
     "Whether a part of a network makes its calls out of hearing."

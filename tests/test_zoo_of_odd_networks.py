@@ -696,6 +696,263 @@ def test_parts_that_are_compiled_are_named():
     with pytest.warns(UserWarning, match=r"layers inside part \(RecursiveScriptModule\).*cannot be told apart by name"): select_layers(net, pictures(2, 12), "conv")
 
 
+class Made(Net):
+    "Goes on with what a function makes of the first convolution."
+    def __init__(self, after, **parts):
+        super().__init__()
+        self.after = after
+        for name, part in parts.items(): setattr(self, name, part)
+
+    def forward(self, x):
+        y = self.after(self, self.conv1(x))
+        return self.fc(F.relu(self.conv2(y)).mean((2, 3)))
+
+
+def written(write):
+    "A function that writes into a map, and goes on with it."
+    def after(m, y):
+        write(y)
+        return y
+    return after
+
+
+def halves(how): return lambda m, y: how(y[:, :3], y[:, 3:]).repeat(1, 2, 1, 1)
+def half_by_a_mask(y): y[:, :3][y[:, :3] < 0] = 0
+def half_at_a_time(y): y[:, :3], y[:, 3:] = F.relu(y[:, :3]), F.relu(y[:, 3:])
+
+
+HIDDEN = {
+    "folded": (lambda m, y: F.relu(y.reshape(-1, 1, *y.shape[2:])).reshape(y.shape), "relu"),
+    "permuted": (lambda m, y: F.gelu(y.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), "gelu"),
+    "flattened": (lambda m, y: torch.sigmoid(y.flatten(2)).unflatten(2, y.shape[2:]), "sigmoid"),
+    "pooled first": (lambda m, y: F.relu(F.avg_pool2d(y, 2)), "relu"),
+    "shuffled first": (lambda m, y: F.relu(F.pixel_shuffle(y.repeat(1, 4, 1, 1), 2)), "relu"),
+    "copied": (written(lambda y: y.copy_(F.relu(y))), "relu"),
+    "half at a time": (written(half_at_a_time), "relu"),
+    "half of it": (written(lambda y: y[:, :3].relu_()), "relu"),
+    "in a view": (written(lambda y: y.view(-1).clamp_(min=0)), "clamp"),
+    "in its data": (written(lambda y: y.data.clamp_(min=0)), "clamp"),
+    "half by a mask": (written(half_by_a_mask), "lt"),
+    "stacked": (lambda m, y: torch.stack([y, torch.zeros_like(y)]).amax(0), "amax"),
+    "of both signs": (lambda m, y: torch.cat([F.relu(y), F.relu(-y)], 1)[:, 3:9], "relu"),
+    "maxout": (halves(torch.max), "max"),
+    "gate of halves": (halves(torch.mul), "mul"),
+    "gated linear": (halves(lambda a, b: a * torch.sigmoid(b)), "sigmoid"),
+    "normalised, then folded": (lambda m, y: F.relu(m.bn1(y).reshape(-1, 1, *y.shape[2:])).reshape(y.shape), "relu"),
+    "sorted in pairs": (lambda m, y: y.view(len(y), 3, 2, *y.shape[2:]).sort(2)[0].view(y.shape), "sort"),
+    "by an unusual name": (lambda m, y: torch.special.expit(y), "special_expit"),
+    "of another kind": (lambda m, y: torch.atan2(y, torch.ones_like(y)), "atan2"),
+    "energy": (lambda m, y: y * torch.sigmoid((y - y.mean((2, 3), keepdim=True)) ** 2), "pow, sigmoid"),
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_an_activation_that_hides_from_the_walk_is_told(how):
+    torch.manual_seed(0)
+    after, ops = HIDDEN[how]
+    net, x = Made(after).eval(), pictures(2, 12)
+    with pytest.warns(UserWarning, match=r"^the maps of conv1(\+bn)? are not the activated ones: read before what follows \(") as told:
+        chosen, _ = select_layers(net, x, "conv")
+    note = chosen.note[0]
+    assert len(told) == 1 and list(chosen.activated) == [False, True] and chosen.note[1] == ""
+    assert set(ops.split(", ")) & set(note.partition("(")[2].rstrip(")").split(", ")), note
+    raw = net.conv1(x) if chosen.layer[0] == "conv1" else net.bn1(net.conv1(x))
+    assert torch.equal(read_maps(net, x, chosen)[chosen.layer[0]], raw.detach())
+
+
+def layer_norm(y):
+    centred = y - y.mean(1, keepdim=True)
+    return centred / torch.sqrt(centred.pow(2).mean(1, keepdim=True) + 1e-6)
+
+
+def convolution(): return nn.Conv2d(6, 6, 1)
+def attended(m, y): return y * torch.sigmoid(m.part(torch.cat([y.mean(1, keepdim=True), y.amax(1, keepdim=True)], 1)))
+def noted(m, y): m.share = (F.relu(y.flatten(2)) == 0).float().mean()
+
+
+HONEST = {
+    "straight on": (lambda m, y: y, None),
+    "normalised": (lambda m, y: m.bn1(y), None),
+    "normalised by hand": (lambda m, y: layer_norm(y), None),
+    "of one length": (lambda m, y: y * torch.rsqrt(y.pow(2).mean(1, keepdim=True) + 1e-8), None),
+    "pooled": (lambda m, y: F.max_pool2d(y, 2), None),
+    "averaged": (lambda m, y: F.avg_pool2d(y.flip(3), 2), None),
+    "moved and scaled": (lambda m, y: .5 * y.permute(0, 2, 3, 1).permute(0, 3, 1, 2) - 1, None),
+    "a border of zeros": (written(lambda y: y[:, :, 0].fill_(0)), None),
+    "before a residual": (lambda m, y: y + m.part(F.relu(m.bn1(y))), convolution),
+    "before a residual in place": (lambda m, y: y.add_(m.part(F.relu(m.bn1(y)))), convolution),
+    "before a residual, folded": (lambda m, y: y + m.part(F.relu(y.flatten(2)).view(y.shape)), convolution),
+    "squeezed and excited": (lambda m, y: y * torch.sigmoid(m.part(F.adaptive_avg_pool2d(y, 1))), convolution),
+    "gated by its mean": (lambda m, y: y * torch.sigmoid(y.mean((2, 3), keepdim=True)), None),
+    "attended": (attended, lambda: nn.Conv2d(2, 1, 3, padding=1)),
+    "joined": (lambda m, y: torch.cat([y, F.relu(y)], 1)[:, 2:8], None),
+    "of one length by a call": (lambda m, y: F.normalize(y, dim=1), None),
+    "normalised by its neighbours": (lambda m, y: F.local_response_norm(y, 3), None),
+    "weights of an average": (lambda m, y: y.flatten(2).softmax(-1).view(y.shape), None),
+    "gated by another": (lambda m, y: y * torch.sigmoid(m.part(F.relu(m.bn1(y)))), convolution),
+    "looked at": (lambda m, y: (noted(m, y), y)[1], None),
+}
+
+
+@pytest.mark.parametrize("how", HONEST)
+def test_a_map_that_the_network_takes_as_it_is_is_no_reason_to_warn(how):
+    torch.manual_seed(0)
+    after, part = HONEST[how]
+    net = Made(after, **({"part": part()} if part else {})).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen, _ = select_layers(net, pictures(2, 12), ["conv1", "conv2"])
+    assert list(chosen.note) == ["", ""] and not chosen.activated[0]
+
+
+@pytest.mark.parametrize("write", [written(lambda y: y.__setitem__((slice(None), slice(None), 0), 0)), lambda m, y: torch.where(torch.eye(12) > 0, y, -y),
+                                   lambda m, y: y.masked_fill(torch.eye(12) > 0, 1.)])
+def test_constants_in_a_map_are_no_activation_and_the_next_one_is_found(write):
+    torch.manual_seed(0)
+    net, x = Made(lambda m, y: F.relu(write(m, y))).eval(), pictures(2, 12)
+    assert torch.equal(conv1 := read_maps(net, x, select_layers(net, x, "conv1")[0]).popitem()[1], F.relu(write(net, net.conv1(x))).detach()), conv1
+    plain = Made(write).eval()
+    assert list(list_layers(plain, x).activated) == [False, True, False] and not list_layers(plain, x).note.any()
+
+
+@pytest.mark.parametrize("head", [lambda y: y, lambda y: torch.sigmoid(y.mean((2, 3))), lambda y: y.amax((2, 3)), lambda y: F.softmax(y, 1)])
+def test_the_end_of_a_network_is_no_hidden_activation(head):
+    torch.manual_seed(0)
+    class Ends(Net):
+        def forward(self, x): return head(self.conv2(self.first(x)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(select_layers(Ends().eval(), pictures(2, 12), "conv")[0].note) == ["", ""]
+
+
+def test_a_change_that_nobody_counts_is_told_and_the_map_is_copied_before_it():
+    torch.manual_seed(0)
+    def change(y): y.numpy()[...] = y.numpy().clip(0) * 2
+    net, x = Made(written(change)).eval(), pictures(2, 12)
+    with pytest.warns(UserWarning, match="conv1 are not the activated ones: read before its memory was changed where calls cannot be heard"): chosen, _ = select_layers(net, x, "conv")
+    assert torch.equal(read_maps(net, x, chosen)["conv1"], net.conv1(x).detach())
+    net = Made(lambda m, y: written(change)(m, F.relu(y))).eval()
+    chosen, _ = select_layers(net, x, "conv")
+    assert torch.equal(read_maps(net, x, chosen)["conv1+relu"], F.relu(net.conv1(x)).detach())
+
+
+def test_a_network_that_is_mapped_over_its_images_is_traced_all_the_same():
+    torch.manual_seed(0)
+    net, x = Made(lambda m, y: torch.vmap(lambda v: F.relu(m.bn1(m.conv2(v[None])))[0])(y)).eval(), pictures(2, 12)
+    chosen, left = select_layers(net, x, "conv")
+    assert list(chosen.module) == ["conv1", "conv2_1"] and left == ["conv2+bn+relu"]
+
+
+class Facing(Net):
+    "Sees its images turned."
+    def __init__(self, turn, back, channels=3):
+        super().__init__()
+        self.turn, self.back = turn, back
+        self.conv1 = nn.Conv2d(channels, 6, 3, padding=1)
+
+    def forward(self, x): return self.fc(F.relu(self.conv2(self.back(self.first(self.turn(x))))).mean((2, 3)))
+
+    def maps(self, x):
+        a = self.first(self.turn(x))
+        return {"conv1": a, "conv2": F.relu(self.conv2(self.back(a)))}
+
+
+TURNS = {
+    "transposed": (lambda x: x.transpose(2, 3), lambda y: y.transpose(2, 3), 3),
+    "transposed for good": (lambda x: x.mT.contiguous(), lambda y: y, 3),
+    "transposed, of one channel": (lambda x: x[:, :1].transpose(2, 3), lambda y: y.transpose(2, 3), 1),
+    "rotated": (lambda x: torch.rot90(x, 1, (2, 3)), lambda y: torch.rot90(y, -1, (2, 3)), 3),
+    "upside down": (lambda x: x.flip(2), lambda y: y.flip(2), 3),
+    "mirrored": (lambda x: x.flip(3), lambda y: y, 3),
+    "both": (lambda x: x.flip(2, 3).transpose(2, 3), lambda y: y.transpose(2, 3).flip(2, 3), 3),
+    "unshuffled": (lambda x: F.pixel_unshuffle(x, 2), lambda y: F.pixel_shuffle(y.repeat(1, 4, 1, 1), 2), 12),
+    "every second pixel": (lambda x: torch.cat([x[..., ::2, ::2], x[..., 1::2, 1::2]], 1), lambda y: y, 6),
+    "channels last between": (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), lambda y: y.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2), 3),
+    "channels last, transposed": (lambda x: x.permute(0, 3, 2, 1).permute(0, 3, 1, 2), lambda y: y, 3),
+    "at another scale": (lambda x: F.interpolate(x.transpose(2, 3), scale_factor=.5), lambda y: y, 3),
+}
+
+
+@pytest.mark.parametrize("how", TURNS)
+@pytest.mark.parametrize("size", [(12, 12), (12, 8), (6, 12)])
+def test_a_turned_image_has_the_map_that_a_hook_sees(how, size):
+    torch.manual_seed(0)
+    turn, back, channels = TURNS[how]
+    net = Facing(turn, back, channels).eval()
+    x = torch.rand(5, 3, *size)
+    chosen, left = select_layers(net, x, "conv")
+    assert list(chosen.module) == ["conv1", "conv2"] and not left
+    maps = read_maps(net, x, chosen)
+    for row in chosen.itertuples():
+        want = net.maps(x)[row.module].detach()
+        assert torch.equal(maps[row.layer], want) and (row.units, row.height, row.width) == want.shape[1:], row.layer
+
+
+@pytest.mark.parametrize("turn", [lambda x: x.permute(0, 2, 1, 3), lambda x: x.transpose(1, 3), lambda x: x.permute(0, 3, 2, 1)])
+def test_an_image_with_its_channels_among_its_planes_has_no_map(turn):
+    torch.manual_seed(0)
+    net = Facing(turn, lambda y: y, 12).eval()
+    assert dict(zip(*(list_layers(net, pictures(2, 12))[c] for c in ("module", "height"))))["conv1"] == 0
+    with pytest.raises(ValueError, match="layer 'conv1' has no map: its axes are not height and width of the image"): select_layers(net, pictures(2, 12), "conv1")
+
+
+def test_a_layer_that_mixes_the_rows_of_an_image_has_no_map():
+    torch.manual_seed(0)
+    net = Made(lambda m, y: y + m.rows(y.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), rows=nn.Linear(12, 12)).eval()
+    with pytest.raises(ValueError, match="layer 'rows' has no map: its axes are not height and width of the image"): select_layers(net, pictures(2, 12), "rows")
+    assert list(select_layers(net, pictures(2, 12), "conv")[0].module) == ["conv1", "conv2"]
+
+
+def test_convolutions_without_a_call_are_kept_in_the_table():
+    class Deaf(Net):
+        def __init__(self):
+            super().__init__()
+            self.aux, self.mixed, self.lent, self.tall = nn.Conv2d(6, 3, 1), nn.Conv2d(6, 6, 1), nn.Conv2d(6, 6, 1), nn.Linear(6, 2)
+
+        def forward(self, x):
+            y = torch.einsum("nchw,oc->nohw", self.first(x), self.mixed.weight[:, :, 0, 0])
+            out = self.fc(F.relu(self.conv2(F.conv2d(y, self.lent.weight))).mean((2, 3)))
+            return (out, self.aux(y)) if self.training else out
+    torch.manual_seed(0)
+    net, x = Deaf(), pictures(2, 12)
+    for network in (net, nn.DataParallel(net)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            chosen, _ = select_layers(network, x, ["conv1", "conv2"])
+        assert chosen.attrs["unheard"] == list_layers(network, x).attrs["unheard"] == ["aux", "mixed"]
+    assert select_layers(Net(), x, "conv")[0].attrs["unheard"] == []
+
+
+def test_every_note_is_told_once_with_the_layers_that_it_belongs_to():
+    class Many(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.ModuleList([nn.Conv2d(4, 4, 1) for _ in range(n)]) for n in (7, 1, 2))
+
+        def forward(self, x):
+            for conv in self.a: x = F.gelu(conv(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for conv in self.b: x = F.glu(conv(x), 1).repeat(1, 2, 1, 1)
+            for conv in self.c: x = torch.max(*conv(x).chunk(2, 1)).repeat(1, 2, 1, 1)
+            return x.mean((2, 3))  # an average of curved values
+    with pytest.warns(UserWarning, match="maps of") as told: select_layers(Many(), pictures(2, 8, 4), "conv")
+    text, = [str(w.message) for w in told]
+    before = "are not the activated ones: read before what follows"
+    assert text == (f"the maps of a.0, a.1, a.2, a.3, a.4 and 2 more {before} (gelu); the maps of b.0 {before} (glu); "
+                    f"the maps of c.0, c.1 {before} (max). list_layers shows it in its column note")
+
+
+@pytest.mark.parametrize("name,size", [("resnet18", 64), ("densenet121", 64), ("mobilenet_v3_small", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64),
+                                       ("googlenet", 64), ("inception_v3", 96), ("swin_t", 64), ("vgg11_bn", 64)])
+def test_ordinary_networks_are_read_without_a_warning(name, size):
+    net = getattr(tv, name)(weights=None, **({"init_weights": False} if name in ("googlenet", "inception_v3") else {})).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen, left = select_layers(net, pictures(2, size), "conv")
+    assert set(chosen.note) == {""}
+    aux = {"googlenet": ["aux1.conv.conv", "aux2.conv.conv"], "inception_v3": ["AuxLogits.conv0.conv", "AuxLogits.conv1.conv"]}
+    assert chosen.attrs["unheard"] == aux.get(name, [])
+
+
 def test_the_zoo_is_large_enough():
     "Last: the table."
     print("\n" + "\n".join(f"{name:32} {layers:4} layers  {out:3} left out  {verdict}" for name, layers, out, verdict in SEEN))
