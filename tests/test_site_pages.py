@@ -76,6 +76,18 @@ def test_pictures_get_their_words_from_fig_alt_alone():
     assert convert.alternative("![a](x.png)") == "![](x.png)"
 
 
+def test_widgets_of_a_page_that_is_gone_disturb_no_other(small, tmp_path, monkeypatch):
+    from ipywidgets import IntSlider
+    from ipywidgets.widgets import widget
+
+    left = IntSlider()
+    left.comm = None
+    monkeypatch.setitem(widget._instances, "left", left)
+    parts.site.faults(small, ())
+    book, fault = processing.process(small, small / "nbs/00_sums.ipynb")
+    assert fault is None and "widgets" not in book.metadata
+
+
 @needs_pandoc
 def test_a_page_that_nbdev_cannot_prepare_is_named_with_its_cell(small, tmp_path):
     parts.add_cell("nbs/00_sums.ipynb", parts.code("import json\njson.dumps(nobody)"))(small)

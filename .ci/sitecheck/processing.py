@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from pathlib import Path
+from unittest.mock import patch
 
 from . import reference
 from .sources import cells, exported, pages, where
@@ -65,8 +66,14 @@ def module_of(path):
     return next((m[1] for m in found if m), None)
 
 
+@contextlib.contextmanager
 def without_widgets(notebook):
-    "Drop the state of widgets, for which a page would load scripts from elsewhere."
+    """Leave the state of widgets out, for which a page would load scripts from elsewhere.
+
+    nbdev asks every widget of this process for it, also those whose page is gone."""
+    empty = {"version_major": 2, "version_minor": 0, "state": {}}
+    with patch("ipywidgets.Widget.get_manager_state", lambda **_: empty):
+        yield
     notebook.metadata.pop("widgets", None)
 
 
@@ -80,10 +87,10 @@ def filters(root):
             before = nbdev.showdoc.BasicMarkdownRenderer
             nbdev.showdoc.BasicMarkdownRenderer = renderer(root, module_of(Path(nb.path_)))
             try:
-                super().__call__(nb)
+                with without_widgets(nb):
+                    super().__call__(nb)
             finally:
                 nbdev.showdoc.BasicMarkdownRenderer = before
-            without_widgets(nb)
 
     return Filters
 
