@@ -7,5 +7,5 @@ def main():
     "Make the package known without loading it, and hand over to its command line."
     spec = importlib.util.find_spec("featent")
     sys.modules["featent"] = importlib.util.module_from_spec(spec)
-    from featent.cli import main
+    from featent.commands.cli import main
     return main()

@@ -1,7 +1,7 @@
 "The first cells of an experiment's notebook, without the rest."
 import nbformat
 
-from featent import runs
+from featent.commands import runs
 
 
 def validated(name, **options):

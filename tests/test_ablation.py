@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import featent as fe
-from featent import ablation
-from featent.ablation import (ablate, area, change_points, compare_areas, curves, held_out_gain, masked_scores, plot_ablation, pooled, speedup,
+from featent.data.layers import select_layers, stream
+from featent.data.networks import weights_hash
+from featent.studies import ablation
+from featent.studies.ablation import (ablate, area, change_points, compare_areas, curves, held_out_gain, masked_scores, plot_ablation, pooled, speedup,
                               turning_points, unit_orders)
 
 torch.set_num_threads(1)
@@ -199,8 +201,8 @@ def test_result_does_not_depend_on_how_the_work_is_cut(net, digits, orders, done
 
 def test_ablating_to_the_mean(net, digits):
     maps = []
-    chosen, _ = fe.select_layers(net, digits["train"], "features.conv2")
-    for _, _, found in fe.stream(net, digits["train"], chosen): maps += found.values()
+    chosen, _ = select_layers(net, digits["train"], "features.conv2")
+    for _, _, found in stream(net, digits["train"], chosen): maps += found.values()
     mean = torch.cat(maps).double().mean((0, 2, 3))
     table = ablate(net, digits, "features.conv2", {"o": np.arange(32)}, value="mean", steps=[16])
     x, y = torch.stack([digits["test"][i][0] for i in range(12)]), torch.from_numpy(digits["test"].labels)
@@ -208,7 +210,7 @@ def test_ablating_to_the_mean(net, digits):
     np.testing.assert_allclose(table[(table.step == 16) & (table.split == "test")].loss.mean(), loss, rtol=1e-4)
 
 
-def state(net): return fe.weights_hash(net), [m.training for m in net.modules()], sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
+def state(net): return weights_hash(net), [m.training for m in net.modules()], sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules())
 
 
 def test_nothing_of_the_network_changes_even_after_errors(digits, orders, monkeypatch):

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from featent.activations import list_layers, read_maps, select_layers, stream
-from featent.images import images
-from featent.networks import network
+from featent.data.layers import list_layers, read_maps, select_layers, stream
+from featent.data.images import images
+from featent.data.networks import network
 
 
 def x_of(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

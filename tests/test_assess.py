@@ -18,11 +18,15 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent import files
-from featent.entropy import read_table
+from featent.assessment.evidence import indicator_table
+from featent.assessment.plots import plot_births, plot_units
+from featent.data.images import describe_transform
+from featent.data.layers import read_maps, select_layers
+from featent.tools import files
+from featent.statistics.entropy import read_table
 
 DATA = Path(__file__).parent/"data"
-assess_module = sys.modules["featent.assess"]  # `fe.assess` is the function
+assess_module = sys.modules["featent.assessment.assessing"]  # `fe.assess` is the function
 
 COLUMNS = "layer unit class n_images n_births eps H H_mm H_cwj warning H/eps score status height width filtration".split()
 
@@ -69,9 +73,9 @@ def test_table_is_tidy_and_complete(result, digits):
 
 def test_births_are_those_of_the_maps(net, digits, result):
     "The whole pass against maps kept in memory and gudhi."
-    chosen, _ = fe.select_layers(net, digits, "conv")
+    chosen, _ = select_layers(net, digits, "conv")
     x = torch.stack([digits[i][0] for i in range(4)])
-    for row, maps in zip(chosen.itertuples(), fe.read_maps(net, x, chosen).values()):
+    for row, maps in zip(chosen.itertuples(), read_maps(net, x, chosen).values()):
         if row.height > 16: maps = maps[:, :4]
         for f in ("clique", "cubical"):
             expected = fe.births(maps, f, engine="gudhi")
@@ -124,17 +128,17 @@ def test_half_precision(net, digits, dtype):
     half = fe.network("small_resnet", in_channels=1).to(dtype)
     r = fe.assess(half, digits)
     x = torch.stack([digits[i][0] for i in range(60)])
-    chosen, _ = fe.select_layers(half, digits, "conv")
-    for name, maps in fe.read_maps(half, x[:32], chosen).items():
+    chosen, _ = select_layers(half, digits, "conv")
+    for name, maps in read_maps(half, x[:32], chosen).items():
         np.testing.assert_array_equal(r.births[name, "clique", "real"][:32], fe.births(maps.double().numpy()))
     assert r.record["network"]["dtype"] == str(dtype)
 
 
 def test_the_record_tells_what_made_the_numbers(net, digits, result):
     r = result.record
-    assert r["network"]["weights_hash"] == fe.weights_hash(net) and r["images"]["fingerprint"] == digits.record["fingerprint"]
+    assert r["network"]["weights_hash"] == fe.data.networks.weights_hash(net) and r["images"]["fingerprint"] == digits.record["fingerprint"]
     assert r["seed"] == 0 and r["versions"]["torch"] == torch.__version__.split("+")[0] or r["versions"]["torch"]
-    assert r["rule"] == {"min_eps": .1, "max_share": .5} and r["transform"] == fe.describe_transform(digits.transform)
+    assert r["rule"] == {"min_eps": .1, "max_share": .5} and r["transform"] == describe_transform(digits.transform)
     json.dumps(r)
 
 
@@ -460,7 +464,7 @@ def test_two_classes_of_one_name_stay_two(tmp_path):
     for label, name in r.classes.items():
         alone = fe.feature_entropy(r.births["0+relu", "clique", "real"][r.labels == label])
         assert single.H[name] == pytest.approx(alone.mean()) and single.n_units[name] == 3
-    table = fe.indicator_table(r)
+    table = indicator_table(r)
     assert len(table) == 9 and table["class"].nunique() == 3
     assert r.record["classes"] == {"0": "crane", "1": "shark", "2": "crane"}  # as the images have them
     back = fe.load(r.save(tmp_path/"r"))
@@ -483,9 +487,9 @@ def test_estimate_grows_with_images_only_in_births(net):
 def test_plots(result):
     assert len(result.plot().axes) == 2
     layer = result.layers.layer[0]
-    assert fe.plot_births(result, layer, 0, filtration="cubical").axes[0].get_title().startswith(layer)
-    assert fe.plot_units(result.table.query("layer == @layer")).axes
-    with pytest.raises(ValueError, match="no births for 'x'"): fe.plot_births(result, "x", 0)
+    assert plot_births(result, layer, 0, filtration="cubical").axes[0].get_title().startswith(layer)
+    assert plot_units(result.table.query("layer == @layer")).axes
+    with pytest.raises(ValueError, match="no births for 'x'"): plot_births(result, "x", 0)
     with pytest.raises(ValueError, match="this result has clique, cubical"): result.plot(filtration="rips")
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from featent import bench as b
-from featent.kernels import clique_births, cubical_births
+from featent.commands import bench as b
+from featent.topology.kernels import clique_births, cubical_births
 
 
 @pytest.fixture(scope="module")

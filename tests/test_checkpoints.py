@@ -15,9 +15,9 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.checkpoints import find_weights, intact, load_weights, outputs_in, read_weights, weights_address
-from featent.images import images, preprocess
-from featent.networks import accuracy, expected_input, network, prepared, preprocessing, weights_hash
+from featent.data.checkpoints import find_weights, intact, load_weights, outputs_in, read_weights, weights_address
+from featent.data.images import images, preprocess
+from featent.data.networks import accuracy, expected_input, network, prepared, preprocessing, weights_hash
 
 
 def tiny(classes=3, seed=0):
@@ -202,7 +202,7 @@ def squeeze_file(weights): return weights / "squeezenet1_1_imagenet.pth"
 def known_by_checksum(monkeypatch, path):
     "Let the checksum of a file be that of the published weights"
     real = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr("featent.networks._checksum", lambda p: "b8a52dc0" + "0" * 56 if Path(p).read_bytes() == path.read_bytes() else real)
+    monkeypatch.setattr("featent.data.networks._checksum", lambda p: "b8a52dc0" + "0" * 56 if Path(p).read_bytes() == path.read_bytes() else real)
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1-b8a52dc0.pth", "renamed.bin"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import featent as fe
-from featent import cli, health, runs
+from featent.commands import cli, health, runs
 
 HERE = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ def told(capsys, *words):
 
 def in_folder(folder, *words):
     "The installed command in another folder."
-    return subprocess.run([sys.executable, "-c", "import sys; from featent.cli import main; sys.exit(main())", *map(str, words)], cwd=folder, capture_output=True, text=True,
+    return subprocess.run([sys.executable, "-c", "import sys; from featent.commands.cli import main; sys.exit(main())", *map(str, words)], cwd=folder, capture_output=True, text=True,
                           env={**os.environ, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"})
 
 
@@ -145,7 +145,7 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
     code, err = told(capsys, *words)
     assert code == 0, err
     result = fe.load(tmp_path/"scores")
-    assert result.record["network"]["weights_hash"] == fe.weights_hash(net)
+    assert result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(net)
     assert list(result.layers.module) == ["features.conv1", "features.conv6"] and (tmp_path/"scores/profile.png").stat().st_size > 5000
     assert str(tmp_path) not in (tmp_path/"scores/record.json").read_text()
 

@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from featent import cli, runs
-from featent.assess import assess
-from featent.evidence import indicator_table
-from featent.comparison import (SCALED, match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations,
+from featent.commands import cli, runs
+from featent.assessment.assessing import assess
+from featent.assessment.evidence import indicator_table
+from featent.studies.comparison import (SCALED, match_scale, plot_auc, plot_correlations, plot_separation, rank_correlations,
                                 separation)
-from featent.images import images, preprocess
-from featent.indicators import INDICATORS, SUMMARIES, kernel_l1
+from featent.data.images import images, preprocess
+from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
 
 
 def units(n, runs=1, classes=2, layers=("a",), seed=0, shift=0., ties=False):

@@ -5,9 +5,11 @@ import pytest
 from scipy.stats import kruskal, mannwhitneyu, rankdata, spearmanr
 
 import featent as fe
-from featent.contrast import followed, values_of
+from featent.statistics.contrast import class_shares, layer_share
+from featent.statistics.indicators import map_summaries
+from featent.statistics.contrast import followed, values_of
 
-BOTH = fe.contrasts, fe.class_shares
+BOTH = fe.contrasts, class_shares
 
 
 def labelled(sizes): return np.repeat(np.arange(len(sizes)), sizes)
@@ -49,7 +51,7 @@ def test_a_contrast_is_cliffs_delta_pair_by_pair(sizes):
 def test_contrast_and_share_agree_with_scipy(sizes):
     y = labelled(sizes)
     x = units(len(y), 3, ("plain", "rounded", "relu"))
-    shares, deltas = fe.class_shares(x, y), fe.contrasts(x, y)
+    shares, deltas = class_shares(x, y), fe.contrasts(x, y)
     n, k = len(y), len(sizes)
     for u in range(x.shape[1]):
         groups = [x[y == c, u] for c in range(k)]
@@ -81,7 +83,7 @@ def test_the_variance_by_chance_is_that_of_all_permutations():
 def test_the_share_by_chance_is_zero_over_all_permutations():
     from itertools import combinations
     x = np.array([0., 0, 0, 1, 2, 2])[:, None]
-    found = [fe.class_shares(x, np.isin(np.arange(6), chosen)).share[0] for chosen in combinations(range(6), 2)]
+    found = [class_shares(x, np.isin(np.arange(6), chosen)).share[0] for chosen in combinations(range(6), 2)]
     np.testing.assert_allclose(np.mean(found), 0, atol=1e-12)
 
 
@@ -109,9 +111,9 @@ def test_order_of_images_and_chunks_do_not_matter(monkeypatch):
     y = labelled((10, 20, 30))
     x = np.tile(units(60, 7), 4)
     order = np.random.default_rng(0).permutation(60)
-    whole = [f(x, y) for f in (*BOTH, followed_only)] + [fe.layer_share(x, y)]
-    monkeypatch.setattr("featent.contrast._AT_ONCE", 60 * 3)
-    parts = [f(x[order], y[order]) for f in (*BOTH, followed_only)] + [fe.layer_share(x[order], y[order])]
+    whole = [f(x, y) for f in (*BOTH, followed_only)] + [layer_share(x, y)]
+    monkeypatch.setattr("featent.statistics.contrast._AT_ONCE", 60 * 3)
+    parts = [f(x[order], y[order]) for f in (*BOTH, followed_only)] + [layer_share(x[order], y[order])]
     for a, b in zip(whole[:3], parts[:3], strict=True): pd.testing.assert_frame_equal(a, b, rtol=1e-9, atol=1e-12)
     pd.testing.assert_series_equal(whole[3], parts[3], rtol=1e-9)
 
@@ -122,11 +124,11 @@ def followed_only(x, y): return followed(x)[["unit", "follows"]]
 def test_constant_units_are_untested_and_count_as_nothing():
     y = labelled((6, 6))
     x = np.c_[np.r_[np.arange(6), np.arange(6) + 10.], np.full(12, 3.)]
-    d, s = fe.contrasts(x, y), fe.class_shares(x, y)
+    d, s = fe.contrasts(x, y), class_shares(x, y)
     assert (d.contrast[d.unit == 1] == 0).all() and d[d.unit == 1][["lo", "hi", "d_prime", "z", "p"]].isna().all(axis=None)
     assert s.share[1] == 0 and s.loc[1, ["lo", "hi", "p"]].isna().all()
-    np.testing.assert_allclose(fe.layer_share(x, y).share, s.share.mean())
-    only = fe.layer_share(x[:, 1:], y)
+    np.testing.assert_allclose(layer_share(x, y).share, s.share.mean())
+    only = layer_share(x[:, 1:], y)
     assert only.share == 0 and np.isnan([only.lo, only.hi]).all()
 
 
@@ -136,7 +138,7 @@ def test_with_two_classes_one_contrast_is_the_other_turned_round():
     a, b = t[t["class"] == 0].reset_index(), t[t["class"] == 1].reset_index()
     np.testing.assert_allclose(a.contrast, -b.contrast, atol=1e-12)
     np.testing.assert_allclose(a.lo, -b.hi, atol=1e-9)
-    np.testing.assert_allclose(fe.class_shares(units(22, 9), y).p, a.p, atol=1e-9)
+    np.testing.assert_allclose(class_shares(units(22, 9), y).p, a.p, atol=1e-9)
 
 
 def test_perfect_separation_leaves_an_interval():
@@ -147,7 +149,7 @@ def test_perfect_separation_leaves_an_interval():
 def test_a_class_of_one_image_has_a_wide_interval():
     x, y = np.arange(30.)[:, None], labelled((29, 1))
     t = fe.contrasts(x, y)
-    assert t.contrast[1] == 1 and t.hi[1] - t.lo[1] > .5 and np.isfinite(fe.class_shares(x, y).loc[0, ["lo", "hi"]].astype(float)).all()
+    assert t.contrast[1] == 1 and t.hi[1] - t.lo[1] > .5 and np.isfinite(class_shares(x, y).loc[0, ["lo", "hi"]].astype(float)).all()
 
 
 def test_d_prime_is_the_difference_in_units_of_the_mean_variance():
@@ -160,7 +162,7 @@ def test_d_prime_is_the_difference_in_units_of_the_mean_variance():
 
 
 def test_influences_are_what_one_more_image_does():
-    from featent.contrast import _influences, _r2, _sums
+    from featent.statistics.contrast import _influences, _r2, _sums
     y, x = labelled((3, 5, 4)), units(12, 8, ("plain", "rounded", "relu"))
     counts, sums, _ = _sums(x, y)
     _, _, influence = next(_influences(x, y, counts, sums))
@@ -184,7 +186,7 @@ def test_units_that_know_nothing_are_picked_as_often_as_stated(sizes, cut):
     y = labelled(sizes)
     x = np.random.default_rng(11).normal(size=(len(y), 4000))
     if cut is not None: x = np.maximum(x - cut, 0)
-    d, s = fe.contrasts(x, y), fe.class_shares(x, y)
+    d, s = fe.contrasts(x, y), class_shares(x, y)
     least = .04 if min(sizes) >= 10 else .03  # chi-square and normal distribution are on the safe side with few images
     assert least < (d.p < .05).mean() < .06 and least < (s.p < .05).mean() < .06
     assert abs(d.contrast.mean()) < .01 and abs(s.share.mean()) < .005
@@ -200,11 +202,11 @@ def covered(sizes, top, cut, seed, rounds=20, n_units=40):
         return (x if cut is None else np.maximum(x - cut, 0)).T
     many = labelled(12_000 * sizes // sizes.sum())
     large, y = draw(many), labelled(sizes)
-    true = fe.contrasts(large, many).contrast, fe.class_shares(large, many).share.clip(0), fe.layer_share(large, many).share
+    true = fe.contrasts(large, many).contrast, class_shares(large, many).share.clip(0), layer_share(large, many).share
     held = [[], [], []]
     for _ in range(rounds):
         x = draw(y)
-        for h, t, found in zip(held, true, (fe.contrasts(x, y), fe.class_shares(x, y), fe.layer_share(x, y)), strict=True):
+        for h, t, found in zip(held, true, (fe.contrasts(x, y), class_shares(x, y), layer_share(x, y)), strict=True):
             h.append(np.mean((found.lo <= t) & (t <= found.hi)))
     return [np.mean(h) for h in held]
 
@@ -251,7 +253,7 @@ def test_nobody_follows_a_unit_that_follows_another():
 
 
 def test_ranks_under_ties_are_mid_ranks():
-    from featent.contrast import _standard_ranks
+    from featent.statistics.contrast import _standard_ranks
     x = units(40, 6)
     r = rankdata(x, axis=0) - 20.5
     np.testing.assert_allclose(_standard_ranks(x), (r / np.sqrt((r**2).sum(0))).T, atol=1e-7)
@@ -261,8 +263,8 @@ def test_ranks_under_ties_are_mid_ranks():
 @pytest.mark.parametrize("call, words", [
     (lambda: fe.contrasts(np.ones((4, 2)), [1, 1, 1, 1]), "all images are of class 1: a contrast needs at least two classes"),
     (lambda: fe.contrasts(np.ones(4), [0, 1, 0, 1]), r"shape \(n_images, units\)"),
-    (lambda: fe.class_shares(np.ones((4, 2)), [0, 1]), "4 images have values but labels have shape"),
-    (lambda: fe.layer_share(np.full((4, 2), np.nan), [0, 1, 0, 1]), "NaN has no rank: values of 2 of 2 units, the first unit 0"),
+    (lambda: class_shares(np.ones((4, 2)), [0, 1]), "4 images have values but labels have shape"),
+    (lambda: layer_share(np.full((4, 2), np.nan), [0, 1, 0, 1]), "NaN has no rank: values of 2 of 2 units, the first unit 0"),
     (lambda: fe.contrasts(np.array([["a"], ["b"]]), [0, 1]), "real numbers"),
     (lambda: fe.contrasts(np.ones((4, 2)), [0, 1, 0, 1], {5: "owl"}), "no images of class owl"),
     (lambda: followed(np.ones((4, 2)), least=1.2), "least=1.2"),
@@ -276,6 +278,6 @@ def test_refusals_say_what_to_do(call, words):
 
 def test_positive_cells_are_refused_where_maps_are_negative():
     maps = np.random.default_rng(0).normal(size=(5, 3, 4, 4))
-    with pytest.raises(ValueError, match="negative cells"): values_of(fe.map_summaries(maps), "positive", 16)
-    kept = fe.map_summaries(np.maximum(maps, 0))
+    with pytest.raises(ValueError, match="negative cells"): values_of(map_summaries(maps), "positive", 16)
+    kept = map_summaries(np.maximum(maps, 0))
     np.testing.assert_allclose(values_of(kept, "positive", 16), (maps > 0).mean((2, 3)))

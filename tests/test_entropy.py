@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from featent.entropy import class_label, distinct_names, feature_entropy, read_table, score_table, selective_rate, status, summarise
+from featent.statistics.entropy import class_label, distinct_names, feature_entropy, read_table, score_table, selective_rate, status, summarise
 
 births = arrays(np.int32, st.tuples(st.integers(1, 40), st.integers(1, 6)), elements=st.integers(0, 12))
 

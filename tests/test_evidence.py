@@ -4,10 +4,13 @@ import pandas as pd
 import pytest
 
 import featent as fe
-from featent.indicators import indicators
-from featent.information import class_information
-from featent.significance import excess_test
-from featent.uncertainty import coarse, intervals as unit_intervals, n_cells
+from featent.assessment.plots import plot_profile
+from featent.data.layers import read_maps, select_layers
+from featent.statistics.indicators import SUMMARIES
+from featent.statistics.indicators import indicators
+from featent.statistics.information import class_information
+from featent.statistics.significance import excess_test
+from featent.statistics.uncertainty import coarse, intervals as unit_intervals, n_cells
 
 LAYERS = ["features.conv1", "features.conv5", "features.conv6"]
 
@@ -31,14 +34,14 @@ def test_random_networks_in_the_same_pass_are_random_networks(net, digits, resul
         alone = fe.assess(twin, digits, LAYERS, filtration=("clique", "cubical"))
         for layer, f, _ in alone.births: np.testing.assert_array_equal(alone.births[layer, f, "real"], result.births[layer, f, f"random{i}"])
         for layer, name, _ in alone.summaries: np.testing.assert_array_equal(alone.summaries[layer, name, "real"], result.summaries[layer, name, f"random{i}"])
-        assert result.record["twins"][i]["weights_hash"] == fe.weights_hash(twin)
+        assert result.record["twins"][i]["weights_hash"] == fe.data.networks.weights_hash(twin)
         pd.testing.assert_frame_equal(alone.table, result.scores(f"random{i}"))
 
 
 def test_given_networks_as_twins(net, digits):
     twins = [fe.random_twin(net, 7)]
     r = fe.assess(net, digits, "features.conv6", null="random", twins=twins)
-    assert r.record["twins"][0]["weights_hash"] == fe.weights_hash(twins[0]) and r.kinds == ["real", "random0"]
+    assert r.record["twins"][0]["weights_hash"] == fe.data.networks.weights_hash(twins[0]) and r.kinds == ["real", "random0"]
 
 
 def test_null_columns(result):
@@ -53,8 +56,8 @@ def test_null_columns(result):
 
 def test_summaries_are_those_of_the_maps(net, digits, result):
     import torch
-    chosen, _ = fe.select_layers(net, digits, LAYERS)
-    maps = fe.read_maps(net, torch.stack([digits[i][0] for i in range(32)]), chosen)
+    chosen, _ = select_layers(net, digits, LAYERS)
+    maps = read_maps(net, torch.stack([digits[i][0] for i in range(32)]), chosen)
     for layer, m in maps.items():
         np.testing.assert_allclose(result.summaries[layer, "l1", "real"][:32], m.abs().sum((2, 3)), rtol=1e-5)
         np.testing.assert_array_equal(result.summaries[layer, "max", "real"][:32], m.amax((2, 3)))
@@ -67,7 +70,7 @@ def test_profiles(result):
     own = p[p.series == "network"].set_index(["layer", "filtration"]).H
     pd.testing.assert_series_equal(own, result.summary().set_index(["layer", "filtration"]).H, check_like=True)
     assert ((p.H_lo <= p.H) & (p.H <= p.H_hi)).all() and (p.H_lo < p.H_hi).any()
-    assert len(fe.plot_profile(p[p.filtration == "clique"]).axes) == 2
+    assert len(plot_profile(p[p.filtration == "clique"]).axes) == 2
 
 
 def test_intervals_agree_with_their_chapter(result):
@@ -132,7 +135,7 @@ def test_indicators(result):
     t, r = result.indicators(), result.layers.iloc[-1]
     assert len(t) == len(result.table) and {"l1", "mean", "max", "apoz", "selectivity", "class_selectivity", "kernel_l1"} <= set(t)
     rows = t.query("layer == @r.layer and filtration == 'clique'")
-    expected = indicators({n: result.summaries[r.layer, n, "real"] for n in fe.SUMMARIES}, result.labels, result.classes, r.height * r.width)
+    expected = indicators({n: result.summaries[r.layer, n, "real"] for n in SUMMARIES}, result.labels, result.classes, r.height * r.width)
     for c in ("l1", "apoz", "selectivity", "class_selectivity"): np.testing.assert_array_equal(rows[c], expected[c])
     assert rows.apoz.between(0, 1).all()
     random = result.indicators("random1")

@@ -7,11 +7,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from featent import unit_views as uv
-from featent.assess import assess
-from featent.explorer import View, explore_layers, explore_units, shell, slider
-from featent.images import images
-from featent.networks import network
+from featent.explorers.app import unit_views as uv
+from featent.assessment.assessing import assess
+from featent.explorers.explorer import View, explore_layers, explore_units, shell, slider
+from featent.data.images import images
+from featent.data.networks import network
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +98,14 @@ def test_a_unit_is_opened_from_its_layer(views):
 
 def test_an_executed_notebook_shows_its_figure_without_kernel_and_network(tmp_path, views):
     uv.save_views(views, tmp_path/"kept")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from featent.explorer import explore_units\nexplore_units('kept')")])
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("from featent.explorers.explorer import explore_units\nexplore_units('kept')")])
     nbformat.write(book, tmp_path/"a.ipynb")
     subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "a.ipynb"], cwd=tmp_path, check=True, capture_output=True, timeout=240)
     page = (tmp_path/"a.html").read_text()
     assert "data:image/png;base64,iVBOR" in page
 
 
-UNIT = "from featent.explorer import explore_layers, explore_units\nexplore_units('kept', start={'layer': 'features.conv2', 'filtration': 'cubical'})"
+UNIT = "from featent.explorers.explorer import explore_layers, explore_units\nexplore_units('kept', start={'layer': 'features.conv2', 'filtration': 'cubical'})"
 
 
 def test_in_jupyterlab_a_unit_is_chosen_moved_played_and_an_error_seen(lab, views):

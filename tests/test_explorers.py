@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from featent import explorers, network_views as nv, networks
-from featent.assess import Result, assess, load
-from featent.explorers import explore
-from featent.images import images, preprocess
+from featent.explorers.app import app as explorers, network_views as nv
+from featent.data import networks
+from featent.assessment.assessing import Result, assess, load
+from featent.explorers.app import explore
+from featent.data.images import images, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +409,7 @@ def test_in_jupyterlab(lab, saved, request):
     (lab.files/"studies/training/losses.csv").write_text("epoch,train_loss\n0.0,1.0\n")
     times = {}
     with lab.page(width=1280, theme="light") as page:
-        page.open(lab.write("explorers.ipynb", "import featent.explorers as fe", "app = fe.explore('studies'); app"))
+        page.open(lab.write("explorers.ipynb", "import featent.explorers.app as fe", "app = fe.explore('studies'); app"))
         page.alone()
         page.run_all()
         for label, words in (("Rescaling", "keep their predicted class"), ("Ablation", "units removed"), ("Compare", "Depth")):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from featent import files
-from featent.files import (Busy, Terminated, affordable, alone, as_path, claimed, ending_well, explained, keep, leftovers,
+from featent.tools import files
+from featent.tools.files import (Busy, Terminated, affordable, alone, as_path, claimed, ending_well, explained, keep, leftovers,
                            make_folder, publish, read_json, sync_folder, sync_tree, workplace, write_whole)
 
 REFUSALS = [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]

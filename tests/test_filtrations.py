@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from featent import filtrations
-from featent.filtrations import as_maps, betti_curves, births, diagrams, levels
+from featent.topology import filtrations
+from featent.topology.filtrations import as_maps, betti_curves, births, diagrams, levels
 
 
 def random_maps(n, h, w, seed):

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
-from featent import cli
-from featent.generalization import (TOPOLOGY, _kendall, _spearman, compare_networks, gap_correlations, network_rows, plot_class_scatter, plot_gap,
+from featent.commands import cli
+from featent.studies.generalization import (TOPOLOGY, _kendall, _spearman, compare_networks, gap_correlations, network_rows, plot_class_scatter, plot_gap,
                                     plot_network_profiles, weight_measures)
-from featent.images import images
-from featent.networks import network
-from featent.rescaling import rescale
-from featent.zoo import evaluate, load_network, set_a, train_zoo
+from featent.data.images import images
+from featent.data.networks import network
+from featent.studies.rescaling import rescale
+from featent.studies.zoo import evaluate, load_network, set_a, train_zoo
 
 INVARIANT = ["H", "H_valid", "score", "eps", "valid", "excess", "H_null", "eps_null", "information", "apoz"]
 
@@ -130,7 +130,7 @@ def test_stored_work_is_read_again(zoo, digits, tmp_path, monkeypatch):
     nets = {n: load_network(zoo[0], n) for n in ("small_vgg-plain-0", "small_vgg-plain-1")}
     some = dict(layers="features.conv6", alpha=False, n_jobs=1)
     first = compare_networks(nets, digits, store=tmp_path/"s", **some)
-    monkeypatch.setattr(sys.modules["featent.assess"], "_pass", lambda *a, **k: pytest.fail("computed again"))
+    monkeypatch.setattr(sys.modules["featent.assessment.assessing"], "_pass", lambda *a, **k: pytest.fail("computed again"))
     pd.testing.assert_frame_equal(compare_networks(nets, digits, store=tmp_path/"s", **some), first)
 
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_compared(digits, tmp_path):
 
 
 def test_alpha_without_weightwatcher(digits, monkeypatch):
-    monkeypatch.setattr("featent.generalization.find_spec", lambda name: None)
+    monkeypatch.setattr("featent.studies.generalization.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install weightwatcher"): compare_networks({"a": network("small_vgg", in_channels=1)}, digits, "features.conv6", alpha=True)
 
 

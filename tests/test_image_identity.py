@@ -13,8 +13,8 @@ import torchvision
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from featent.assess import assess
-from featent.images import (
+from featent.assessment.assessing import assess
+from featent.data.images import (
     FINGERPRINT_VERSION,
     ImageError,
     check_disjoint,
@@ -24,7 +24,7 @@ from featent.images import (
     other_images,
     preprocess,
 )
-from featent.unit_views import _same_origin
+from featent.explorers.unit_views import _same_origin
 
 
 def noise(seed, shape=(16, 16)):

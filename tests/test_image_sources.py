@@ -18,7 +18,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from featent.images import ImageError, as_given, batches, check_disjoint, images, preprocess
+from featent.data.images import ImageError, as_given, batches, check_disjoint, images, preprocess
 
 X = torch.from_numpy(np.random.default_rng(0).random((6, 3, 8, 8), np.float32))
 Y = [0, 1, 2, 0, 1, 2]

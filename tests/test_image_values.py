@@ -9,7 +9,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from featent.images import ImageError, image_options, images, preprocess
+from featent.data.images import ImageError, image_options, images, preprocess
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from featent.images import (
+from featent.data.images import (
     Images, as_given, batches, corrupt_labels, describe_transform, images, preprocess,
 )
 

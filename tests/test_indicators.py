@@ -8,10 +8,10 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
-from featent.activations import read_maps, select_layers
-from featent.entropy import score_table
-from featent.images import images, preprocess
-from featent.indicators import INDICATORS, SUMMARIES, _summarised, indicators, kernel_l1, map_summaries
+from featent.data.layers import read_maps, select_layers
+from featent.statistics.entropy import score_table
+from featent.data.images import images, preprocess
+from featent.statistics.indicators import INDICATORS, SUMMARIES, _summarised, indicators, kernel_l1, map_summaries
 
 maps = arrays(np.float32, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7)),
               elements=st.integers(-4, 4).map(float))

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from featent.activations import select_layers, stream
-from featent.entropy import feature_entropy
-from featent.filtrations import births
-from featent.images import images, preprocess
-from featent.information import _counted, _informations, class_information, layer_information, rank_bins
-from featent.networks import network, random_twin
-from featent.significance import false_discovery
+from featent.data.layers import select_layers, stream
+from featent.statistics.entropy import feature_entropy
+from featent.topology.filtrations import births
+from featent.data.images import images, preprocess
+from featent.statistics.information import _counted, _informations, class_information, layer_information, rank_bins
+from featent.data.networks import network, random_twin
+from featent.statistics.significance import false_discovery
 
 SCORES = ["I", "I_null", "I_corrected", "z", "p"]
 

@@ -1,14 +1,14 @@
 """The compiled kernels against gudhi, against the released pipeline's integers, and against their own symmetries."""
 import os, shutil, subprocess, sys
 from pathlib import Path
-import featent.kernels
+import featent.topology.kernels
 import gudhi
 import numpy as np
 import pytest
 import torch
 from gudhi.sklearn import CubicalPersistence
 from hypothesis import given, settings, strategies as st
-from featent.kernels import clique_betti1, clique_births, cubical_betti, cubical_births, cubical_diagrams, levels
+from featent.topology.kernels import clique_betti1, clique_births, cubical_betti, cubical_births, cubical_diagrams, levels
 
 KINDS = ("noise", "smooth", "relu", "sparse", "few", "binary", "negative", "dense", "almost", "mixed")
 
@@ -213,7 +213,7 @@ def test_types_and_threads(kind):
         assert same(outputs(low.to(torch.float32).numpy()), outputs(low.to(torch.float64).numpy()))
 
 def test_threads_follow_scikit_learn():
-    n = featent.kernels.n_threads
+    n = featent.topology.kernels.n_threads
     assert n(None) == 1 and n(3) == 3 and n(-1) >= 1 and n(-999) == 1
     maps = np.random.default_rng(0).random((300, 9, 9), np.float32)
     for f in (clique_births, cubical_births): np.testing.assert_array_equal(f(maps, n_jobs=-1), f(maps))
@@ -328,13 +328,13 @@ spec.loader.exec_module(k)
 import numpy as np
 assert k.levels(np.array([[[3., 1.]]])).tolist() == [[[1, 2]]]
 """
-    out = subprocess.run([sys.executable, "-c", script, featent.kernels.__file__], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    out = subprocess.run([sys.executable, "-c", script, featent.topology.kernels.__file__], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     assert out.returncode == 0, out.stderr
     assert out.stderr.count("compiling kernels") == 1
 
 def test_cache_elsewhere(tmp_path):
     "With NUMBA_CACHE_DIR the first process compiles and says so, the second is silent"
-    script = "import numpy as np, featent.kernels as k; k.levels(np.array([[[3., 1.]]]))"
+    script = "import numpy as np, featent.topology.kernels as k; k.levels(np.array([[[3., 1.]]]))"
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=env, cwd=Path(__file__).parents[1]) for _ in range(2)]
     assert [r.returncode for r in runs] == [0, 0], runs[0].stderr
@@ -352,7 +352,7 @@ print(k.levels(np.array([[[3., 1.]]])).tolist())
 
 def alone(code=ALONE, **env):
     "The levels that a process of its own finds, with what it says about its cache."
-    out = subprocess.run([sys.executable, "-c", code, featent.kernels.__file__], capture_output=True, text=True, check=False,
+    out = subprocess.run([sys.executable, "-c", code, featent.topology.kernels.__file__], capture_output=True, text=True, check=False,
                          env={**os.environ, **env}, cwd=Path(__file__).parents[1])
     assert out.returncode == 0 and out.stdout == "[[[1, 2]]]\n", out.stderr
     return out.stderr
@@ -395,7 +395,7 @@ def test_a_process_without_compiler_has_these_kernels():
     "NUMBA_DISABLE_JIT=1 leaves other functions as they are, and births are those of a process that compiles."
     code = """
 import numba, os, types, numpy as np
-from featent import kernels as k
+from featent.topology import kernels as k
 assert isinstance(numba.njit(lambda x: x), types.FunctionType) == (os.environ["NUMBA_DISABLE_JIT"] == "1")
 maps = np.random.default_rng(0).integers(0, 9, (4, 7, 7)).astype("f8")
 found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps), *k.clique_betti1(maps), k.levels(maps*.1)]
@@ -411,7 +411,7 @@ print([a.tolist() for a in found])"""
 @pytest.mark.parametrize("tiny,dtype", [(1e-45, "f4"), (5e-324, "f8"), (1e-40, "f8"), (1e-310, "f8")])
 def test_flushing_subnormal_numbers_changes_no_result(tiny, dtype):
     "In every engine, in threads, and where a map is padded with its minimum."
-    from featent import filtrations as f
+    from featent.topology import filtrations as f
     whole = np.random.default_rng(0).integers(-4, 5, (300, 7, 7))
     maps = (whole*np.array(tiny, dtype)).astype(dtype)
     want, wide = outputs(whole.astype("f4")), f.births(whole[:, :, :6].astype("f4"), pad=True)

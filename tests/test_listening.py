@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import featent as fe
-from featent import listening
-from featent.activations import list_layers, network_identity, read_maps, select_layers
-from featent.listening import Listener, OtherPath
-from featent.networks import evaluating
+from featent.data.networks import weights_hash
+from featent.studies.ablation import masked_scores
+from featent.data import listening
+from featent.data.layers import list_layers, network_identity, read_maps, select_layers
+from featent.data.listening import Listener, OtherPath
+from featent.data.networks import evaluating
 
 
 def x_of(*shape, seed=0): return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
@@ -129,7 +131,7 @@ class Function(nn.Module):
                                     dict(zoom=2.), dict(mode="bilinear"), dict(buffer=2.)], ids=lambda c: next(iter(c)))
 def test_another_number_in_forward_is_another_network(change):
     a, b, x = Function(), Function(**change), x_of(2, 3, 8, 8)
-    assert fe.weights_hash(a) == fe.weights_hash(b)
+    assert weights_hash(a) == weights_hash(b)
     assert network_identity(a, x) == network_identity(Function(), x) != network_identity(b, x)
 
 
@@ -145,7 +147,7 @@ def test_the_identity_is_that_of_every_process_and_of_any_number_of_images():
     x = x_of(5, 3, 8, 8)
     found = {network_identity(Function(), x), network_identity(Function(), x[:2]), network_identity(Function().train(), x)}
     code = ("import torch, sys; sys.path.insert(0, 'tests'); from test_listening import Function, x_of; "
-            "from featent.activations import network_identity; print(network_identity(Function(), x_of(5, 3, 8, 8)))")
+            "from featent.data.layers import network_identity; print(network_identity(Function(), x_of(5, 3, 8, 8)))")
     from pathlib import Path
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert found == {out.stdout.strip()}, out.stderr
@@ -239,7 +241,7 @@ def test_units_are_removed_after_an_activation_of_several_calls():
         net = Swish(act).eval()
         with torch.no_grad(): maps = act(net.a(x))
         for engine in ("replay", "rerun"):
-            got = fe.masked_scores(net, x, "a", removed, fill=.5, engine=engine)
+            got = masked_scores(net, x, "a", removed, fill=.5, engine=engine)
             for row, mask in zip(got, removed):
                 with torch.no_grad(): want = net.fc(torch.where(torch.tensor(mask)[:, None, None], torch.tensor(.5), maps).mean((2, 3)))
                 torch.testing.assert_close(row, want, rtol=1e-5, atol=1e-6)

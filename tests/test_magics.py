@@ -11,8 +11,8 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import featent as fe
-from featent import cli
-from featent.magics import _call, _magic_parser, completions, load_ipython_extension
+from featent.commands import cli
+from featent.commands.magics import _call, _magic_parser, completions, load_ipython_extension
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def offered(ip, line):
 
 def test_variables_stand_for_network_and_images(ip, result):
     assert isinstance(result, fe.Result) and list(result.layers.module) == ["features.conv1", "features.conv2"] and "shuffle" in result.record["null"]
-    assert result.record["network"]["weights_hash"] == fe.weights_hash(ip.user_ns["net"]) and len(result.labels) == 6
+    assert result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(ip.user_ns["net"]) and len(result.labels) == 6
     direct = fe.assess(ip.user_ns["net"], ip.user_ns["images"], layers=["features.conv1", "features.conv2"], null="shuffle")
     assert result.table.equals(direct.table)
 
@@ -113,7 +113,7 @@ def test_explore_opens_where_it_is_told(ip, result, tmp_path):
 
 
 def test_paths_of_windows_keep_their_backslashes(ip):
-    from featent.magics import _words
+    from featent.commands.magics import _words
     assert _words(r"assess --images C:\photos\cats -o D:\out") == ["assess", "--images", r"C:\photos\cats", "-o", r"D:\out"]
     assert _words(r"""explore 'C:\my results\scores' "a b" it's o'k""") == ["explore", r"C:\my results\scores", "a b", "its ok"]
     with pytest.raises(UsageError, match="results.*scores' is neither"): ip.run_line_magic("featent", r"explore C:\results\scores")
@@ -159,7 +159,7 @@ def test_completion_of_layers_and_units(ip, result, tmp_path, monkeypatch):
 
 
 def test_named_layers_are_those_that_can_be_assessed():
-    from featent.magics import _named_layers
+    from featent.commands.magics import _named_layers
     table = fe.list_layers(fe.network("resnet18"), (3, 64, 64))
     assert dict(_named_layers("resnet18")) == dict(zip(table.module, table.units))
 

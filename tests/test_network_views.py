@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from featent import network_views as nv
-from featent.ablation import ablate, change_points, pooled, turning_points
-from featent.assess import assess
-from featent.explorer import png
-from featent.images import images
-from featent.rescaling import rescale
-from featent.roles import roles, useful_units
+from featent.explorers.app import network_views as nv
+from featent.studies.ablation import ablate, change_points, pooled, turning_points
+from featent.assessment.assessing import assess
+from featent.explorers.explorer import png
+from featent.data.images import images
+from featent.studies.rescaling import rescale
+from featent.studies.roles import roles, useful_units
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from featent.images import batches, images, preprocess
-from featent.networks import (
+from featent.data.images import batches, images, preprocess
+from featent.data.networks import (
     accuracy, expected_input, label_map_for, list_networks, network, prepared, preprocessing, random_twin, train, weights_hash,
 )
 
@@ -435,7 +435,7 @@ def test_folders_of_synset_ids_find_their_outputs(squeeze, imagenette_dir, image
 
 
 def test_the_ids_that_come_with_the_package_are_those_of_the_list(imagenet_index):
-    from featent.networks import _imagenet_ids
+    from featent.data.networks import _imagenet_ids
     assert _imagenet_ids() == tuple(imagenet_index) == tuple(sorted(imagenet_index)) and len(_imagenet_ids()) == 1000
 
 

@@ -1,7 +1,7 @@
 "Shuffled maps keep their values, and each has a stream of its own."
 import numpy as np
 
-from featent.nulls import shuffle_pixels
+from featent.topology.nulls import shuffle_pixels
 
 
 def test_values_stay_and_maps_are_not_written():

@@ -13,10 +13,10 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from featent import cli
-from featent.images import images, preprocess
-from featent.networks import network, random_twin, train, weights_hash
-from featent.patterns import (binary_entropy, pattern_information, depth_advice, depth_trials, layer_falls, linear_stack, neuron_entropy, pattern_entropy,
+from featent.commands import cli
+from featent.data.images import images, preprocess
+from featent.data.networks import network, random_twin, train, weights_hash
+from featent.studies.patterns import (binary_entropy, pattern_information, depth_advice, depth_trials, layer_falls, linear_stack, neuron_entropy, pattern_entropy,
                               pattern_profile, unit_means, patterns, plot_depths, plot_pattern_profile, plot_patterns)
 
 bits = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 20)))
@@ -216,7 +216,7 @@ def test_training_adds_information(digits):
 def test_falls_are_recognised(digits):
     rng, y = np.random.default_rng(0), np.repeat(np.arange(4), 50)
     layers = {"coins": rng.random((200, 60)) < .5, "coins again": rng.random((200, 60)) < .5, "sure": rng.random((200, 60)) < .95, "coins at last": rng.random((200, 60)) < .5}
-    from featent.patterns import _as_patterns
+    from featent.studies.patterns import _as_patterns
     falls = layer_falls(_as_patterns(layers, y))
     assert falls.verdict.tolist() == ["undecided", "falls", "rises"]
     assert falls.fall[1] == pytest.approx(math.log(2) - plain(.95), abs=.03)

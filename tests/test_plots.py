@@ -10,7 +10,8 @@ import pytest
 from matplotlib.text import Text
 
 import featent as fe
-from featent.plots import literal
+from featent.assessment.plots import plot_births, plot_profile
+from featent.assessment.plots import literal
 
 NAMES = (r"$\frac{1}{0}", "a$b$c", "crane", "crane", "<b>owl</b>")
 
@@ -31,20 +32,20 @@ def drawn(figure):
 def test_names_with_dollar_signs_are_no_formulas(result):
     layer = result.layers.layer[0]
     for label, name in result.classes.items():
-        assert any(literal(name) in t for t in drawn(fe.plot_births(result, layer, 0, label)))
+        assert any(literal(name) in t for t in drawn(plot_births(result, layer, 0, label)))
     assert literal("cost in $") == r"cost in \$" and literal(3) == "3"
     summary = result.summary(("layer", "class"))
-    drawn(fe.plot_profile(summary.assign(layer=summary["class"], series=r"$\frac{")))
+    drawn(plot_profile(summary.assign(layer=summary["class"], series=r"$\frac{")))
     drawn(result.plot())
 
 
 def test_a_class_is_asked_for_by_name_or_label(result):
     layer = result.layers.layer[0]
-    bars = [sorted(p.get_height() for p in fe.plot_births(result, layer, 1, w).axes[0].patches) for w in (4, "<b>owl</b>", np.int64(4))]
+    bars = [sorted(p.get_height() for p in plot_births(result, layer, 1, w).axes[0].patches) for w in (4, "<b>owl</b>", np.int64(4))]
     assert bars[0] == bars[1] == bars[2] and sum(bars[0]) == 12
-    with pytest.raises(ValueError, match="2 classes are named 'crane': choose one by its label, 2, 3"): fe.plot_births(result, layer, 1, "crane")
-    with pytest.raises(ValueError, match=re.escape("no class 'dog': choose one by its name or its label, ")): fe.plot_births(result, layer, 1, "dog")
-    with pytest.raises(ValueError, match="no unit 99: layer"): fe.plot_births(result, layer, 99)
+    with pytest.raises(ValueError, match="2 classes are named 'crane': choose one by its label, 2, 3"): plot_births(result, layer, 1, "crane")
+    with pytest.raises(ValueError, match=re.escape("no class 'dog': choose one by its name or its label, ")): plot_births(result, layer, 1, "dog")
+    with pytest.raises(ValueError, match="no unit 99: layer"): plot_births(result, layer, 99)
 
 
 def test_two_classes_of_one_name_are_two_in_every_table(result, tmp_path):

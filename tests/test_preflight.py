@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import featent as fe
-from featent.preflight import _judged, _spread, act, check
+from featent.assessment.preflight import _judged, _spread, act, check
 
 
 def plain(channels=1, outputs=4):

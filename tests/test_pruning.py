@@ -10,10 +10,10 @@ import torch
 import torchvision
 from torch import nn
 
-from featent import cli
-from featent.images import images, preprocess
-from featent.networks import accuracy, network, train, weights_hash
-from featent.pruning import (CRITERIA, cost, entropy_importance, plot_prune_curve, prune, prune_curve, recalibrate, score_differences, unit_importance)
+from featent.commands import cli
+from featent.data.images import images, preprocess
+from featent.data.networks import accuracy, network, train, weights_hash
+from featent.studies.pruning import (CRITERIA, cost, entropy_importance, plot_prune_curve, prune, prune_curve, recalibrate, score_differences, unit_importance)
 
 tp = pytest.importorskip("torch_pruning")
 shape = (1, 16, 16)

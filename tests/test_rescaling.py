@@ -12,13 +12,13 @@ import torchvision
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from featent import cli
-from featent.activations import read_maps, select_layers
-from featent.assess import assess
-from featent.filtrations import births
-from featent.images import images, preprocess
-from featent.networks import accuracy, network, weights_hash
-from featent.rescaling import check_rescaling, halve_filters, halve_images, indicator_changes, rescale, rescaling_groups, target_only
+from featent.commands import cli
+from featent.data.layers import read_maps, select_layers
+from featent.assessment.assessing import assess
+from featent.topology.filtrations import births
+from featent.data.images import images, preprocess
+from featent.data.networks import accuracy, network, weights_hash
+from featent.studies.rescaling import check_rescaling, halve_filters, halve_images, indicator_changes, rescale, rescaling_groups, target_only
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
 STILL = ["top class", "births clique", "births cubical", "H clique", "H cubical", "eps clique", "eps cubical", "apoz", "selectivity", "class_selectivity"]

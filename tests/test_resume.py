@@ -14,13 +14,14 @@ import torch
 from joblib import parallel_config
 
 import featent as fe
-from featent.store import merge, open_store
+from featent.assessment.store import shard_states
+from featent.assessment.store import merge, open_store
 
 LAYERS = ["features.conv4", "features.conv6"]
 OPTIONS = dict(layers=LAYERS, filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)
 JOB = """
-import sys, time, torch, featent as fe, featent.assess
-assess = sys.modules["featent.assess"]
+import sys, time, torch, featent as fe, featent.assessment.assessing
+assess = sys.modules["featent.assessment.assessing"]
 real = assess.write_shard
 def slow(*args): time.sleep(float(sys.argv[2])); return real(*args)
 assess.write_shard = slow
@@ -135,7 +136,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
     while any(map(alive, workers)) and time.time() < end: time.sleep(.1)
     left = [Path(f"/proc/{p}/cmdline").read_text().replace("\0", " ") for p in workers if alive(p)]
     assert not left
-    states = fe.shard_states(open_store(tmp_path/"s")).state
+    states = shard_states(open_store(tmp_path/"s")).state
     assert set(states) == {"done", "missing"} and (states == "done").sum() >= 8
 
 
@@ -222,7 +223,7 @@ def test_a_bad_image_keeps_the_rest(net, tmp_path):
     data = fe.images([(a, 0) for a in x])
     with pytest.raises(ValueError, match="layer 'features.conv1.* has NaN or infinite activations for image 17"):
         fe.fill(tmp_path/"s", net, data, batch_size=4, shard_size=4)
-    assert list(fe.shard_states(open_store(tmp_path/"s")).state) == ["done"] * 4 + ["missing"] * 2
+    assert list(shard_states(open_store(tmp_path/"s")).state) == ["done"] * 4 + ["missing"] * 2
 
 
 def test_corrupted_shard_is_named_and_made_again(net, digits, tmp_path):

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import featent as fe
-from featent import cli
-from featent.ablation import ablate, curves, unit_orders
-from featent.roles import ROLES, agreement, contributions, plot_roles, resampled_roles, role_shares, roles, stability, useful_units
+from featent.commands import cli
+from featent.studies.ablation import ablate, curves, unit_orders
+from featent.studies.roles import ROLES, agreement, contributions, plot_roles, resampled_roles, role_shares, roles, stability, useful_units
 from pages import validated
 
 torch.set_num_threads(1)

@@ -24,7 +24,8 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featent import cli, files, runs
+from featent.commands import cli, runs
+from featent.tools import files
 
 EVIL = "<script>alert('1')</script>&\"=,{x}"
 WORK = """
@@ -312,7 +313,7 @@ def test_a_file_system_without_fsync_of_folders_loses_nothing(fake, tmp_path, mo
 SWEEP = """import importlib.util as u, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.modules["featent"] = u.module_from_spec(u.find_spec("featent"))  # without the chapters that take seconds to load
-from featent.runs import sweep
+from featent.commands.runs import sweep
 sweep(sys.argv[1], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[2]]}, sys.argv[3], n_jobs=2)"""
 
 

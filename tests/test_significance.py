@@ -11,13 +11,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control, kstest
 from scipy.stats import t as student_t
 
-from featent.activations import select_layers, stream
-from featent.entropy import feature_entropy, score_table
-from featent.filtrations import births
-from featent.images import images, preprocess
-from featent.networks import network
-from featent.nulls import shuffle_pixels
-from featent.significance import (_excesses, drawn_further, draws_needed, excess_test, excess_tests, false_discovery,
+from featent.data.layers import select_layers, stream
+from featent.statistics.entropy import feature_entropy, score_table
+from featent.topology.filtrations import births
+from featent.data.images import images, preprocess
+from featent.data.networks import network
+from featent.topology.nulls import shuffle_pixels
+from featent.statistics.significance import (_excesses, drawn_further, draws_needed, excess_test, excess_tests, false_discovery,
                                   further_stages, layer_excess, layer_excesses, layer_twins, twin_test)
 
 levels = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import featent as fe
-from featent import files
-from featent.store import (FORMAT, StoredBirths, StoredSummaries, claim, create_store, expected_bytes, merge, missing, my_shards, open_store,
+from featent.assessment.assessing import tabulate
+from featent.tools import files
+from featent.assessment.store import (FORMAT, StoredBirths, StoredSummaries, claim, create_store, expected_bytes, merge, missing, my_shards, open_store,
                            read_shard, shard_ranges, shard_states, write_shard)
 
-module = sys.modules["featent.store"]
+module = sys.modules["featent.assessment.store"]
 fast = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -179,7 +180,7 @@ def test_scores_of_stored_births_are_those_of_births(tmp_path):
         parts = [{k: a[r.start:r.stop] for k, a in arrays.items()} for arrays in (result.births, result.summaries)]
         write_shard(store, i, *parts)
     store, classes = open_store(store.folder), {int(c): n for c, n in store.record["classes"].items()}
-    pd.testing.assert_frame_equal(fe.tabulate(StoredBirths(store), store.labels, store.layers, classes, summaries=StoredSummaries(store)), result.table)
+    pd.testing.assert_frame_equal(tabulate(StoredBirths(store), store.labels, store.layers, classes, summaries=StoredSummaries(store)), result.table)
     n_births = sum(b.size for b in result.births.values())
     n_kept = sum(s.size for s in result.summaries.values())
     assert store.manifest["n_births"] == n_births and store.manifest["expected_bytes"] == expected_bytes(n_births, n_kept)
@@ -369,12 +370,12 @@ def test_processes_that_create_at_once_agree_or_refuse(tmp_path):
 
 
 def test_a_rival_that_creates_in_the_last_moment_wins(tmp_path, monkeypatch):
-    pretty = module._pretty
+    pretty = module.pretty_json
     def slow(manifest):
-        monkeypatch.setattr(module, "_pretty", pretty)
+        monkeypatch.setattr(module, "pretty_json", pretty)
         new(tmp_path/"store", {**IDENTITY, "seed": 1})
         return pretty(manifest)
-    monkeypatch.setattr(module, "_pretty", slow)
+    monkeypatch.setattr(module, "pretty_json", slow)
     with pytest.raises(ValueError, match="seed: 1 -> 0"): new(tmp_path/"store")
     assert open_store(tmp_path/"store").manifest["identity"]["seed"] == 1 and len(list((tmp_path/"store").iterdir())) == 1
 
@@ -485,7 +486,7 @@ def test_python_objects_are_not_loaded(full, tmp_path, monkeypatch):
     f, evil = io.BytesIO(), np.zeros((8, 5), object)
     evil[0, 0] = Evil()
     np.lib.format.write_array(f, evil, allow_pickle=True)
-    monkeypatch.setattr(module, "_npy", lambda a: f.getvalue())
+    monkeypatch.setattr(module, "npy_bytes", lambda a: f.getvalue())
     shard(full, 0).write_bytes(module._pack(module._head(full, 0), [None] * 4))
     with pytest.raises(ValueError, match="is damaged"): read_shard(full, 0)
     with pytest.raises(ValueError, match="is damaged"): StoredBirths(full)["conv1", "clique", "real"]
@@ -581,7 +582,7 @@ def test_a_file_system_that_takes_no_files():
 def forge(store, **changes):
     "A manifest that says something else, with a valid checksum."
     content = {k: v for k, v in {**store.manifest, **changes}.items() if k != "sha256"}
-    (store.folder/"manifest.json").write_text(json.dumps({**content, "sha256": module._sha256(module._canonical(content))}))
+    (store.folder/"manifest.json").write_text(json.dumps({**content, "sha256": module.sha256(module.canonical_json(content))}))
 
 
 @pytest.mark.parametrize("changes, words", [
@@ -623,16 +624,16 @@ def test_a_huge_manifest_is_not_read(full, monkeypatch):
 @pytest.mark.parametrize("value", [dict(at=[[0, 10**12]] * 4), dict(at=[[-5, 100]] * 4), dict(at=[]), dict(at=None), dict(sha256=[])])
 def test_a_forged_list_of_arrays_in_a_shard_is_damage(full, monkeypatch, value):
     "With valid checksums all the way."
-    canonical = module._canonical
-    monkeypatch.setattr(module, "_canonical", lambda v: canonical({**v, **value} if "at" in v else v))
+    canonical = module.canonical_json
+    monkeypatch.setattr(module, "canonical_json", lambda v: canonical({**v, **value} if "at" in v else v))
     shard(full, 0).write_bytes(module._pack(module._head(full, 0), [np.zeros((8, 5), "<i2")] * 4))
     with pytest.raises(ValueError, match="000000.npz is damaged"): read_shard(full, 0)
 
 
 def test_an_array_that_lies_about_its_size_makes_nothing_large(full, monkeypatch):
     "The header of the array says ten gigabytes; there are a few bytes."
-    npy = module._npy
-    monkeypatch.setattr(module, "_npy", lambda a: npy(a).replace(b"(8, 5)", b"(5000000000,)").replace(b" " * 8, b" ", 1) if a.shape == (8, 5) else npy(a))
+    npy = module.npy_bytes
+    monkeypatch.setattr(module, "npy_bytes", lambda a: npy(a).replace(b"(8, 5)", b"(5000000000,)").replace(b" " * 8, b" ", 1) if a.shape == (8, 5) else npy(a))
     shard(full, 0).write_bytes(module._pack(module._head(full, 0), [np.zeros(s, t) for s, t in [((8, 5), "<i2"), ((8, 5), "<i2"), ((8, 3), "<i2"), ((8, 5), "<f4")]]))
     tracemalloc.start()
     with pytest.raises(ValueError, match="000000.npz is damaged"): read_shard(full, 0)

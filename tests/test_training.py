@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from featent import cli
-from featent.assess import assess
-from featent.images import images
-from featent.checkpoints import intact as _intact
-from featent.networks import accuracy, network, recalibrate, train, weights_hash
-from featent.training import _natural, _place_of, assess_checkpoints, follow, monitor, plot_training
-from featent import training as module
+from featent.commands import cli
+from featent.assessment.assessing import assess
+from featent.data.images import images
+from featent.data.checkpoints import intact as _intact
+from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
+from featent.studies.training import _natural, _place_of, assess_checkpoints, follow, monitor, plot_training
+from featent.studies import training as module
 from pages import validated
 
 

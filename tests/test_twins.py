@@ -7,8 +7,8 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.networks import accuracy, network, random_twin, weights_hash
-from featent.images import images
+from featent.data.networks import accuracy, network, random_twin, weights_hash
+from featent.data.images import images
 
 
 def swapped(net, new):

@@ -13,9 +13,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import digamma
 
 import featent as fe
-from featent import uncertainty as un
-from featent.entropy import feature_entropy
-from featent.filtrations import births as births_of
+from featent.data.layers import select_layers, stream
+from featent.statistics import uncertainty as un
+from featent.statistics.entropy import feature_entropy
+from featent.topology.filtrations import births as births_of
 
 NODES = np.polynomial.legendre.leggauss(200)
 births = arrays(np.int32, st.tuples(st.integers(1, 40), st.integers(1, 5)), elements=st.integers(0, 12))
@@ -210,8 +211,8 @@ def test_real_births_converge():
     "Digits through a convolution: with 100 images the corrected mean is nearer to that of 1000 than the plug-in is."
     images = fe.images("digits", per_class=100, seed=0)
     net = fe.network("small_vgg", in_channels=1, seed=1)
-    chosen, _ = fe.select_layers(net, images, "features.conv2")
-    b = np.concatenate([found["features.conv2+bn+relu"] for _, _, found in fe.stream(net, images, chosen, lambda name, maps, i: births_of(maps, "cubical"))])
+    chosen, _ = select_layers(net, images, "features.conv2")
+    b = np.concatenate([found["features.conv2+bn+relu"] for _, _, found in stream(net, images, chosen, lambda name, maps, i: births_of(maps, "cubical"))])
     t = un.convergence(b, sizes=[100, 1000], n_subsets=10).pivot(index="estimator", columns="n_images", values="mean")
     best = t.loc["H_cwj", 1000]
     assert abs(t.loc["H_cwj", 100] - best) < .25 * abs(t.loc["H", 100] - best) and t.loc["H", 100] < t.loc["H", 1000] < best
@@ -329,7 +330,7 @@ QUICK = dict(classes="0,1", per_class=8, changed_per_class=4, size=12, epochs=1,
 
 def test_reliability_experiment(tmp_path):
     "A quick run writes what it promises, and finds what must not move unmoved."
-    from featent import cli
+    from featent.commands import cli
     words = [a for k, v in QUICK.items() for a in ("-p", k, str(v))]
     assert cli.main(["run", "reliability", *words, "-o", str(tmp_path/"r")]) == 0
     assert {p.name for p in (tmp_path/"r").iterdir()} == {"reliability.ipynb", "convergence.png", "moved.png", "dH.png", "convergence.csv", "layers.csv", "changes.csv",
@@ -353,7 +354,7 @@ def test_reliability_experiment(tmp_path):
     ("noise", "0.1,loud", "give numbers separated by commas"), ("noise", "-1", "strengths must be positive"), ("changed_per_class", "1", "changed_per_class=1: must be at least 2"),
     ("filtration", "rips", "choose clique, cubical or both"), ("epochs", "0", "epochs=0: must be at least 1")])
 def test_reliability_refuses_before_any_work(name, value, message):
-    from featent import cli
+    from featent.commands import cli
     parameters, validate = [c.source for c in nbformat.read(cli.experiments()["reliability"], 4).cells if c.cell_type == "code"][:2]
     scope = {}
     exec(parameters, scope)

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from featent import unit_views as uv
-from featent.assess import assess, load
-from featent.filtrations import betti_curves, births, levels
-from featent.images import images
-from featent.networks import network
+from featent.explorers.app import unit_views as uv
+from featent.assessment.assessing import assess, load
+from featent.topology.filtrations import betti_curves, births, levels
+from featent.data.images import images
+from featent.data.networks import network
 
 
 def random_maps(n, side, seed):

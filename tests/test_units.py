@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent.contrast import class_shares, contrasts, layer_share
+from featent.data.networks import shuffled_twin, weights_hash
+from featent.statistics.significance import false_discovery
+from featent.statistics.contrast import class_shares, contrasts, layer_share
 
 LAYERS = ["features.conv4", "features.conv6"]
 NEW = ["contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]
@@ -50,7 +52,7 @@ def test_q_counts_each_test_once_whatever_the_filtrations(net, digits, result):
     both = result.table[result.table.filtration == "clique"]
     np.testing.assert_allclose(alone.table.contrast_q, both.contrast_q, atol=1e-12)
     p = pd.concat([contrasts(result.summaries[n, "mean", "real"], result.labels).p for n in result.layers.layer])
-    np.testing.assert_allclose(alone.table.contrast_q, fe.false_discovery(p), atol=1e-12)
+    np.testing.assert_allclose(alone.table.contrast_q, false_discovery(p), atol=1e-12)
 
 
 def test_twins_have_contrasts_and_shuffled_maps_have_none(result):
@@ -136,23 +138,23 @@ def test_columns_of_twins(result):
 
 
 def test_a_shuffled_twin_has_the_values_of_every_tensor(net, digits):
-    before = fe.weights_hash(net)
-    twin = fe.shuffled_twin(net, 3, digits)
-    assert fe.weights_hash(net) == before and twin.training == net.training
+    before = weights_hash(net)
+    twin = shuffled_twin(net, 3, digits)
+    assert weights_hash(net) == before and twin.training == net.training
     for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
         assert a.dtype == b.dtype and torch.equal(a.flatten().sort()[0], b.flatten().sort()[0]), name
         if a.numel() > 50: assert not torch.equal(a, b), name
-    assert fe.weights_hash(fe.shuffled_twin(net, 3, digits)) == twin.featent["hash"] != fe.weights_hash(fe.shuffled_twin(net, 4, digits))
+    assert weights_hash(shuffled_twin(net, 3, digits)) == twin.featent["hash"] != weights_hash(shuffled_twin(net, 4, digits))
     assert fe.accuracy(twin, digits)["top1"] < .4
 
 
 def test_batch_normalisation_of_a_twin_fits_what_it_computes(net, digits):
     "After the measurement the outputs of the first normalisation have mean and spread of its shift and scale."
-    twin = fe.shuffled_twin(net, 1, digits)
+    twin = shuffled_twin(net, 1, digits)
     x = torch.stack([digits.tensor(int(i)) for i in np.linspace(0, len(digits) - 1, min(len(digits), 128)).round()])
     with torch.no_grad(): out = twin.features.bn1(twin.features.conv1(x))
     np.testing.assert_allclose(out.mean((0, 2, 3)), twin.features.bn1.bias.detach(), atol=1e-4)
-    together = fe.shuffled_twin(net, 1)
+    together = shuffled_twin(net, 1)
     mean, var = (net.features.bn3.running_mean, net.features.bn3.running_var)
     pairs = set(zip(mean.tolist(), var.tolist()))
     assert set(zip(together.features.bn3.running_mean.tolist(), together.features.bn3.running_var.tolist())) == pairs
@@ -164,7 +166,7 @@ def test_the_number_of_threads_does_not_change_a_twin(net, digits):
     try:
         for n in (1, 2):
             torch.set_num_threads(n)
-            hashes.append(fe.weights_hash(fe.shuffled_twin(net, 5, digits)))
+            hashes.append(weights_hash(shuffled_twin(net, 5, digits)))
     finally: torch.set_num_threads(threads)
     assert hashes[0] == hashes[1]
 
@@ -176,7 +178,7 @@ def test_tied_weights_stay_tied_and_networks_without_normalisation_work(digits):
             self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)
             self.b.weight = self.a.weight
         def forward(self, x): return torch.relu(self.a(x)).mean((2, 3)) + torch.relu(self.b(x)).mean((2, 3))
-    twin = fe.shuffled_twin(Tied(), 0, digits)
+    twin = shuffled_twin(Tied(), 0, digits)
     assert twin.a.weight is twin.b.weight
 
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 from torch import nn
 
-from featent.activations import list_layers
-from featent.images import corrupt_labels, images
-from featent.networks import network, weights_hash
-from featent.zoo import (PLAN, SETTINGS_A, augmentation, check_plans, dropping, evaluate, history, load_network, part, read_zoo,
+from featent.data.layers import list_layers
+from featent.data.images import corrupt_labels, images
+from featent.data.networks import network, weights_hash
+from featent.studies.zoo import (PLAN, SETTINGS_A, augmentation, check_plans, dropping, evaluate, history, load_network, part, read_zoo,
                          set_a, set_b, train_zoo, training_images)
 
 JOB = """
 import json, os, random, signal, sys, time, pathlib, torch
 torch.set_num_threads(1)
 import pandas as pd
-from featent import networks
-from featent.images import images
-from featent.zoo import train_zoo
+from featent.data import networks
+from featent.data.images import images
+from featent.studies.zoo import train_zoo
 folder, plans, wait = pathlib.Path(sys.argv[1]), pd.read_json(sys.argv[2]), [0]
 real = networks._write_whole
 def slow(*args): time.sleep(wait[0]); return real(*args)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torchvision import models as tv
 
-from featent.activations import list_layers, read_maps, select_layers
+from featent.data.layers import list_layers, read_maps, select_layers
 
 torch.set_num_threads(1)
 SEEN = []  # rows of the table

@@ -24,8 +24,8 @@ def command_line(root):
     try:
         sys.modules["featent"] = package = types.ModuleType("featent")
         package.__path__ = [str(root / "featent")]
-        parser = importlib.import_module("featent.cli").command_parser()
-        return parser, importlib.import_module("featent.runs")
+        parser = importlib.import_module("featent.commands.cli").command_parser()
+        return parser, importlib.import_module("featent.commands.runs")
     finally:
         for k in [k for k in sys.modules if k == "featent" or k.startswith("featent.")]:
             del sys.modules[k]
