@@ -1,4 +1,5 @@
 "The `featent` command, which starts with what it needs: most of the package takes seconds to load."
+
 import importlib.util
 import sys
 
@@ -8,4 +9,5 @@ def main():
     spec = importlib.util.find_spec("featent")
     sys.modules["featent"] = importlib.util.module_from_spec(spec)
     from featent.commands.cli import main
+
     return main()

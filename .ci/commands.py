@@ -2,6 +2,7 @@
 
 Each page gets a folder of its own, with the files that its text shows (a block of Python under a line that names the file) or that its cells write. Without a name, the
 pages of `start` and `howto`. What needs the network or never ends is listed as left out. Takes about half an hour, so it is not part of `.ci/run`."""
+
 import json
 import os
 import re
@@ -11,8 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-NBS = Path(__file__).parents[1]/"nbs"
-LEFT_OUT = {r"^(python3 -m venv|\. |pip install)": "made by the set-up of README", r"^jupyter lab$": "runs until it is stopped; the browser tests start it"}
+NBS = Path(__file__).parents[1] / "nbs"
+LEFT_OUT = {
+    r"^(python3 -m venv|\. |pip install)": "made by the set-up of README",
+    r"^jupyter lab$": "runs until it is stopped; the browser tests start it",
+}
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.M | re.S)
 
 
@@ -20,7 +24,8 @@ def blocks(page):
     "The blocks of a page's text: (language, text, what stands before it)."
     cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
     for text in ("".join(c["source"]) for c in cells if c["cell_type"] == "markdown"):
-        for m in BLOCK.finditer(text): yield m[1], m[2], text[:m.start()]
+        for m in BLOCK.finditer(text):
+            yield m[1], m[2], text[: m.start()]
 
 
 def lines(text):
@@ -32,18 +37,41 @@ def read_along(page, folder):
     "Run the page's cells before the first command in the folder, as a reader does, if they write a file that a command names."
     import nbformat
     from nbclient import NotebookClient
-    book, texts = nbformat.read(page, 4), [text for language, text, _ in blocks(page) if language == "sh"]
-    book.cells = book.cells[:next((i for i, c in enumerate(book.cells) if "```sh" in c.source), 0)]
+
+    book, texts = (
+        nbformat.read(page, 4),
+        [text for language, text, _ in blocks(page) if language == "sh"],
+    )
+    book.cells = book.cells[: next((i for i, c in enumerate(book.cells) if "```sh" in c.source), 0)]
     code = "\n".join(c.source for c in book.cells if c.cell_type == "code")
-    files = {w.split(":")[0] for text in texts for w in text.split() if re.fullmatch(r"\w+\.(py|pt)(:\w+)?", w)}
-    book.cells.append(nbformat.v4.new_code_cell(f"import os, shutil; os.path.samefile('.', {str(folder)!r}) or shutil.copytree('.', {str(folder)!r}, dirs_exist_ok=True)"))  # a page may work in a folder of its own
-    if any(f'"{f}"' in code for f in files): NotebookClient(book, timeout=None, resources={"metadata": {"path": folder}}).execute()
+    files = {
+        w.split(":")[0]
+        for text in texts
+        for w in text.split()
+        if re.fullmatch(r"\w+\.(py|pt)(:\w+)?", w)
+    }
+    book.cells.append(
+        nbformat.v4.new_code_cell(
+            f"import os, shutil; os.path.samefile('.', {str(folder)!r}) or shutil.copytree('.', {str(folder)!r}, dirs_exist_ok=True)"
+        )
+    )  # a page may work in a folder of its own
+    if any(f'"{f}"' in code for f in files):
+        NotebookClient(book, timeout=None, resources={"metadata": {"path": folder}}).execute()
 
 
 def run(command, folder):
     "Exit status, seconds, and the end of what was said."
-    env, start = {**os.environ, "TQDM_DISABLE": "1", "SLURM_ARRAY_TASK_ID": os.environ.get("SLURM_ARRAY_TASK_ID", "0")}, time.time()
-    done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    env, start = (
+        {
+            **os.environ,
+            "TQDM_DISABLE": "1",
+            "SLURM_ARRAY_TASK_ID": os.environ.get("SLURM_ARRAY_TASK_ID", "0"),
+        },
+        time.time(),
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
     said = (done.stderr if done.returncode else done.stdout).strip().splitlines()
     return done.returncode, time.time() - start, said[-1] if said else ""
 
@@ -52,10 +80,11 @@ def try_page(name):
     "Every command of a page; how many fail."
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        read_along(NBS/f"{name}.ipynb", folder)
-        for language, text, before in blocks(NBS/f"{name}.ipynb"):
+        read_along(NBS / f"{name}.ipynb", folder)
+        for language, text, before in blocks(NBS / f"{name}.ipynb"):
             if language == "python":
-                if named := re.findall(r"`(\w+\.py)`", before): Path(folder, named[-1]).write_text(text, encoding="utf-8")
+                if named := re.findall(r"`(\w+\.py)`", before):
+                    Path(folder, named[-1]).write_text(text, encoding="utf-8")
                 continue
             for command in lines(text):
                 if why := next((w for p, w in LEFT_OUT.items() if re.search(p, command)), None):
@@ -63,10 +92,17 @@ def try_page(name):
                     continue
                 code, seconds, said = run(command, folder)
                 failed += code != 0
-                print(f"{name}: {'ok' if code == 0 else f'FAILED ({code})'}, {seconds:.0f} s: {command}\n    {said}", flush=True)
+                print(
+                    f"{name}: {'ok' if code == 0 else f'FAILED ({code})'}, {seconds:.0f} s: {command}\n    {said}",
+                    flush=True,
+                )
     return failed
 
 
 if __name__ == "__main__":
-    pages = sys.argv[1:] or sorted(p.relative_to(NBS).with_suffix("").as_posix() for d in ("start", "howto") for p in (NBS/d).glob("*.ipynb"))
+    pages = sys.argv[1:] or sorted(
+        p.relative_to(NBS).with_suffix("").as_posix()
+        for d in ("start", "howto")
+        for p in (NBS / d).glob("*.ipynb")
+    )
     sys.exit(1 if sum(map(try_page, pages)) else 0)

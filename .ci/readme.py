@@ -1,4 +1,5 @@
 "Write README.md from nbs/index.ipynb and CHANGELOG.md from nbs/changelog.ipynb."
+
 import json
 import re
 from pathlib import Path
@@ -24,4 +25,5 @@ def page(path):
 
 if __name__ == "__main__":
     for name, notebook in PAGES.items():
-        if (root/"nbs"/notebook).exists(): (root/name).write_text(page(root/"nbs"/notebook), encoding="utf-8")
+        if (root / "nbs" / notebook).exists():
+            (root / name).write_text(page(root / "nbs" / notebook), encoding="utf-8")

@@ -7,6 +7,7 @@ a look at every page in Chromium, wide and narrow, light and dark.
 `--sources` looks at the sources alone, which takes seconds; so does `--write`, which first puts
 the API table of today's package into nbs/api.ipynb.
 """
+
 import argparse
 import sys
 import tempfile

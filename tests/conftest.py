@@ -1,4 +1,5 @@
 """Real images and real networks for the tests, outside the repository: found through FEATENT_SHARED, default ../shared."""
+
 import gzip
 import importlib.util
 import os
@@ -12,7 +13,9 @@ import pytest
 @pytest.fixture(scope="session")
 def shared():
     "Folder with the shared data; a test that needs it is skipped where it is absent, but fails in continuous integration"
-    path = Path(os.environ.get("FEATENT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared")
+    path = Path(
+        os.environ.get("FEATENT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared"
+    )
     if not (path / "data").is_dir():
         text = "the shared data are absent: set FEATENT_SHARED to the folder that holds data/"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
@@ -29,13 +32,18 @@ def unpack(archive, into):
 @pytest.fixture(scope="session")
 def cifar10_dir(shared, tmp_path_factory):
     "Folder cifar10 with train/<class>/*.png and test/<class>/*.png"
-    return unpack(shared / "data/images/cifar10.tar", tmp_path_factory.mktemp("cifar10")) / "cifar10"
+    return (
+        unpack(shared / "data/images/cifar10.tar", tmp_path_factory.mktemp("cifar10")) / "cifar10"
+    )
 
 
 @pytest.fixture(scope="session")
 def imagenette_dir(shared, tmp_path_factory):
     "Folder imagenette224 with val/<wnid>/*.JPEG"
-    return unpack(shared / "data/images/imagenette224_val.tar", tmp_path_factory.mktemp("imagenette")) / "imagenette224"
+    return (
+        unpack(shared / "data/images/imagenette224_val.tar", tmp_path_factory.mktemp("imagenette"))
+        / "imagenette224"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +84,17 @@ def imagenet_index(shared):
 def lab_server(tmp_path_factory):
     "A running JupyterLab, see lab.py; a test that needs it is skipped where there is no browser, but fails in continuous integration"
     import lab
-    if text := lab.missing(): (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
-    with lab.serve(tmp_path_factory.mktemp("lab")) as server: yield server
+
+    if text := lab.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+    with lab.serve(tmp_path_factory.mktemp("lab")) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def lab(lab_server):
     "JupyterLab with a browser: `with lab.page() as page: page.open(lab.write('a.ipynb', '1 + 1'))`"
     import lab
-    with lab.browse(lab_server) as server: yield server
+
+    with lab.browse(lab_server) as server:
+        yield server

@@ -1,4 +1,5 @@
 "The first cells of an experiment's notebook, without the rest."
+
 import nbformat
 
 from featent.commands import runs

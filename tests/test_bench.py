@@ -1,4 +1,5 @@
 """The benchmark: its structure, the check before the clock, and what is written."""
+
 import importlib.util
 import json
 import os
@@ -22,7 +23,17 @@ def quick():
 
 def test_structure(quick):
     engines, pipeline, about = quick
-    assert list(engines.columns) == ["race", "engine", "size", "cores", "maps", "status", "turns", "maps_per_s", "ratio"]
+    assert list(engines.columns) == [
+        "race",
+        "engine",
+        "size",
+        "cores",
+        "maps",
+        "status",
+        "turns",
+        "maps_per_s",
+        "ratio",
+    ]
     assert set(engines["size"]) == {7, 14} and len(pipeline) == 0
     one = engines[engines.cores == 1]
     assert set(one.engine) == {*b.OURS, *b.PEERS} and not one.duplicated(["engine", "size"]).any()
@@ -32,8 +43,12 @@ def test_structure(quick):
 def test_every_installed_engine_agrees_and_is_timed(quick):
     engines = quick[0]
     needed = {name: row[1] for name, row in b.PEERS.items()}
-    installed = engines.engine.map(lambda e: e in b.OURS or importlib.util.find_spec(needed[e]) is not None)
-    assert (engines.status[installed] == "ok").all() and (engines.status[~installed] == "not installed").all()
+    installed = engines.engine.map(
+        lambda e: e in b.OURS or importlib.util.find_spec(needed[e]) is not None
+    )
+    assert (engines.status[installed] == "ok").all() and (
+        engines.status[~installed] == "not installed"
+    ).all()
     timed = engines[installed]
     assert (timed.turns >= 3).all() and (timed.maps >= 8).all() and (timed.maps_per_s > 0).all()
     assert engines[~installed].maps_per_s.isna().all()
@@ -44,7 +59,11 @@ def test_ratios_are_to_the_yardstick(quick):
     one = engines[(engines.cores == 1) & (engines.status == "ok")]
     for (race, _), rows in one.groupby(["race", "size"]):
         peers = rows[~rows.engine.isin(b.OURS)]
-        yard = peers.maps_per_s.max() if race != "cubical" else peers.set_index("engine").maps_per_s["gudhi CubicalPersistence"]
+        yard = (
+            peers.maps_per_s.max()
+            if race != "cubical"
+            else peers.set_index("engine").maps_per_s["gudhi CubicalPersistence"]
+        )
         np.testing.assert_allclose(rows.ratio, rows.maps_per_s / yard)
     assert engines[engines.cores > 1].ratio.isna().all()
 
@@ -52,22 +71,32 @@ def test_ratios_are_to_the_yardstick(quick):
 def test_maps():
     maps = b.relu_maps(500, 14)
     assert maps.shape == (500, 14, 14) and maps.dtype == np.float32 and maps.flags.c_contiguous
-    assert .45 < (maps == 0).mean() < .55
-    assert np.array_equal(maps, b.relu_maps(500, 14)) and not np.array_equal(maps, b.relu_maps(500, 14, seed=1))
+    assert 0.45 < (maps == 0).mean() < 0.55
+    assert np.array_equal(maps, b.relu_maps(500, 14)) and not np.array_equal(
+        maps, b.relu_maps(500, 14, seed=1)
+    )
 
 
 @pytest.mark.parametrize("size", [4, 7, 14, 28])
 def test_referee(size):
     maps = b.relu_maps(64, size, seed=5)
-    for race, births in (("cubical", cubical_births(maps)), ("clique", clique_births(maps)), ("clique, 51 levels", clique_births(maps, max_level=51))):
+    for race, births in (
+        ("cubical", cubical_births(maps)),
+        ("clique", clique_births(maps)),
+        ("clique, 51 levels", clique_births(maps, max_level=51)),
+    ):
         assert np.array_equal(b._gudhi_births(race, maps), births), race
 
 
 def run(**given):
-    return b.bench(**{"sizes": (14,), "seconds": .01, "networks": (), "n_jobs": (1,), **given})[0].set_index("engine")
+    return b.bench(**{"sizes": (14,), "seconds": 0.01, "networks": (), "n_jobs": (1,), **given})[
+        0
+    ].set_index("engine")
 
 
-@pytest.mark.parametrize("peer", ["gudhi CubicalComplex", "gudhi RipsPersistence", "gudhi RipsPersistence, 51 levels"])
+@pytest.mark.parametrize(
+    "peer", ["gudhi CubicalComplex", "gudhi RipsPersistence", "gudhi RipsPersistence, 51 levels"]
+)
 def test_a_wrong_peer_is_caught(monkeypatch, peer):
     race, module, prepare, work = b.PEERS[peer]
     off = 1e-3 if race == "cubical" else 1
@@ -77,40 +106,60 @@ def test_a_wrong_peer_is_caught(monkeypatch, peer):
         k = next(i for i, v in enumerate(found) if len(v))
         found[k][:, 0] += off
         return found
+
     monkeypatch.setitem(b.PEERS, peer, (race, module, prepare, wrong))
     rows = run(peers=(peer,))
-    assert rows.status[peer].startswith("wrong births: 1 of") and np.isnan(rows.maps_per_s[peer]) and rows.maps[peer] == 0
+    assert (
+        rows.status[peer].startswith("wrong births: 1 of")
+        and np.isnan(rows.maps_per_s[peer])
+        and rows.maps[peer] == 0
+    )
     assert (rows.status.drop(peer) == "ok").all()
 
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
-    monkeypatch.setitem(b.OURS, "featent births, cubical", ("cubical", lambda m, j: cubical_births(m) + 1, np.asarray))
+    monkeypatch.setitem(
+        b.OURS,
+        "featent births, cubical",
+        ("cubical", lambda m, j: cubical_births(m) + 1, np.asarray),
+    )
     rows = run(peers=())
     assert rows.status["featent births, cubical"].startswith("wrong births")
     assert rows.status.drop("featent births, cubical").eq("ok").all()
 
 
 def test_peers_that_fail_or_are_missing(monkeypatch):
-    def fail(x): raise RuntimeError("out of order")
+    def fail(x):
+        raise RuntimeError("out of order")
+
     monkeypatch.setitem(b.PEERS, "broken", ("cubical", "gudhi", b._negated, fail))
     monkeypatch.setitem(b.PEERS, "absent", ("cubical", "no_such_module_anywhere", b._negated, fail))
     rows = run(peers=("broken", "absent"))
-    assert rows.status["broken"] == "failed: RuntimeError: out of order" and rows.status["absent"] == "not installed"
+    assert (
+        rows.status["broken"] == "failed: RuntimeError: out of order"
+        and rows.status["absent"] == "not installed"
+    )
     table = b.speeds(run(peers=("absent", "gudhi CubicalPersistence")).reset_index())
     assert table.loc[("cubical", "absent"), 14] == "not installed"
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="choose from gudhi"): run(peers=("perseus",))
-    with pytest.raises(ValueError, match="at least 4"): run(sizes=(3,))
-    with pytest.raises(ValueError, match="at least 4"): run(sizes=())
-    with pytest.raises(ValueError, match="positive"): run(seconds=0)
+    with pytest.raises(ValueError, match="choose from gudhi"):
+        run(peers=("perseus",))
+    with pytest.raises(ValueError, match="at least 4"):
+        run(sizes=(3,))
+    with pytest.raises(ValueError, match="at least 4"):
+        run(sizes=())
+    with pytest.raises(ValueError, match="positive"):
+        run(seconds=0)
 
 
 def test_pipeline():
     table = b.pipeline(("small_vgg",), images=4, size=32, turns=1)
     assert list(table["mode"]) == list(b.MODES) and (table.layers > 0).all()
-    assert (table.ratio_whole >= table.ratio).all() and (table[["forward_s", "setup_s", "assess_s"]] > 0).all().all()
+    assert (table.ratio_whole >= table.ratio).all() and (
+        table[["forward_s", "setup_s", "assess_s"]] > 0
+    ).all().all()
 
 
 def test_memory():
@@ -120,22 +169,38 @@ def test_memory():
 
 def test_targets(quick):
     engines, pipeline, about = quick
-    table = b.targets(engines, pipeline, {**about, "peak_MB": {100: 400., 1000: 404.}}).set_index("goal")
+    table = b.targets(engines, pipeline, {**about, "peak_MB": {100: 400.0, 1000: 404.0}}).set_index(
+        "goal"
+    )
     assert table.met["peak memory, 1000 over 100 images"] == "yes"
     assert table.met["assess VGG16, cubical, over forward pass"] == "not measured"
     assert set(table.met) <= {"yes", "no", "not measured"}
     fake = pd.DataFrame({"network": "vgg16", "mode": list(b.MODES), "ratio": [1.05, 1.2, 1.29]})
     met = b.targets(engines, fake, about).set_index("goal").met
-    assert [met[f"assess VGG16, {m}, over forward pass"] for m in ("clique", "clique as released", "cubical")] == ["yes", "no", "yes"]
+    assert [
+        met[f"assess VGG16, {m}, over forward pass"]
+        for m in ("clique", "clique as released", "cubical")
+    ] == ["yes", "no", "yes"]
 
 
 def test_files(quick, tmp_path):
     folder = b.save_bench(tmp_path / "speed", *quick)
-    assert sorted(p.name for p in folder.iterdir()) == ["bench.csv", "bench.json", "bench.png", "pipeline.csv"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "bench.csv",
+        "bench.json",
+        "bench.png",
+        "pipeline.csv",
+    ]
     assert len(pd.read_csv(folder / "bench.csv")) == len(quick[0])
     text = (folder / "bench.json").read_text(encoding="utf-8")
     assert json.loads(text)["machine"]["versions"]["numpy"] == np.__version__
-    here = {socket.gethostname(), str(Path.home()), os.getcwd(), str(tmp_path), str(Path(b.__file__).parent)} - {"", "/"}
+    here = {
+        socket.gethostname(),
+        str(Path.home()),
+        os.getcwd(),
+        str(tmp_path),
+        str(Path(b.__file__).parent),
+    } - {"", "/"}
     assert not [h for h in here if h in text] and "/root" not in text and "/home" not in text
 
 
@@ -143,4 +208,5 @@ def test_plot(quick):
     fig = b.plot_bench(quick[0])
     assert isinstance(fig, Figure) and len(fig.axes) == 3
     assert all(ax.get_xscale() == "log" and ax.get_yscale() == "log" for ax in fig.axes)
-    for ax in fig.axes: assert len({line.get_color() for line in ax.lines}) == len(ax.lines)
+    for ax in fig.axes:
+        assert len({line.get_color() for line in ax.lines}) == len(ax.lines)

@@ -1,4 +1,5 @@
 """Images: sources, sampling, records, transforms, and every error."""
+
 import copy
 import functools
 import gzip
@@ -18,7 +19,13 @@ from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from featent.data.images import (
-    Images, as_given, batches, corrupt_labels, describe_transform, images, preprocess,
+    Images,
+    as_given,
+    batches,
+    corrupt_labels,
+    describe_transform,
+    images,
+    preprocess,
 )
 
 
@@ -33,6 +40,7 @@ def folder(tmp_path):
 
 
 # ---- named sets
+
 
 def test_digits_parts_are_disjoint_complete_and_stratified():
     train, test = images("digits"), images("digits", split="test")
@@ -49,6 +57,7 @@ def test_digits_split_does_not_depend_on_seed():
 
 def test_digits_values_are_the_real_ones():
     from sklearn.datasets import load_digits
+
     d = images("digits", size=8, transform=preprocess())
     at = int(d.names[7].split("/")[-1])
     assert torch.equal(d[7][0][0], torch.from_numpy(load_digits().images[at] / 16).float())
@@ -60,19 +69,29 @@ def test_fashion_mnist(fashion_root):
     reference = torchvision.datasets.FashionMNIST(fashion_root, train=False)
     at = int(d.names[4].split("/")[-1])
     picture, label = reference[at]
-    assert torch.allclose(d[4][0], (torchvision.transforms.functional.to_tensor(picture) - 0.2860) / 0.3530)
+    assert torch.allclose(
+        d[4][0], (torchvision.transforms.functional.to_tensor(picture) - 0.2860) / 0.3530
+    )
     assert d[4][1] == label
-    assert d.record["transform"].startswith("preprocess(") and str(fashion_root) not in json.dumps(d.record)
+    assert d.record["transform"].startswith("preprocess(") and str(fashion_root) not in json.dumps(
+        d.record
+    )
 
 
 def test_customary_normalisation_is_that_of_the_training_images(fashion_root):
     data = torchvision.datasets.FashionMNIST(fashion_root).data.double() / 255
-    assert (data.mean(), data.std()) == (pytest.approx(0.2860, abs=1e-4), pytest.approx(0.3530, abs=1e-4))
+    assert (data.mean(), data.std()) == (
+        pytest.approx(0.2860, abs=1e-4),
+        pytest.approx(0.3530, abs=1e-4),
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10", "cifar100"])
 def test_absent_set_says_where_and_what(name, tmp_path):
-    with pytest.raises(FileNotFoundError, match=f"{name} is not in .*{tmp_path.name}.*pass root= .* or download=True"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=f"{name} is not in .*{tmp_path.name}.*pass root= .* or download=True",
+    ):
         images(name, root=tmp_path)
 
 
@@ -88,12 +107,16 @@ def test_damaged_set_is_named(tmp_path, fashion_root):
 def test_no_network_is_a_connection_error(name, tmp_path, monkeypatch):
     def refuse(*a, **k):
         raise urllib.error.URLError("no route to host")
+
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(ConnectionError, match=f"{name} could not be downloaded into .*no route to host.*pass root="):
+    with pytest.raises(
+        ConnectionError, match=f"{name} could not be downloaded into .*no route to host.*pass root="
+    ):
         images(name, root=tmp_path, download=True)
 
 
 # ---- folders
+
 
 def test_cifar10_folder(cifar10_dir):
     d = images(cifar10_dir, split="test", per_class=2)
@@ -135,7 +158,10 @@ def test_other_files_are_passed_over(folder):
 
 
 def test_folder_errors(tmp_path, folder):
-    with pytest.raises(FileNotFoundError, match="neither a known data set \\(digits, mnist, .*nor an existing folder"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="neither a known data set \\(digits, mnist, .*nor an existing folder",
+    ):
         images("digts")
     with pytest.raises(FileNotFoundError, match="not a folder"):
         images(tmp_path / "nowhere")
@@ -144,7 +170,9 @@ def test_folder_errors(tmp_path, folder):
         images(tmp_path / "x.tar")
     (tmp_path / "flat").mkdir()
     shutil.copy(folder / "a" / "00.png", tmp_path / "flat")
-    with pytest.raises(ValueError, match="flat has no class folders: put the images of each class in a subfolder"):
+    with pytest.raises(
+        ValueError, match="flat has no class folders: put the images of each class in a subfolder"
+    ):
         images(tmp_path / "flat")
     (folder / "c").mkdir()
     with pytest.raises(ValueError, match="class folder 'c' of set has no image"):
@@ -180,6 +208,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
 
 
 # ---- data sets and iterables
+
 
 class Broken(Dataset):
     classes = ("x", "y")
@@ -221,28 +250,38 @@ def test_random_dataset_is_warned_of():
     class Random(Broken):
         def __getitem__(self, i):
             return torch.rand(1, 4, 4), 0
+
     with pytest.warns(UserWarning, match="different pixels each time"):
         images(Random())
 
 
 def test_every_form_of_image_gives_the_same_numbers():
     rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    forms = [rgb, Image.fromarray(rgb), torch.from_numpy(rgb).permute(2, 0, 1), rgb / 255, (rgb / 255).astype(np.float32)]
+    forms = [
+        rgb,
+        Image.fromarray(rgb),
+        torch.from_numpy(rgb).permute(2, 0, 1),
+        rgb / 255,
+        (rgb / 255).astype(np.float32),
+    ]
     d = images((f, 0) for f in forms)
     for i in range(len(forms)):
         assert torch.allclose(d[i][0], torch.from_numpy(rgb).permute(2, 0, 1) / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize(("item", "error", "text"), [
-    ((np.zeros((3, 32, 32)), 0), ValueError, "an array is \\(H, W, C\\)"),
-    ((np.zeros(5), 0), ValueError, "must be \\(H, W\\)"),
-    ((torch.zeros(1, 1, 4, 4), 0), ValueError, "must be \\(C, H, W\\)"),
-    ((torch.zeros(1, 4, 4, dtype=torch.int64), 0), TypeError, "uint8 or floating point"),
-    (("x.png", 0), TypeError, "PIL image, an array or a tensor, not str"),
-    ((np.zeros((4, 4)), "cat"), TypeError, "a label must be an integer, not 'cat'"),
-    ((np.zeros((4, 4)), -1), ValueError, "must not be negative"),
-    (np.zeros((4, 4)), TypeError, "expected a pair"),
-])
+@pytest.mark.parametrize(
+    ("item", "error", "text"),
+    [
+        ((np.zeros((3, 32, 32)), 0), ValueError, "an array is \\(H, W, C\\)"),
+        ((np.zeros(5), 0), ValueError, "must be \\(H, W\\)"),
+        ((torch.zeros(1, 1, 4, 4), 0), ValueError, "must be \\(C, H, W\\)"),
+        ((torch.zeros(1, 4, 4, dtype=torch.int64), 0), TypeError, "uint8 or floating point"),
+        (("x.png", 0), TypeError, "PIL image, an array or a tensor, not str"),
+        ((np.zeros((4, 4)), "cat"), TypeError, "a label must be an integer, not 'cat'"),
+        ((np.zeros((4, 4)), -1), ValueError, "must not be negative"),
+        (np.zeros((4, 4)), TypeError, "expected a pair"),
+    ],
+)
 def test_bad_items(item, error, text):
     with pytest.raises((error, ValueError), match=text):
         images([item])[0]
@@ -259,6 +298,7 @@ def test_nan_and_empty_and_wrong_source():
 
 # ---- sampling
 
+
 def test_sample_is_seeded_nested_and_independent_of_the_classes():
     a, b = images(per_class=10), images(per_class=10)
     assert a.names == b.names and a.record == b.record
@@ -272,7 +312,9 @@ def test_sample_is_seeded_nested_and_independent_of_the_classes():
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 5), st.integers(0, 99))
 def test_sample_has_n_different_images_of_each_class(labels, n, seed):
     labels = np.array(labels + [0, 1, 2, 3, 4])
-    data = TensorDataset(torch.arange(len(labels)).float().view(-1, 1, 1, 1), torch.from_numpy(labels))
+    data = TensorDataset(
+        torch.arange(len(labels)).float().view(-1, 1, 1, 1), torch.from_numpy(labels)
+    )
     counts = np.bincount(labels)
     if counts.min() < n:
         with pytest.raises(ValueError, match=f"{n} images per class were asked for"):
@@ -284,7 +326,10 @@ def test_sample_has_n_different_images_of_each_class(labels, n, seed):
 
 
 def test_sampling_errors():
-    with pytest.raises(ValueError, match="unknown classes \\['ten', 10\\]; valid are the indices 0..9 and the names 0, 1"):
+    with pytest.raises(
+        ValueError,
+        match="unknown classes \\['ten', 10\\]; valid are the indices 0..9 and the names 0, 1",
+    ):
         images(classes=["ten", 10])
     with pytest.raises(ValueError, match="classes is empty"):
         images(classes=[])
@@ -305,11 +350,19 @@ def test_sampling_errors():
 
 # ---- the set and its record
 
+
 def test_record_is_json_and_sees_every_choice(folder):
     base = images(per_class=5)
     assert json.loads(json.dumps(base.record)) == base.record
-    others = [images(per_class=6), images(per_class=5, seed=1), images(per_class=5, split="test"), images(per_class=5, size=16),
-              images(per_class=5, transform=preprocess()), base.with_transform(None), base.with_labels(base.labels[::-1].copy())]
+    others = [
+        images(per_class=6),
+        images(per_class=5, seed=1),
+        images(per_class=5, split="test"),
+        images(per_class=5, size=16),
+        images(per_class=5, transform=preprocess()),
+        base.with_transform(None),
+        base.with_labels(base.labels[::-1].copy()),
+    ]
     prints = {d.record["fingerprint"] for d in [base, *others]}
     assert len(prints) == 8
     before = images(folder).record
@@ -354,7 +407,11 @@ def test_batches():
     seen = list(batches(d, 32))
     assert [len(at) for at, _, _ in seen] == [32, 32, 6]
     at, x, y = seen[-1]
-    assert at.tolist() == list(range(64, 70)) and torch.equal(x[0], d[64][0]) and y.tolist() == d.labels[64:].tolist()
+    assert (
+        at.tolist() == list(range(64, 70))
+        and torch.equal(x[0], d[64][0])
+        and y.tolist() == d.labels[64:].tolist()
+    )
     mixed = images([(np.zeros((s, 8)), 0) for s in (8, 8, 9)])
     with pytest.raises(ValueError, match="iterable/00002 has shape \\(1, 9, 8\\).*pass size="):
         list(batches(mixed))
@@ -365,15 +422,20 @@ def test_batches():
 
 # ---- transforms
 
+
 def test_preprocess():
     x = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     t = torchvision.transforms
     imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    reference = t.Compose([t.ToTensor(), t.Resize(16, antialias=True), t.CenterCrop(16), t.Normalize(*imagenet)])
+    reference = t.Compose(
+        [t.ToTensor(), t.Resize(16, antialias=True), t.CenterCrop(16), t.Normalize(*imagenet)]
+    )
     ours = preprocess(size=16, mean="imagenet", std="imagenet")
     assert torch.allclose(ours(x), reference(Image.fromarray(x)), atol=1e-6)
     assert preprocess(size=(10, 40))(x).shape == (3, 10, 40)
-    assert preprocess(channels=1)(x).shape == (1, 20, 30) and preprocess(channels=3)(x[..., 0]).shape == (3, 20, 30)
+    assert preprocess(channels=1)(x).shape == (1, 20, 30) and preprocess(channels=3)(
+        x[..., 0]
+    ).shape == (3, 20, 30)
     gray = torch.from_numpy(np.asarray(Image.fromarray(x).convert("L")).copy()) / 255
     assert torch.allclose(preprocess(channels=1)(x)[0], gray, atol=1.5 / 255)
     assert eval(repr(ours)) == ours and hash(ours) == hash(eval(repr(ours)))
@@ -408,11 +470,23 @@ class Gain:
 def test_describe_transform_is_stable_and_tells_apart():
     def scaled(k):
         return lambda x: x * k
+
     t = torchvision.transforms
-    make = [lambda: None, lambda: double, lambda: functools.partial(double), lambda: Gain(2), lambda: Gain(3),
-            lambda: scaled(2), lambda: scaled(3),
-            lambda: t.Compose([t.ToTensor(), t.Lambda(double)]), lambda: t.Compose([t.ToTensor(), t.Lambda(Gain(4))]), lambda: t.ToTensor(),
-            lambda: torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms(), lambda: preprocess(3), lambda: preprocess(4)]
+    make = [
+        lambda: None,
+        lambda: double,
+        lambda: functools.partial(double),
+        lambda: Gain(2),
+        lambda: Gain(3),
+        lambda: scaled(2),
+        lambda: scaled(3),
+        lambda: t.Compose([t.ToTensor(), t.Lambda(double)]),
+        lambda: t.Compose([t.ToTensor(), t.Lambda(Gain(4))]),
+        lambda: t.ToTensor(),
+        lambda: torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms(),
+        lambda: preprocess(3),
+        lambda: preprocess(4),
+    ]
     texts = [describe_transform(m()) for m in make]
     assert texts == [describe_transform(m()) for m in make] and len(set(texts)) == len(texts)
     assert not any(" at 0x" in text or "\n" in text for text in texts)
@@ -436,12 +510,15 @@ def _fail(p):
 
 # ---- corrupted labels
 
+
 def test_corrupt_labels():
     y = np.arange(10_000) % 10
     for share in (0, 0.2, 0.5, 1):
         z = corrupt_labels(y, share, 10, 3)
         assert z.dtype == np.int64 and abs((z != y).mean() - 0.9 * share) < 0.015
-    assert np.array_equal(corrupt_labels(y, 0.5, 10, 3), corrupt_labels(y, 0.5, 10, 3)) and y[0] == 0
+    assert (
+        np.array_equal(corrupt_labels(y, 0.5, 10, 3), corrupt_labels(y, 0.5, 10, 3)) and y[0] == 0
+    )
     few, more = corrupt_labels(y, 0.2, 10, 0), corrupt_labels(y, 0.6, 10, 0)
     assert (more[few != y] == few[few != y]).all()
     with pytest.raises(ValueError, match="share=20 must lie in"):

@@ -1,4 +1,5 @@
 "The extension of JupyterLab, from a plain install, in a real JupyterLab in a real Chromium."
+
 import json
 import os
 import re
@@ -24,12 +25,37 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def installed(tmp_path_factory):
     "Folder share/jupyter of a plain, not editable install of a copy of the sources"
     copy, prefix = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("prefix")
-    for name in ("setup.py", "settings.ini", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"): shutil.copy(root/name, copy)
+    for name in (
+        "setup.py",
+        "settings.ini",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "MANIFEST.in",
+    ):
+        shutil.copy(root / name, copy)
     unwanted = shutil.ignore_patterns("__pycache__", "notebooks", "featent-*", ".ipynb_checkpoints")
-    for name in ("featent", "nbs/experiments"): shutil.copytree(root/name, copy/name, ignore=unwanted)
+    for name in ("featent", "nbs/experiments"):
+        shutil.copytree(root / name, copy / name, ignore=unwanted)
     isolation = ["--no-build-isolation"] if find_spec("setuptools") else []
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--ignore-installed", *isolation, "--prefix", str(prefix), "."], cwd=copy,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--ignore-installed",
+            *isolation,
+            "--prefix",
+            str(prefix),
+            ".",
+        ],
+        cwd=copy,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     return next(prefix.rglob("share/jupyter"))
 
@@ -38,15 +64,21 @@ def installed(tmp_path_factory):
 def lab(installed, tmp_path_factory):
     "JupyterLab with the installed extension"
     import lab
-    if text := lab.missing(): (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
+
+    if text := lab.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
     folder = tmp_path_factory.mktemp("lab")
-    startup = folder/"ipython/profile_default/startup"
+    startup = folder / "ipython/profile_default/startup"
     startup.mkdir(parents=True)
-    (startup/"quick.py").write_text(QUICK)
-    with lab.serve(folder, JUPYTER_PATH=str(installed)) as server, lab.browse(server): yield server
+    (startup / "quick.py").write_text(QUICK)
+    with lab.serve(folder, JUPYTER_PATH=str(installed)) as server, lab.browse(server):
+        yield server
 
 
-def card(page, label): return page.p.locator(f"{CARD}:not([data-category='Notebook'])").filter(has=page.p.get_by_text(label, exact=True))
+def card(page, label):
+    return page.p.locator(f"{CARD}:not([data-category='Notebook'])").filter(
+        has=page.p.get_by_text(label, exact=True)
+    )
 
 
 def listed(page, label):
@@ -64,30 +96,52 @@ def run_command(page, label):
 
 def started(page, name):
     "Wait until a notebook of this name is in front, and its first cell of code runs or has run"
-    page.p.wait_for_function("""name => {
+    page.p.wait_for_function(
+        """name => {
         const panel = window.jupyterapp.shell.currentWidget
         const cell = panel?.title.label === name && panel.content.widgets?.find(c => c.model.type === 'code')
-        return cell && (cell.model.executionCount !== null || cell.model.sharedModel.executionState === 'running') }""", arg=name, timeout=120_000)
+        return cell && (cell.model.executionCount !== null || cell.model.sharedModel.executionState === 'running') }""",
+        arg=name,
+        timeout=120_000,
+    )
 
 
 def test_the_list_of_extensions_has_it(installed):
-    done = subprocess.run([sys.executable, "-m", "jupyterlab.labextensions", "list"], env={**os.environ, "JUPYTER_PATH": str(installed)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "jupyterlab.labextensions", "list"],
+        env={**os.environ, "JUPYTER_PATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
     said = re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr)
     config = ConfigParser(delimiters=["="])
-    config.read(root/"settings.ini")
-    assert re.search(rf"featent v{config['DEFAULT']['version']} enabled +OK \(python, featent\)", said), said
+    config.read(root / "settings.ini")
+    assert re.search(
+        rf"featent v{config['DEFAULT']['version']} enabled +OK \(python, featent\)", said
+    ), said
 
 
 def test_the_installed_files(installed):
-    folder = installed/"labextensions/featent"
-    kept = {p.relative_to(root/"featent/labextension") for p in (root/"featent/labextension").rglob("*") if p.is_file() and p.parent.name != "notebooks"}
-    assert kept and all((folder/p).read_bytes() == (root/"featent/labextension"/p).read_bytes() for p in kept)
+    folder = installed / "labextensions/featent"
+    kept = {
+        p.relative_to(root / "featent/labextension")
+        for p in (root / "featent/labextension").rglob("*")
+        if p.is_file() and p.parent.name != "notebooks"
+    }
+    assert kept and all(
+        (folder / p).read_bytes() == (root / "featent/labextension" / p).read_bytes() for p in kept
+    )
     experiments = next(installed.parents[1].rglob("featent/experiments"))
     names = [p.stem for p in sorted(experiments.glob("*.ipynb"))]
-    index = json.loads((folder/"notebooks/index.json").read_text())
-    assert [e["name"] for e in index] == names and all(e["title"] and e["description"] for e in index)
+    index = json.loads((folder / "notebooks/index.json").read_text())
+    assert [e["name"] for e in index] == names and all(
+        e["title"] and e["description"] for e in index
+    )
     for name in names:
-        here, there = (json.loads(p.read_text(encoding="utf-8"))["cells"] for p in (experiments/f"{name}.ipynb", folder/f"notebooks/{name}.ipynb"))
+        here, there = (
+            json.loads(p.read_text(encoding="utf-8"))["cells"]
+            for p in (experiments / f"{name}.ipynb", folder / f"notebooks/{name}.ipynb")
+        )
         assert [c["source"] for c in here] == [c["source"] for c in there]
         assert not any(c.get("outputs") or c.get("execution_count") for c in there)
 
@@ -98,8 +152,10 @@ def test_a_card_opens_an_explorer_and_runs_it(lab, installed):
         card(page, "Depth").wait_for()
         names = page.p.locator(f"{CARD}[data-category=featent]").all_inner_texts()
         assert [n.strip() for n in names] == EXPLORERS
-        index = json.loads((installed/"labextensions/featent/notebooks/index.json").read_text())
-        assert len(index) > 5 and page.p.locator(f"{CARD}[data-category='featent experiments']").count() == len(index)
+        index = json.loads((installed / "labextensions/featent/notebooks/index.json").read_text())
+        assert len(index) > 5 and page.p.locator(
+            f"{CARD}[data-category='featent experiments']"
+        ).count() == len(index)
         card(page, "Units").click()
         started(page, "explore-unit.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore(explorer="unit")']
@@ -113,10 +169,16 @@ def test_a_card_opens_an_explorer_and_runs_it(lab, installed):
 def result(lab):
     "A saved result in the folder of the server"
     import featent as fe
+
     images = fe.images("digits", per_class=3, seed=0)
-    fe.assess(fe.network("small_vgg", in_channels=1, seed=0), images, layers="features.conv1,features.conv2".split(","), seed=0).save(lab.files/"deep/scores")
-    (lab.files/"empty").mkdir()
-    (lab.files/"deep/net.pth").write_bytes(b"no weights")
+    fe.assess(
+        fe.network("small_vgg", in_channels=1, seed=0),
+        images,
+        layers="features.conv1,features.conv2".split(","),
+        seed=0,
+    ).save(lab.files / "deep/scores")
+    (lab.files / "empty").mkdir()
+    (lab.files / "deep/net.pth").write_bytes(b"no weights")
     return "deep/scores"
 
 
@@ -124,7 +186,9 @@ def chosen_in_browser(page, folder, name):
     "Open the context menu of a file or folder; the item of featent"
     page.command("filebrowser:open-path", path=folder, dontShowBrowser=False) if folder else None
     page.p.locator(".jp-DirListing-item").filter(has_text=name).first.click(button="right")
-    return page.p.locator(".lm-Menu-item:not(.lm-mod-hidden)").filter(has_text="Explore with featent")
+    return page.p.locator(".lm-Menu-item:not(.lm-mod-hidden)").filter(
+        has_text="Explore with featent"
+    )
 
 
 def test_a_command_of_the_palette(lab):
@@ -145,9 +209,15 @@ def test_a_card_opens_an_experiment_with_its_parameters(lab, installed):
         card(page, "Depth").click()
         page.p.locator(".jp-NotebookPanel").wait_for()
         page.wait_idle()
-        kept = json.loads((installed/"labextensions/featent/notebooks/depth.ipynb").read_text(encoding="utf-8"))["cells"]
-        assert page.source() == ["".join(c["source"]) for c in kept] and page.title() == "depth.ipynb"
-        tags = page.p.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.map(c => c.model.getMetadata('tags')?.[0])")
+        kept = json.loads(
+            (installed / "labextensions/featent/notebooks/depth.ipynb").read_text(encoding="utf-8")
+        )["cells"]
+        assert (
+            page.source() == ["".join(c["source"]) for c in kept] and page.title() == "depth.ipynb"
+        )
+        tags = page.p.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.content.widgets.map(c => c.model.getMetadata('tags')?.[0])"
+        )
         assert [t for t in tags if t] == ["parameters", "validate"]
         assert not page.p.locator(".jp-OutputArea-output").count()
         page.check()
@@ -158,20 +228,32 @@ def test_the_menu_of_a_result_and_its_static_page(lab, result):
         page.open()
         chosen_in_browser(page, "deep", "scores").click()
         started(page, "explore-scores.ipynb")
-        assert page.source() == ['import featent as fe\nfe.explore("scores")'] and (lab.files/"deep/explore-scores.ipynb").exists()
+        assert (
+            page.source() == ['import featent as fe\nfe.explore("scores")']
+            and (lab.files / "deep/explore-scores.ipynb").exists()
+        )
         page.wait_done(300)
         page.p.locator(".featent-explorer img").first.wait_for()
         assert "Error" not in page.output()
         page.command("docmanager:save")
         page.check()
-    book = nbformat.read(lab.files/"deep/explore-scores.ipynb", 4)
-    text, _ = HTMLExporter(require_js_url="", mathjax_url="", jquery_url="").from_notebook_node(book)
-    (lab.files/"scores.html").write_text(text, encoding="utf-8")
-    still = lab.browser.new_context(offline=True, viewport={"width": 1280, "height": 900}).new_page()
+    book = nbformat.read(lab.files / "deep/explore-scores.ipynb", 4)
+    text, _ = HTMLExporter(require_js_url="", mathjax_url="", jquery_url="").from_notebook_node(
+        book
+    )
+    (lab.files / "scores.html").write_text(text, encoding="utf-8")
+    still = lab.browser.new_context(
+        offline=True, viewport={"width": 1280, "height": 900}
+    ).new_page()
     asked = []
     still.on("request", lambda r: asked.append(r.url))
-    still.goto((lab.files/"scores.html").as_uri())
-    assert still.evaluate("() => Math.max(...[...document.images].filter(i => i.complete && i.checkVisibility()).map(i => i.naturalWidth))") > 500
+    still.goto((lab.files / "scores.html").as_uri())
+    assert (
+        still.evaluate(
+            "() => Math.max(...[...document.images].filter(i => i.complete && i.checkVisibility()).map(i => i.naturalWidth))"
+        )
+        > 500
+    )
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     still.context.close()
 
@@ -193,7 +275,10 @@ def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
         assert page.p.get_by_label("weights", exact=True).input_value() == "net.pth"
         page.p.get_by_role("button", name="Assess").click()
         page.p.locator(".featent-error").wait_for()
-        assert "net.pth is damaged or is no PyTorch file" in page.p.locator(".featent-error").inner_text()
+        assert (
+            "net.pth is damaged or is no PyTorch file"
+            in page.p.locator(".featent-error").inner_text()
+        )
         lab.write("deep/other.ipynb", "1")
         page.command("filebrowser:refresh")
         assert not chosen_in_browser(page, "", "other.ipynb").count()
@@ -203,8 +288,8 @@ def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
 def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
     "From the launcher to the loop of a unit of SqueezeNet on photographs; nothing is typed into a cell"
     name = "squeezenet1_1_imagenet.pth"
-    (lab.files/name).symlink_to(weights/name)
-    (lab.files/"photos").symlink_to(imagenette_dir)
+    (lab.files / name).symlink_to(weights / name)
+    (lab.files / "photos").symlink_to(imagenette_dir)
     with lab.page() as page:
         page.open()
         card(page, "Your network").click()
@@ -212,34 +297,62 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         assert page.source() == ['import featent as fe\nfe.explore(explorer="open")']
         page.wait_text("A network and its images", 120)
         page.alone()
-        offered = page.p.evaluate("() => [...document.querySelectorAll('datalist option')].map(o => o.value)")
+        offered = page.p.evaluate(
+            "() => [...document.querySelectorAll('datalist option')].map(o => o.value)"
+        )
         assert {"squeezenet1_1", name, "photos/val"} <= set(offered)
         form(page, weights=name)
-        page.p.wait_for_function("() => [...document.querySelectorAll('input')].some(i => i.value === 'squeezenet1_1')")
-        form(page, images="photos/val", classes="n01440764, n02102040", per_class="2", layers="features.3.squeeze")
+        page.p.wait_for_function(
+            "() => [...document.querySelectorAll('input')].some(i => i.value === 'squeezenet1_1')"
+        )
+        form(
+            page,
+            images="photos/val",
+            classes="n01440764, n02102040",
+            per_class="2",
+            layers="features.3.squeeze",
+        )
         page.p.get_by_role("button", name="Assess").click()
         page.wait_text("Unit 0 of features.3.squeeze", 120)
-        warned = page.p.locator(".featent-error").first.inner_text()  # weights of a file of another name: what they expect is not known
-        assert "gets the images as plain values in [0, 1]" in warned and "Fill in mean and std" in warned and "transform=" not in warned, warned
+        warned = page.p.locator(
+            ".featent-error"
+        ).first.inner_text()  # weights of a file of another name: what they expect is not known
+        assert (
+            "gets the images as plain values in [0, 1]" in warned
+            and "Fill in mean and std" in warned
+            and "transform=" not in warned
+        ), warned
         page.p.get_by_role("button", name="Open…", exact=True).click()
         form(page, mean="imagenet", std="imagenet", size="224")
         page.p.get_by_role("button", name="Assess").click()
-        page.p.locator(".featent-explorer details summary").filter(has_text=re.compile("accuracy: [1-4] of 4 images right")).first.wait_for(timeout=120_000)
+        page.p.locator(".featent-explorer details summary").filter(
+            has_text=re.compile("accuracy: [1-4] of 4 images right")
+        ).first.wait_for(timeout=120_000)
         page.wait_text("Unit 0 of features.3.squeeze", 120)
         page.p.get_by_label("unit", exact=True).select_option(index=3)
         page.wait_text("Unit 3 of features.3.squeeze")
         text = page.p.locator(".featent-text").inner_text()
         about = page.p.locator(".featent-explorer details summary").first.inner_text()
         assert "weights: squeezenet1_1" in about and "labels by synset id" in about, about
-        assert page.p.get_by_label("class", exact=True).locator("option").first.inner_text().split() == ["tench", "(n01440764)"]
-        assert re.search(r"class tench \(n01440764\): \d of 2 images have a birth .*feature entropy H = \d\.\d+", text) and "The first loop is born at level" in text, text
+        assert page.p.get_by_label("class", exact=True).locator(
+            "option"
+        ).first.inner_text().split() == ["tench", "(n01440764)"]
+        assert (
+            re.search(
+                r"class tench \(n01440764\): \d of 2 images have a birth .*feature entropy H = \d\.\d+",
+                text,
+            )
+            and "The first loop is born at level" in text
+        ), text
         level = int(re.search(r"Level (\d+) of", text)[1])
         page.p.locator(".noUi-handle").first.focus()
         page.p.keyboard.press("ArrowRight")
         page.wait_text(f"Level {level + 1} of")
         page.p.get_by_role("button", name="Ablation", exact=True).click()
         page.wait_text("9 orders of the 16 units of features.3.squeeze")
-        assert page.p.evaluate("() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)")
+        assert page.p.evaluate(
+            "() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)"
+        )
         page.check()
 
 
@@ -247,16 +360,21 @@ def test_what_goes_wrong_is_told(lab, result):
     with lab.page() as page:
         page.open()
         chosen_in_browser(page, "", "empty").click()
-        assert "empty holds neither a result of featent nor images by class" in page.p.locator(".jp-Dialog").inner_text()
+        assert (
+            "empty holds neither a result of featent nor images by class"
+            in page.p.locator(".jp-Dialog").inner_text()
+        )
         page.p.locator(".jp-Dialog button").first.click()
         for name in ("cat", "dog"):
-            (lab.files/"pets"/name).mkdir(parents=True)
-            (lab.files/"pets"/name/"1.PNG").touch()
+            (lab.files / "pets" / name).mkdir(parents=True)
+            (lab.files / "pets" / name / "1.PNG").touch()
         page.command("filebrowser:refresh")
-        chosen_in_browser(page, "", "pets").click()   # pictures by class
+        chosen_in_browser(page, "", "pets").click()  # pictures by class
         started(page, "explore-pets.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("pets")']
-        chosen_in_browser(page, "", "deep").click()   # a folder that holds results, such as that of an experiment
+        chosen_in_browser(
+            page, "", "deep"
+        ).click()  # a folder that holds results, such as that of an experiment
         started(page, "explore-deep.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("deep")']
         page.check()

@@ -1,4 +1,5 @@
 "What a network is about to see is looked at before the work, and said."
+
 import shutil
 import warnings
 
@@ -14,8 +15,15 @@ from featent.assessment.preflight import _judged, _spread, act, check
 
 def plain(channels=1, outputs=4):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, outputs)).eval()
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 3),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, outputs),
+    ).eval()
 
 
 def pictures(n=40, channels=1, size=12, classes=4):
@@ -23,14 +31,17 @@ def pictures(n=40, channels=1, size=12, classes=4):
     return fe.images([(v, i % classes) for i, v in enumerate(x)], transform=lambda x: x)
 
 
-def state(found, topic): return found.table.set_index("topic").state[topic]
+def state(found, topic):
+    return found.table.set_index("topic").state[topic]
 
 
-def finding(found, topic): return found.table.set_index("topic").finding[topic]
+def finding(found, topic):
+    return found.table.set_index("topic").finding[topic]
 
 
 class Around(nn.Module):
     "A network with something odd before it."
+
     def __init__(self, odd):
         super().__init__()
         self.inner, self.odd, self.seen = plain(), odd, 0
@@ -42,13 +53,17 @@ class Around(nn.Module):
 
 def test_an_ordinary_network_repeats_itself():
     found = check(plain(), pictures())
-    assert state(found, "repeats") == "fine" and not len(found.doubts[found.doubts.state == "wrong"])
+    assert state(found, "repeats") == "fine" and not len(
+        found.doubts[found.doubts.state == "wrong"]
+    )
 
 
-ODD = {"dropout that stays on": lambda x, n: F.dropout(x, .2, training=True),
-       "noise": lambda x, n: x + .01 * torch.randn_like(x),
-       "kept state": lambda x, n: x * (1 + n % 2) + n,
-       "drawn gain": lambda x, n: x.roll(int(torch.randint(1, 5, ())), -1) * torch.rand(())}
+ODD = {
+    "dropout that stays on": lambda x, n: F.dropout(x, 0.2, training=True),
+    "noise": lambda x, n: x + 0.01 * torch.randn_like(x),
+    "kept state": lambda x, n: x * (1 + n % 2) + n,
+    "drawn gain": lambda x, n: x.roll(int(torch.randint(1, 5, ())), -1) * torch.rand(()),
+}
 
 
 @pytest.mark.parametrize("odd", ODD)
@@ -61,12 +76,23 @@ def test_a_network_that_answers_differently_twice_is_refused(odd):
 
 def batchy():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU(),
-                         nn.Conv2d(6, 6, 3), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.BatchNorm2d(6, track_running_stats=False),
+        nn.ReLU(),
+        nn.Conv2d(6, 6, 3),
+        nn.ReLU(),
+    )
 
 
-@pytest.mark.parametrize("make", [batchy, lambda: Around(lambda x, n: x - x.mean()),
-                                  lambda: Around(lambda x, n: x * len(x) - x.flip(0).abs())])
+@pytest.mark.parametrize(
+    "make",
+    [
+        batchy,
+        lambda: Around(lambda x, n: x - x.mean()),
+        lambda: Around(lambda x, n: x * len(x) - x.flip(0).abs()),
+    ],
+)
 def test_maps_that_depend_on_the_batch_are_refused(make):
     found = check(make(), pictures())
     assert state(found, "repeats") in ("wrong", "doubtful")
@@ -75,6 +101,7 @@ def test_maps_that_depend_on_the_batch_are_refused(make):
 
 class Sorting(nn.Module):
     "Images are put in another order within the network, and back again."
+
     def __init__(self, order):
         super().__init__()
         self.inner, self.order = plain(), order
@@ -84,9 +111,11 @@ class Sorting(nn.Module):
         return self.inner(x[order])[torch.as_tensor(order).argsort()]
 
 
-ORDERS = {"by brightness": lambda x: x.mean((1, 2, 3)).argsort(),
-          "by numbers of Python": lambda x: sorted(range(len(x)), key=lambda i: float(x[i].sum())),
-          "darkest first": lambda x: x.amax((1, 2, 3)).argsort(descending=True)}
+ORDERS = {
+    "by brightness": lambda x: x.mean((1, 2, 3)).argsort(),
+    "by numbers of Python": lambda x: sorted(range(len(x)), key=lambda i: float(x[i].sum())),
+    "darkest first": lambda x: x.amax((1, 2, 3)).argsort(descending=True),
+}
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -108,6 +137,7 @@ def test_going_on_all_the_same_is_a_choice_and_is_kept_in_the_record():
 
 class Restless(nn.Module):
     "Batch statistics that are taken in eval mode too, and written."
+
     def __init__(self):
         super().__init__()
         self.conv, self.bn = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
@@ -123,7 +153,8 @@ def test_a_network_that_writes_into_itself_is_refused():
 
 def test_images_that_differ_each_time_are_refused():
     noisy = pictures().with_transform(lambda x: x + torch.rand_like(x))
-    with pytest.raises(ValueError, match="read twice and differ"): fe.assess(plain(), noisy)
+    with pytest.raises(ValueError, match="read twice and differ"):
+        fe.assess(plain(), noisy)
 
 
 def test_black_images_and_bytes_are_doubted():
@@ -145,8 +176,8 @@ def test_accuracy_is_judged_by_chance_and_by_what_is_published():
     assert _judged(10, 64, 10, None, False)[1] == "fine"
     assert _judged(6, 64, 10, None, False)[1] == "doubtful"
     assert _judged(6, 64, 10, None, True)[1] == "fine"
-    assert _judged(30, 64, 1000, {"accuracy": .58}, False)[1] == "fine"
-    assert _judged(9, 64, 1000, {"accuracy": .58}, False)[1] == "doubtful"
+    assert _judged(30, 64, 1000, {"accuracy": 0.58}, False)[1] == "fine"
+    assert _judged(9, 64, 1000, {"accuracy": 0.58}, False)[1] == "doubtful"
 
 
 def test_images_are_taken_from_every_class_in_turn():
@@ -174,13 +205,16 @@ def test_lines_are_the_same_in_every_run_and_are_kept():
 def test_text_from_data_is_escaped():
     found = check(plain(), pictures())
     evil = found.table.assign(finding="<img src=x onerror=alert(1)> [a](javascript:b) | `c` $d$")
-    text = type(found)(evil, 0.)._repr_markdown_()
+    text = type(found)(evil, 0.0)._repr_markdown_()
     assert "<img" not in text and "](" not in text and "`c`" not in text and "$d$" not in text
 
 
 own, again = (fe.preprocess(mean="imagenet", std="imagenet") for _ in range(2))
-WAYS = {"never": fe.preprocess(), "twice": lambda p: again(own(p)),
-        "bytes": lambda p: fe.preprocess()(p) * 255}
+WAYS = {
+    "never": fe.preprocess(),
+    "twice": lambda p: again(own(p)),
+    "bytes": lambda p: fe.preprocess()(p) * 255,
+}
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +238,13 @@ def test_a_wrong_scale_is_doubted(published, imagenette_dir, wrong):
     images = fe.images(imagenette_dir, per_class=4, split="val", transform=WAYS[wrong])
     found = check(published, images)
     assert state(found, "fit") == "doubtful"
-    with pytest.warns(UserWarning, match="fit: doubtful"): act(found)
+    with pytest.warns(UserWarning, match="fit: doubtful"):
+        act(found)
 
 
-@pytest.mark.parametrize("wrong,told", [("never", "with ImageNet's mean"), ("twice", "without ImageNet")])
+@pytest.mark.parametrize(
+    "wrong,told", [("never", "with ImageNet's mean"), ("twice", "without ImageNet")]
+)
 def test_weights_of_unknown_origin_are_asked_themselves(weights, imagenette_dir, wrong, told):
     net = fe.network("squeezenet1_1", weights=weights / "squeezenet1_1_imagenet.pth")
     images = fe.images(imagenette_dir, per_class=6, split="val", transform=WAYS[wrong])
@@ -222,5 +259,5 @@ def test_a_network_trained_here_is_compared_with_its_own_transform():
     net, images = fe.network("small_vgg", in_channels=1), fe.images("digits", per_class=12)
     fe.train(net, images, epochs=1)
     assert state(check(net, images), "fit") == "fine"
-    other = images.with_transform(fe.preprocess(mean=.1, std=.5))
+    other = images.with_transform(fe.preprocess(mean=0.1, std=0.5))
     assert state(check(net, other), "fit") == "doubtful"

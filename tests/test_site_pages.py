@@ -1,4 +1,5 @@
 "The built pages: nbdev's preprocessing, pandoc, and what Chromium sees of them."
+
 import importlib.util
 import json
 import re

@@ -1,4 +1,5 @@
 "Units of a result: contrasts in its table, statuses, twins with shuffled weights; also for stores and saved results."
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,8 @@ def net():
     fe.train(net, fe.images("digits", per_class=20), epochs=2, batch_size=20)
     with torch.no_grad():  # unit 0 of the last layer is dead, unit 2 is three times unit 1
         conv, norm = net.features.conv6, net.features.bn6
-        for tensor in (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var): tensor[2] = tensor[1]
+        for tensor in (conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            tensor[2] = tensor[1]
         norm.weight[2] *= 3
         norm.bias[2] *= 3
         norm.weight[0] = 0
@@ -29,21 +31,34 @@ def net():
 
 
 @pytest.fixture(scope="module")
-def digits(): return fe.images("digits", per_class=12)
+def digits():
+    return fe.images("digits", per_class=12)
 
 
 @pytest.fixture(scope="module")
 def result(net, digits):
-    return fe.assess(net, digits, LAYERS, filtration=("cubical", "clique"), null=("shuffle", "random", "weights"), twins=2)
+    return fe.assess(
+        net,
+        digits,
+        LAYERS,
+        filtration=("cubical", "clique"),
+        null=("shuffle", "random", "weights"),
+        twins=2,
+    )
 
 
 def test_the_table_holds_the_contrasts_of_the_kept_means(result):
     for layer in result.layers.layer:
         for f in ("clique", "cubical"):
-            rows = result.table[(result.table.layer == layer) & (result.table.filtration == f)].reset_index(drop=True)
+            rows = result.table[
+                (result.table.layer == layer) & (result.table.filtration == f)
+            ].reset_index(drop=True)
             own = contrasts(result.summaries[layer, "mean", "real"], result.labels, result.classes)
             assert (rows.unit == own.unit).all() and (rows["class"] == own["class"]).all()
-            np.testing.assert_array_equal(rows[["contrast", "contrast_lo", "contrast_hi", "d_prime"]], own[["contrast", "lo", "hi", "d_prime"]])
+            np.testing.assert_array_equal(
+                rows[["contrast", "contrast_lo", "contrast_hi", "d_prime"]],
+                own[["contrast", "lo", "hi", "d_prime"]],
+            )
 
 
 def test_q_counts_each_test_once_whatever_the_filtrations(net, digits, result):
@@ -51,7 +66,12 @@ def test_q_counts_each_test_once_whatever_the_filtrations(net, digits, result):
     alone = fe.assess(net, digits, LAYERS, filtration="clique")
     both = result.table[result.table.filtration == "clique"]
     np.testing.assert_allclose(alone.table.contrast_q, both.contrast_q, atol=1e-12)
-    p = pd.concat([contrasts(result.summaries[n, "mean", "real"], result.labels).p for n in result.layers.layer])
+    p = pd.concat(
+        [
+            contrasts(result.summaries[n, "mean", "real"], result.labels).p
+            for n in result.layers.layer
+        ]
+    )
     np.testing.assert_allclose(alone.table.contrast_q, false_discovery(p), atol=1e-12)
 
 
@@ -63,39 +83,60 @@ def test_twins_have_contrasts_and_shuffled_maps_have_none(result):
 def test_without_means_or_with_one_class_there_are_no_contrasts_and_units_say_why(net, digits):
     bare = fe.assess(net, digits, LAYERS[:1], summaries=None)
     assert not set(NEW) & set(bare.table) and "share" not in bare.summary()
-    with pytest.raises(ValueError, match="assess with summaries=SUMMARIES"): bare.units()
+    with pytest.raises(ValueError, match="assess with summaries=SUMMARIES"):
+        bare.units()
     one = fe.assess(net, fe.images("digits", classes=[3], per_class=12), LAYERS[:1])
     assert not set(NEW) & set(one.table) and "share" not in one.summary()
-    with pytest.raises(ValueError, match="takes at least two"): one.units()
+    with pytest.raises(ValueError, match="takes at least two"):
+        one.units()
 
 
 def test_saved_results_and_stores_of_before_gain_the_columns(net, digits, result, tmp_path):
-    back = fe.load(result.save(tmp_path/"saved"))
+    back = fe.load(result.save(tmp_path / "saved"))
     pd.testing.assert_frame_equal(back.table, result.table)
     pd.testing.assert_frame_equal(back.units(), result.units())
-    stored = fe.assess(net, digits, LAYERS, null="weights", twins=1, store=tmp_path/"store", shard_size=64)
+    stored = fe.assess(
+        net, digits, LAYERS, null="weights", twins=1, store=tmp_path / "store", shard_size=64
+    )
     assert set(NEW) <= set(stored.table) and stored.kinds == ["real", "weights0"]
-    pd.testing.assert_frame_equal(fe.load(tmp_path/"store").units(), stored.units())
+    pd.testing.assert_frame_equal(fe.load(tmp_path / "store").units(), stored.units())
 
 
 def test_statuses_of_units(result):
     units = result.units().set_index(["layer", "unit"])
     last = units.xs(result.layers.layer.iloc[-1])
-    assert last.status[0] == "dead" and last.label[0] == -1 and pd.isna(last["class"][0]) and np.isnan(last.share_q[0]) and last.share[0] == 0
+    assert (
+        last.status[0] == "dead"
+        and last.label[0] == -1
+        and pd.isna(last["class"][0])
+        and np.isnan(last.share_q[0])
+        and last.share[0] == 0
+    )
     pair = last.loc[[1, 2]]
     assert sorted(pair.status) == ["answers", "redundant"]
-    assert pair.follows[pair.status == "redundant"].item() in (1, 2) and abs(pair.rho[pair.status == "redundant"].item()) > .999
-    assert (last.status == "answers").mean() > .5
-    assert (units.share_q[units.status == "carries no class"] > .05).all() and (units.share_q[units.status == "answers"] <= .05).all()
-    assert (units.answers_up + units.answers_down)[units.share_q > .05].eq(0).all()
+    assert (
+        pair.follows[pair.status == "redundant"].item() in (1, 2)
+        and abs(pair.rho[pair.status == "redundant"].item()) > 0.999
+    )
+    assert (last.status == "answers").mean() > 0.5
+    assert (units.share_q[units.status == "carries no class"] > 0.05).all() and (
+        units.share_q[units.status == "answers"] <= 0.05
+    ).all()
+    assert (units.answers_up + units.answers_down)[units.share_q > 0.05].eq(0).all()
 
 
 def test_units_agree_with_the_chapter(result):
     units, layer = result.units(), result.layers.layer.iloc[0]
     values = result.summaries[layer, "mean", "real"]
     own, rows = class_shares(values, result.labels), units[units.layer == layer].reset_index()
-    np.testing.assert_array_equal(rows[["share", "share_lo", "share_hi", "share_p"]], own[["share", "lo", "hi", "p"]])
-    matrix = contrasts(values, result.labels).pivot(index="unit", columns="class", values="contrast").to_numpy()
+    np.testing.assert_array_equal(
+        rows[["share", "share_lo", "share_hi", "share_p"]], own[["share", "lo", "hi", "p"]]
+    )
+    matrix = (
+        contrasts(values, result.labels)
+        .pivot(index="unit", columns="class", values="contrast")
+        .to_numpy()
+    )
     np.testing.assert_array_equal(rows.label, np.abs(matrix).argmax(1))
     np.testing.assert_allclose(rows.contrast.abs(), np.abs(matrix).max(1))
 
@@ -104,13 +145,16 @@ def test_units_without_knowledge_carry_no_class(digits):
     "Labels dealt at random: hardly a unit answers."
     shuffled = digits.with_labels(np.random.default_rng(0).permutation(digits.labels))
     units = fe.assess(fe.network("small_vgg", in_channels=1), shuffled, LAYERS).units()
-    assert (units.status == "answers").mean() < .02 and (units.status == "carries no class").mean() > .5
+    assert (units.status == "answers").mean() < 0.02 and (
+        units.status == "carries no class"
+    ).mean() > 0.5
 
 
 def test_positive_cells_answer_too(result):
     by = result.units(by="positive")
     assert (by.status != "dead").sum() and not by.share.equals(result.units().share)
-    with pytest.raises(ValueError, match="choose 'mean' or 'positive'"): result.units(by="max")
+    with pytest.raises(ValueError, match="choose 'mean' or 'positive'"):
+        result.units(by="max")
 
 
 def test_layers_and_profiles_carry_the_mean_share(result):
@@ -121,20 +165,38 @@ def test_layers_and_profiles_carry_the_mean_share(result):
     means = result.units().groupby("layer").share.mean()
     np.testing.assert_allclose(table.share, table.layer.map(means), atol=1e-12)
     profile = result.profiles()
-    assert set(profile.series) == {"network", "shuffled maps", "random networks", "shuffled weights"}
+    assert set(profile.series) == {
+        "network",
+        "shuffled maps",
+        "random networks",
+        "shuffled weights",
+    }
     assert profile.share.isna().eq(profile.series == "shuffled maps").all()
     assert "share" not in result.summary(("layer", "class")) and result.plot() is not None
 
 
 def test_columns_of_twins(result):
     for kind in ("random", "weights"):
-        H = np.mean([result.scores(f"{kind}{i}").groupby(["layer", "filtration", "class"]).H.mean() for i in range(2)], 0)
+        H = np.mean(
+            [
+                result.scores(f"{kind}{i}").groupby(["layer", "filtration", "class"]).H.mean()
+                for i in range(2)
+            ],
+            0,
+        )
         own = result.table.groupby(["layer", "filtration", "class"])[f"H_{kind}"]
         np.testing.assert_allclose(own.first(), H)
-        units, shares = result.units(), [result.units(kind=f"{kind}{i}").groupby("layer").share.mean() for i in range(2)]
-        np.testing.assert_allclose(units.groupby("layer")[f"share_{kind}"].first(), np.mean(shares, 0), atol=1e-12)
+        units, shares = (
+            result.units(),
+            [result.units(kind=f"{kind}{i}").groupby("layer").share.mean() for i in range(2)],
+        )
+        np.testing.assert_allclose(
+            units.groupby("layer")[f"share_{kind}"].first(), np.mean(shares, 0), atol=1e-12
+        )
     assert result.record["null"] == ["shuffle", "random", "weights"]
-    assert len(result.excess(null="weights")) == len(result.table) and len(result.indicators("weights")) == 2 * len(result.table)
+    assert len(result.excess(null="weights")) == len(result.table) and len(
+        result.indicators("weights")
+    ) == 2 * len(result.table)
 
 
 def test_a_shuffled_twin_has_the_values_of_every_tensor(net, digits):
@@ -142,22 +204,43 @@ def test_a_shuffled_twin_has_the_values_of_every_tensor(net, digits):
     twin = shuffled_twin(net, 3, digits)
     assert weights_hash(net) == before and twin.training == net.training
     for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
-        assert a.dtype == b.dtype and torch.equal(a.flatten().sort()[0], b.flatten().sort()[0]), name
-        if a.numel() > 50: assert not torch.equal(a, b), name
-    assert weights_hash(shuffled_twin(net, 3, digits)) == twin.featent["hash"] != weights_hash(shuffled_twin(net, 4, digits))
-    assert fe.accuracy(twin, digits)["top1"] < .4
+        assert a.dtype == b.dtype and torch.equal(a.flatten().sort()[0], b.flatten().sort()[0]), (
+            name
+        )
+        if a.numel() > 50:
+            assert not torch.equal(a, b), name
+    assert (
+        weights_hash(shuffled_twin(net, 3, digits))
+        == twin.featent["hash"]
+        != weights_hash(shuffled_twin(net, 4, digits))
+    )
+    assert fe.accuracy(twin, digits)["top1"] < 0.4
 
 
 def test_batch_normalisation_of_a_twin_fits_what_it_computes(net, digits):
     "After the measurement the outputs of the first normalisation have mean and spread of its shift and scale."
     twin = shuffled_twin(net, 1, digits)
-    x = torch.stack([digits.tensor(int(i)) for i in np.linspace(0, len(digits) - 1, min(len(digits), 128)).round()])
-    with torch.no_grad(): out = twin.features.bn1(twin.features.conv1(x))
+    x = torch.stack(
+        [
+            digits.tensor(int(i))
+            for i in np.linspace(0, len(digits) - 1, min(len(digits), 128)).round()
+        ]
+    )
+    with torch.no_grad():
+        out = twin.features.bn1(twin.features.conv1(x))
     np.testing.assert_allclose(out.mean((0, 2, 3)), twin.features.bn1.bias.detach(), atol=1e-4)
     together = shuffled_twin(net, 1)
     mean, var = (net.features.bn3.running_mean, net.features.bn3.running_var)
     pairs = set(zip(mean.tolist(), var.tolist()))
-    assert set(zip(together.features.bn3.running_mean.tolist(), together.features.bn3.running_var.tolist())) == pairs
+    assert (
+        set(
+            zip(
+                together.features.bn3.running_mean.tolist(),
+                together.features.bn3.running_var.tolist(),
+            )
+        )
+        == pairs
+    )
 
 
 def test_the_number_of_threads_does_not_change_a_twin(net, digits):
@@ -167,7 +250,8 @@ def test_the_number_of_threads_does_not_change_a_twin(net, digits):
         for n in (1, 2):
             torch.set_num_threads(n)
             hashes.append(weights_hash(shuffled_twin(net, 5, digits)))
-    finally: torch.set_num_threads(threads)
+    finally:
+        torch.set_num_threads(threads)
     assert hashes[0] == hashes[1]
 
 
@@ -177,12 +261,18 @@ def test_tied_weights_stay_tied_and_networks_without_normalisation_work(digits):
             super().__init__()
             self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)
             self.b.weight = self.a.weight
-        def forward(self, x): return torch.relu(self.a(x)).mean((2, 3)) + torch.relu(self.b(x)).mean((2, 3))
+
+        def forward(self, x):
+            return torch.relu(self.a(x)).mean((2, 3)) + torch.relu(self.b(x)).mean((2, 3))
+
     twin = shuffled_twin(Tied(), 0, digits)
     assert twin.a.weight is twin.b.weight
 
 
 def test_twins_that_are_not_what_was_asked_for_are_refused(net, digits):
-    with pytest.raises(ValueError, match="pass twins= a number"): fe.assess(net, digits, LAYERS[:1], null="weights", twins=[net])
-    with pytest.raises(ValueError, match="at least one random network"): fe.assess(net, digits, LAYERS[:1], null=("random", "weights"), twins=0)
-    with pytest.raises(ValueError, match="choose from 'shuffle', 'random', 'weights'"): fe.assess(net, digits, LAYERS[:1], null="noise")
+    with pytest.raises(ValueError, match="pass twins= a number"):
+        fe.assess(net, digits, LAYERS[:1], null="weights", twins=[net])
+    with pytest.raises(ValueError, match="at least one random network"):
+        fe.assess(net, digits, LAYERS[:1], null=("random", "weights"), twins=0)
+    with pytest.raises(ValueError, match="choose from 'shuffle', 'random', 'weights'"):
+        fe.assess(net, digits, LAYERS[:1], null="noise")

@@ -1,4 +1,5 @@
 "A look at every built page in Chromium: wide and narrow, light and dark."
+
 import contextlib
 import functools
 import http.server

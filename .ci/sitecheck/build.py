@@ -1,4 +1,5 @@
 "The site in HTML: by Quarto where it is on the path, else by pandoc in the site's layout."
+
 import multiprocessing
 import os
 import shutil

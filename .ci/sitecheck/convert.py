@@ -1,4 +1,5 @@
 "From a notebook that nbdev has prepared to a page of HTML, by pandoc, in the site's layout."
+
 import base64
 import html
 import re

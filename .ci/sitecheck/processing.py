@@ -1,4 +1,5 @@
 "nbdev's own preprocessing of a page, through its Python API; it needs no Quarto."
+
 import ast
 import contextlib
 import io

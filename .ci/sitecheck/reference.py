@@ -1,4 +1,5 @@
 "What a chapter shows of an exported function or class: its call, and its parameters as a table."
+
 import ast
 import textwrap
 from pathlib import Path

@@ -39,10 +39,24 @@ from tqdm.auto import tqdm
 
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
 from ..statistics.contrast import contrasts, layer_share
-from ..statistics.entropy import check_rule, distinct_names, feature_entropy, score_table, selective_rate, summarise
+from featent.statistics.entropy import (
+    check_rule,
+    distinct_names,
+    feature_entropy,
+    score_table,
+    selective_rate,
+    summarise,
+)
 from ..topology.filtrations import FILTRATIONS, births, finite_births, ordinal
 from ..tools.release import versions
-from ..data.images import Images, plain_text, batches, check_unchanged, describe_transform, images as as_images
+from featent.data.images import (
+    Images,
+    plain_text,
+    batches,
+    check_unchanged,
+    describe_transform,
+    images as as_images,
+)
 from ..statistics.indicators import SUMMARIES, kernel_l1, map_summaries
 from ..topology.kernels import n_threads
 from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
@@ -50,21 +64,48 @@ from ..topology.nulls import shuffle_pixels
 from ..statistics.significance import false_discovery
 from .preflight import POLICIES, act, preflight as look
 from ..statistics.uncertainty import entropy_estimates, warn
-from ..tools.files import (affordable, as_path, claimed, keep, leftovers, must_be_free, parse_json,
-                           publish, read_bounded, workplace, write_whole)
-from .store import (StoredBirths, StoredSummaries, claim, create_store, expected_bytes,
-                           missing, my_shards, npy_values, open_store, shard_states, write_shard,
-                           differing_entries, shard_fault, npy_bytes, sha256, json_value)
+from featent.tools.files import (
+    affordable,
+    as_path,
+    claimed,
+    keep,
+    leftovers,
+    must_be_free,
+    parse_json,
+    publish,
+    read_bounded,
+    workplace,
+    write_whole,
+)
+from featent.assessment.store import (
+    StoredBirths,
+    StoredSummaries,
+    claim,
+    create_store,
+    expected_bytes,
+    missing,
+    my_shards,
+    npy_values,
+    open_store,
+    shard_states,
+    write_shard,
+    differing_entries,
+    shard_fault,
+    npy_bytes,
+    sha256,
+    json_value,
+)
 
 # %% ../../nbs/assessment/30_assessing.ipynb #e3a2a5de
 @contextmanager
 def _workers(n_jobs, budget):
     "A function `submit(n_bytes, f, *args)` that blocks while more than `budget` bytes are in work, and its waiting time."
-    pending, waited = deque(), [0.]
+    pending, waited = deque(), [0.0]
 
     def settle(room):
         start = time.perf_counter()
-        while pending and sum(n for n, _ in pending) > room: pending.popleft()[1].result()
+        while pending and sum(n for n, _ in pending) > room:
+            pending.popleft()[1].result()
         waited[0] += time.perf_counter() - start
 
     def submit(n_bytes, f, *args):
@@ -75,12 +116,15 @@ def _workers(n_jobs, budget):
         try:
             yield submit, waited
             settle(0)
-            while pending: pending.popleft()[1].result()
-        finally: pool.shutdown(wait=True, cancel_futures=True)
+            while pending:
+                pending.popleft()[1].result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 # %% ../../nbs/assessment/30_assessing.ipynb #a6df9f17
 class _Plan(NamedTuple):
     "Everything that changes a birth."
+
     networks: dict  # kind ("real", "random0", ...): network
     images: Images
     chosen: pd.DataFrame  # the layers
@@ -94,23 +138,40 @@ class _Plan(NamedTuple):
     batch_size: int
     preflight: tuple = ()  # what was seen before the work, [topic, text] each
 
-    def conventions(self): return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
-    def kinds(self): return [*self.networks][:1] + ["shuffled"] * self.shuffle + [*self.networks][1:]
+    def conventions(self):
+        return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
+
+    def kinds(self):
+        return [*self.networks][:1] + ["shuffled"] * self.shuffle + [*self.networks][1:]
 
 # %% ../../nbs/assessment/30_assessing.ipynb #496c31e6
 def _some(words, known, name):
     "A word, several, or None as a tuple of known words."
     chosen = () if words is None else (words,) if isinstance(words, str) else tuple(words)
-    if unknown := [w for w in chosen if w not in known]: raise ValueError(f"{name}={unknown[0]!r}: choose from {', '.join(map(repr, known))}, or several of them")
+    if unknown := [w for w in chosen if w not in known]:
+        raise ValueError(
+            f"{name}={unknown[0]!r}: choose from {', '.join(map(repr, known))}, or several of them"
+        )
     return chosen
 
-TWINS = "random", "weights"  # kinds of networks to compare with: fresh weights, or the trained ones in random order
+
+TWINS = (
+    "random",
+    "weights",
+)  # kinds of networks to compare with: fresh weights, or the trained ones in random order
+
 
 def _twins(network, null, twins, seed, images):
     "Networks to compare with: random ones, given or so many new ones, and as many with shuffled weights."
     given, number = not isinstance(twins, int), twins if isinstance(twins, int) else len(twins)
-    if number < 1: raise ValueError(f"twins={twins}: at least one random network is needed for null='random', or one twin for null='weights'")
-    if given and "random" not in null: raise ValueError("twins are random networks here, and null='random' is not asked for: pass twins= a number for null='weights'")
+    if number < 1:
+        raise ValueError(
+            f"twins={twins}: at least one random network is needed for null='random', or one twin for null='weights'"
+        )
+    if given and "random" not in null:
+        raise ValueError(
+            "twins are random networks here, and null='random' is not asked for: pass twins= a number for null='weights'"
+        )
     fresh = (lambda i: unwrap(twins[i])) if given else lambda i: random_twin(network, seed + 1 + i)
     make = {"random": fresh, "weights": lambda i: shuffled_twin(network, seed + 1 + i, images)}
     return {f"{kind}{i}": make[kind](i) for kind in TWINS if kind in null for i in range(number)}
@@ -119,37 +180,69 @@ def _twins(network, null, twins, seed, images):
 def _check(plan):
     "Refuse what could only fail later."
     chosen, clique = plan.chosen, "clique" in plan.filtrations
-    if not plan.filtrations: raise ValueError(f"no filtration: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
-    if plan.convention not in ("text", "released"): raise ValueError(f"convention={plan.convention!r}: choose 'text' or 'released'")
-    if plan.convention == "released" and not clique: raise ValueError("convention='released' is about the clique filtration: choose filtration='clique'")
-    oblong, small = chosen[chosen.height != chosen.width], chosen[chosen[["height", "width"]].max(axis=1) < 4]
+    if not plan.filtrations:
+        raise ValueError(f"no filtration: choose from {', '.join(map(repr, FILTRATIONS))}, or both")
+    if plan.convention not in ("text", "released"):
+        raise ValueError(f"convention={plan.convention!r}: choose 'text' or 'released'")
+    if plan.convention == "released" and not clique:
+        raise ValueError(
+            "convention='released' is about the clique filtration: choose filtration='clique'"
+        )
+    oblong, small = (
+        chosen[chosen.height != chosen.width],
+        chosen[chosen[["height", "width"]].max(axis=1) < 4],
+    )
     if clique and len(oblong) and not plan.pad:
-        raise ValueError(f"the clique filtration needs square maps, but {oblong.layer.iloc[0]!r} has {oblong.height.iloc[0]} x {oblong.width.iloc[0]} "
-                         f"({len(oblong)} such layers): pass pad=True, filtration='cubical', or square images")
+        raise ValueError(
+            f"the clique filtration needs square maps, but {oblong.layer.iloc[0]!r} has {oblong.height.iloc[0]} x {oblong.width.iloc[0]} "
+            f"({len(oblong)} such layers): pass pad=True, filtration='cubical', or square images"
+        )
     if plan.convention == "released" and len(small):
-        raise ValueError(f"the released code fails on maps smaller than 4 x 4, as {', '.join(map(repr, small.layer))} has: leave such layers out, or use convention='text'")
-    if plan.batch_size < 1: raise ValueError(f"batch_size={plan.batch_size} must be at least 1")
+        raise ValueError(
+            f"the released code fails on maps smaller than 4 x 4, as {', '.join(map(repr, small.layer))} has: leave such layers out, or use convention='text'"
+        )
+    if plan.batch_size < 1:
+        raise ValueError(f"batch_size={plan.batch_size} must be at least 1")
+
 
 def _looked(plan, policy, n_jobs):
     "The plan with what its network and images look like, once that was acted on."
     n_threads(n_jobs)  # what it refuses is refused before any work
     if policy not in POLICIES:
         raise ValueError(f"preflight={policy!r}: choose from {', '.join(map(repr, POLICIES))}")
-    if policy == "off": return plan
+    if policy == "off":
+        return plan
     few = min(64, max(4, len(plan.images) // 16))
     found = look(plan.networks["real"], plan.images, plan.chosen, plan.left_out, few)
     act(found, policy)
     return plan._replace(preflight=tuple(found.lines))
 
-def planned(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size):
+
+def planned(
+    network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size
+):
     "A checked plan."
     network, null = unwrap(network), _some(null, ("shuffle", *TWINS), "null")
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
     check_unchanged(images)
     chosen, left_out = select_layers(network, images, layers)
-    networks = {"real": network, **(_twins(network, null, twins, seed, images) if set(TWINS) & set(null) else {})}
-    plan = _Plan(networks, images, chosen, left_out, _some(filtration, FILTRATIONS, "filtration"), convention, "shuffle" in null,
-                 _some(summaries, (*SUMMARIES, "persistence"), "summaries"), pad, seed, batch_size)
+    networks = {
+        "real": network,
+        **(_twins(network, null, twins, seed, images) if set(TWINS) & set(null) else {}),
+    }
+    plan = _Plan(
+        networks,
+        images,
+        chosen,
+        left_out,
+        _some(filtration, FILTRATIONS, "filtration"),
+        convention,
+        "shuffle" in null,
+        _some(summaries, (*SUMMARIES, "persistence"), "summaries"),
+        pad,
+        seed,
+        batch_size,
+    )
     _check(plan)
     return plan
 
@@ -157,85 +250,146 @@ def planned(network, images, layers, filtration, convention, null, twins, pad, s
 def _arrays(plan, n):
     "Empty births {(layer, filtration, kind): int32 (n, units)} and summaries {(layer, name, kind): float32 (n, units)}."
     layers, kinds = list(plan.chosen.itertuples()), plan.kinds()
-    births = {(r.layer, f, k): np.zeros((n, r.units), np.int32) for r in layers for f in plan.filtrations for k in kinds}
-    return births, {(r.layer, s, k): np.zeros((n, r.units), np.float32) for r in layers for s in plan.summaries for k in plan.networks}
+    births = {
+        (r.layer, f, k): np.zeros((n, r.units), np.int32)
+        for r in layers
+        for f in plan.filtrations
+        for k in kinds
+    }
+    return births, {
+        (r.layer, s, k): np.zeros((n, r.units), np.float32)
+        for r in layers
+        for s in plan.summaries
+        for k in plan.networks
+    }
 
 # %% ../../nbs/assessment/30_assessing.ipynb #09fe6386
 def _topology(plan, found, kind, name, number, maps, index, at, on_device):
     "Put the births and summaries of one batch of one layer's maps where they belong."
     births, summaries = found
-    if not on_device and plan.summaries: _put(summaries, name, kind, at, map_summaries(maps, plan.summaries))
-    for f, convention in plan.conventions().items(): births[name, f, kind][at] = _births(maps, f, convention, plan.pad)
+    if not on_device and plan.summaries:
+        _put(summaries, name, kind, at, map_summaries(maps, plan.summaries))
+    for f, convention in plan.conventions().items():
+        births[name, f, kind][at] = _births(maps, f, convention, plan.pad)
     if kind == "real" and plan.shuffle:
         shuffled = shuffle_pixels(maps, index, plan.seed, number)
-        for f, convention in plan.conventions().items(): births[name, f, "shuffled"][at] = _births(shuffled, f, convention, plan.pad)
+        for f, convention in plan.conventions().items():
+            births[name, f, "shuffled"][at] = _births(shuffled, f, convention, plan.pad)
+
 
 def _put(summaries, name, kind, at, values):
-    for s, v in values.items(): summaries[name, s, kind][at] = v
+    for s, v in values.items():
+        summaries[name, s, kind][at] = v
 
 # %% ../../nbs/assessment/30_assessing.ipynb #0c4f3132
 def run_plan(plan, first, last, n_jobs, budget, bar):
     "Births and summaries of the images first to last, and the seconds spent waiting for topology."
     found, start = _arrays(plan, last - first), time.perf_counter()
     number = {name: i for i, name in enumerate(plan.chosen.layer)}
-    stays = plan.filtrations == ("clique",) and not plan.shuffle  # whole maps are needed on the host for anything else
+    stays = (
+        plan.filtrations == ("clique",) and not plan.shuffle
+    )  # whole maps are needed on the host for anything else
 
     with _workers(n_jobs, budget) as (submit, waited):
+
         def reduce(kind, name, maps, index):
-            away, at, index = maps.device.type != "cpu", slice(int(index[0]) - first, int(index[-1]) + 1 - first), index.numpy()
-            if away and plan.summaries: _put(found[1], name, kind, at, map_summaries(maps, plan.summaries))
+            away, at, index = (
+                maps.device.type != "cpu",
+                slice(int(index[0]) - first, int(index[-1]) + 1 - first),
+                index.numpy(),
+            )
+            if away and plan.summaries:
+                _put(found[1], name, kind, at, map_summaries(maps, plan.summaries))
             arrays = _kept(maps, stays and away, away)
-            submit(arrays.nbytes, _topology, plan, found, kind, name, number[name], arrays, index, at, away)
+            submit(
+                arrays.nbytes,
+                _topology,
+                plan,
+                found,
+                kind,
+                name,
+                number[name],
+                arrays,
+                index,
+                at,
+                away,
+            )
 
         for index, x, _ in batches(plan.images, plan.batch_size, first, last):
             for kind, network in plan.networks.items():
-                with _naming(kind): read_finite(network, x, plan.chosen, partial(reduce, kind), index, plan.images.names)
+                with _naming(kind):
+                    read_finite(
+                        network, x, plan.chosen, partial(reduce, kind), index, plan.images.names
+                    )
             bar.update(len(index))
-            bar.set_postfix_str("waiting for topology" if waited[0] > .2 * (time.perf_counter() - start) else "waiting for the network")
+            bar.set_postfix_str(
+                "waiting for topology"
+                if waited[0] > 0.2 * (time.perf_counter() - start)
+                else "waiting for the network"
+            )
     return *found, waited[0]
+
 
 @contextmanager
 def _naming(kind):
     "Say which network an error is about."
-    try: yield
+    try:
+        yield
     except ValueError as e:
-        if kind == "real": raise
+        if kind == "real":
+            raise
         raise ValueError(f"{_twin_words(kind)}: {e}") from e
+
 
 def _twin_words(kind):
     "What a twin is called in messages."
-    if kind.startswith("weights"): return f"network with shuffled weights {kind.removeprefix('weights')}"
+    if kind.startswith("weights"):
+        return f"network with shuffled weights {kind.removeprefix('weights')}"
     return f"random network {kind.removeprefix('random')}"
 
 # %% ../../nbs/assessment/30_assessing.ipynb #e7869665
 def _births(maps, filtration, convention, pad):
     "Births (n, units) of maps (n, units, h, w) that `stream` has found finite, wherever they are."
-    if isinstance(maps, torch.Tensor): return births(maps, filtration, convention, pad)
-    return finite_births(maps.reshape(-1, *maps.shape[2:]), filtration, convention, pad).reshape(maps.shape[:2])
+    if isinstance(maps, torch.Tensor):
+        return births(maps, filtration, convention, pad)
+    return finite_births(maps.reshape(-1, *maps.shape[2:]), filtration, convention, pad).reshape(
+        maps.shape[:2]
+    )
+
 
 def _kept(maps, on_device, travels):
     "Maps for the workers: on their device, or in main memory, where float32 travels as 16-bit ranks and half precision as it is."
-    if on_device: return maps
-    if travels and maps.dtype in (torch.float32, torch.float64): maps = ordinal(maps)
+    if on_device:
+        return maps
+    if travels and maps.dtype in (torch.float32, torch.float64):
+        maps = ordinal(maps)
     host = maps.cpu()
-    return (host if host.dtype in (torch.float32, torch.float64) else host.float()).contiguous().numpy()
+    return (
+        (host if host.dtype in (torch.float32, torch.float64) else host.float())
+        .contiguous()
+        .numpy()
+    )
 
 # %% ../../nbs/assessment/30_assessing.ipynb #4089d23b
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
+
     table: pd.DataFrame  # one row for each layer, filtration, unit and class
     births: Mapping  # (layer, filtration, kind): int32 (n_images, units), 0 = no birth; kinds: "real", "shuffled", "random0", "weights0", ...
     summaries: Mapping  # (layer, name, kind): float32 (n_images, units); names: "l1", "mean", "max", "zeros", ...
     kernel_l1: dict  # (layer, kind): float64 (units,)
     labels: np.ndarray  # int64 (n_images,)
-    layers: pd.DataFrame  # the assessed layers: layer, module, kind, units, height, width, activated
+    layers: (
+        pd.DataFrame
+    )  # the assessed layers: layer, module, kind, units, height, width, activated
     record: dict  # seed, versions, hashes, transform, conventions: all that changes the numbers
 
     @property
     def classes(self):
         "The classes: {label: name}."
         return distinct_names({int(c): name for c, name in self.record["classes"].items()})
+
     @property
     def kinds(self):
         "The kinds of maps that were scored: 'real', 'shuffled', 'random0', ..."
@@ -244,20 +398,40 @@ class Result:
     def summary(self, by=("filtration", "layer"), kind="real"):
         "Mean scores, and the mean class share of layers with its limits where the means of maps were kept."
         table = summarise(self.table if kind == "real" else self.scores(kind), by)
-        return self._with_shares(table, kind) if "layer" in table and "class" not in table else table
+        return (
+            self._with_shares(table, kind) if "layer" in table and "class" not in table else table
+        )
 
     @cached_property
-    def _shares(self): return {}  # kind: the layers' shares, once they were asked for
+    def _shares(self):
+        return {}  # kind: the layers' shares, once they were asked for
 
     def _with_shares(self, table, kind):
-        if kind not in self._shares: self._shares[kind] = _layer_shares(self.summaries, self.labels, self.layers, kind)
+        if kind not in self._shares:
+            self._shares[kind] = _layer_shares(self.summaries, self.labels, self.layers, kind)
         shares = self._shares[kind]
-        return table if shares is None else table.merge(shares, on="layer", how="left", validate="many_to_one")
+        return (
+            table
+            if shares is None
+            else table.merge(shares, on="layer", how="left", validate="many_to_one")
+        )
 
     def scores(self, kind="real"):
         "The table of a kind of maps: real, shuffled, or those of a twin."
-        if kind not in self.kinds: raise ValueError(f"kind={kind!r}: this result has {', '.join(map(repr, self.kinds))}; assess with null=('shuffle', 'random', 'weights')")
-        return tabulate(self.births, self.labels, self.layers, self.classes, self.record["over"], self.record["rule"], kind, self.summaries)
+        if kind not in self.kinds:
+            raise ValueError(
+                f"kind={kind!r}: this result has {', '.join(map(repr, self.kinds))}; assess with null=('shuffle', 'random', 'weights')"
+            )
+        return tabulate(
+            self.births,
+            self.labels,
+            self.layers,
+            self.classes,
+            self.record["over"],
+            self.record["rule"],
+            kind,
+            self.summaries,
+        )
 
     def __repr__(self):
         units, n = self.layers.units.sum(), len(self.labels)
@@ -273,8 +447,13 @@ class Result:
 # %% ../../nbs/assessment/30_assessing.ipynb #384b7b2a
 def _markdown(table):
     "A table as Markdown text."
-    cells = [list(map(str, table.columns)), ["---"] * table.shape[1], *(list(map(str, r)) for r in table.itertuples(index=False))]
+    cells = [
+        list(map(str, table.columns)),
+        ["---"] * table.shape[1],
+        *(list(map(str, r)) for r in table.itertuples(index=False)),
+    ]
     return "\n".join("| " + " | ".join(map(plain_text, row)) + " |" for row in cells)
+
 
 def tabulate(
     births: Mapping,  # (layer, filtration, kind): (n_images, units) levels
@@ -291,40 +470,96 @@ def tabulate(
     for layer, f in dict.fromkeys((layer, f) for layer, f, k in births if k == kind):
         t = score_table(births[layer, f, kind], labels, classes, over, rule)
         nulls = _null_columns(births, layer, f, labels, classes, over) if kind == "real" else {}
-        parts.append(t.assign(**_corrected(births[layer, f, kind], t, labels, classes, over), **nulls, height=size.height[layer], width=size.width[layer], filtration=f))
+        parts.append(
+            t.assign(
+                **_corrected(births[layer, f, kind], t, labels, classes, over),
+                **nulls,
+                height=size.height[layer],
+                width=size.width[layer],
+                filtration=f,
+            )
+        )
         parts[-1].insert(0, "layer", layer)
-    return _with_contrasts(pd.concat(parts, ignore_index=True), summaries or {}, labels, classes, kind)
+    return _with_contrasts(
+        pd.concat(parts, ignore_index=True), summaries or {}, labels, classes, kind
+    )
+
 
 def _with_contrasts(table, summaries, labels, classes, kind):
     "The table with contrasts, their limits and q, and d', where the means of maps were kept and there are two classes."
     places = list(dict.fromkeys(zip(table.layer, table.filtration)))
-    if len(np.unique(labels)) < 2 or any((layer, "mean", kind) not in summaries for layer, _ in places): return table
-    found = {layer: contrasts(summaries[layer, "mean", kind], labels, classes) for layer in dict.fromkeys(table.layer)}
+    if len(np.unique(labels)) < 2 or any(
+        (layer, "mean", kind) not in summaries for layer, _ in places
+    ):
+        return table
+    found = {
+        layer: contrasts(summaries[layer, "mean", kind], labels, classes)
+        for layer in dict.fromkeys(table.layer)
+    }
     rows = pd.concat([found[layer] for layer, _ in places], ignore_index=True)
     q = false_discovery(rows.p)  # twice the same p-values, for two filtrations, have the same q
-    return table.assign(contrast=rows.contrast, contrast_lo=rows.lo, contrast_hi=rows.hi, contrast_q=q, d_prime=rows.d_prime)
+    return table.assign(
+        contrast=rows.contrast,
+        contrast_lo=rows.lo,
+        contrast_hi=rows.hi,
+        contrast_q=q,
+        d_prime=rows.d_prime,
+    )
+
 
 def _layer_shares(summaries, labels, layers, kind):
     "The mean class share of each layer with its limits, or None where the means of maps were not kept or there is one class."
-    if len(np.unique(labels)) < 2 or any((name, "mean", kind) not in summaries for name in layers.layer): return None
+    if len(np.unique(labels)) < 2 or any(
+        (name, "mean", kind) not in summaries for name in layers.layer
+    ):
+        return None
     rows = [layer_share(summaries[name, "mean", kind], labels) for name in layers.layer]
-    return pd.DataFrame({"layer": layers.layer, **{f"share{k}": [r[f] for r in rows] for k, f in {"": "share", "_lo": "lo", "_hi": "hi"}.items()}})
+    return pd.DataFrame(
+        {
+            "layer": layers.layer,
+            **{
+                f"share{k}": [r[f] for r in rows]
+                for k, f in {"": "share", "_lo": "lo", "_hi": "hi"}.items()
+            },
+        }
+    )
+
 
 def _corrected(births, table, labels, classes, over):
     "`H_mm` and `H_cwj`, corrected for the births that so few images have not shown, and a warning where there are too few."
     found = [entropy_estimates(births[labels == c], over) for c in classes]
-    columns = {name: np.where(table.n_images < 2, np.nan, np.concatenate([e[name] for e in found])) for name in ("H_mm", "H_cwj")}
+    columns = {
+        name: np.where(table.n_images < 2, np.nan, np.concatenate([e[name] for e in found]))
+        for name in ("H_mm", "H_cwj")
+    }
     return {**columns, "warning": warn(table.n_births, table.H, table.n_images, over)}
+
 
 def _null_columns(births, layer, f, labels, classes, over):
     "`eps_null` and `H_null` of each unit's shuffled maps; `eps_random`, `H_random`, `eps_weights`, `H_weights`: class means over all units of twins."
-    def scores(k): return np.stack([g(b[labels == c]) for b in (births[layer, f, k],) for c in classes for g in (selective_rate, partial(feature_entropy, over=over))])
+
+    def scores(k):
+        return np.stack(
+            [
+                g(b[labels == c])
+                for b in (births[layer, f, k],)
+                for c in classes
+                for g in (selective_rate, partial(feature_entropy, over=over))
+            ]
+        )
+
     columns = {}
-    if (layer, f, "shuffled") in births: columns.update(eps_null=(s := scores("shuffled"))[::2].ravel(), H_null=s[1::2].ravel())
+    if (layer, f, "shuffled") in births:
+        columns.update(eps_null=(s := scores("shuffled"))[::2].ravel(), H_null=s[1::2].ravel())
     for kind in TWINS:
         twins = [k for a, b, k in births if (a, b) == (layer, f) and k.startswith(kind)]
-        if not twins: continue
-        s = np.mean([scores(k) for k in twins], axis=(0, 2)).repeat(births[layer, f, twins[0]].shape[1]).reshape(len(classes), 2, -1)
+        if not twins:
+            continue
+        s = (
+            np.mean([scores(k) for k in twins], axis=(0, 2))
+            .repeat(births[layer, f, twins[0]].shape[1])
+            .reshape(len(classes), 2, -1)
+        )
         columns.update({f"eps_{kind}": s[:, 0].ravel(), f"H_{kind}": s[:, 1].ravel()})
     return columns
 
@@ -351,47 +586,104 @@ def assess(
 ) -> Result:  # table, births, layers and record
     "Feature entropy of every unit of the chosen layers, for every class of the images."
     rule, start = check_rule(rule), time.perf_counter()
-    plan = planned(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
+    plan = planned(
+        network,
+        images,
+        layers,
+        filtration,
+        convention,
+        null,
+        twins,
+        pad,
+        summaries,
+        seed,
+        batch_size,
+    )
     plan = _looked(plan, preflight, n_jobs)
     if store is not None:
         filled = _fill(plan, store, rule, None, shard_size, workers, n_jobs, budget)
         return _opened(filled, rule)
-    if workers != 1: raise ValueError(f"workers={workers}: several processes share their work through a store; pass store= a folder")
+    if workers != 1:
+        raise ValueError(
+            f"workers={workers}: several processes share their work through a store; pass store= a folder"
+        )
     record = _record(plan, rule)
     with progress(total=len(plan.images), desc="assess", unit="image") as bar:
         births, kept, waited = run_plan(plan, 0, len(plan.images), n_jobs, budget, bar)
     seconds = time.perf_counter() - start
-    run = {"n_jobs": n_threads(n_jobs), "seconds": round(seconds, 3), "waiting_for_topology": round(waited / seconds, 3)}
-    return result_from(births, kept, _kernels(plan), plan.images.labels, plan.chosen.drop(columns=INTERNAL), {**record, "run": run})
+    run = {
+        "n_jobs": n_threads(n_jobs),
+        "seconds": round(seconds, 3),
+        "waiting_for_topology": round(waited / seconds, 3),
+    }
+    return result_from(
+        births,
+        kept,
+        _kernels(plan),
+        plan.images.labels,
+        plan.chosen.drop(columns=INTERNAL),
+        {**record, "run": run},
+    )
+
 
 def result_from(births, summaries, kernels, labels, layers, record):
     "A result from its parts, with its table."
     classes = distinct_names({int(c): name for c, name in record["classes"].items()})
-    table = tabulate(births, labels, layers, classes, record["over"], record["rule"], summaries=summaries)
+    table = tabulate(
+        births, labels, layers, classes, record["over"], record["rule"], summaries=summaries
+    )
     return Result(table, births, summaries, kernels, np.array(labels), layers, record)
+
 
 def _kernels(plan):
     "L1 norm of every unit's kernel, for each network."
-    return {(layer, kind): v for kind, net in plan.networks.items() for layer, v in kernel_l1(net, plan.chosen).items()}
+    return {
+        (layer, kind): v
+        for kind, net in plan.networks.items()
+        for layer, v in kernel_l1(net, plan.chosen).items()
+    }
 
-def _classes(images): return {c: images.classes[c] for c in images.by_class}
+
+def _classes(images):
+    return {c: images.classes[c] for c in images.by_class}
 
 # %% ../../nbs/assessment/30_assessing.ipynb #f674bbc5
 def _record(plan, rule):
     "Everything that changes the numbers."
     images, network = plan.images, plan.networks["real"]
     null = ["shuffle"] * plan.shuffle + [kind for kind in TWINS if f"{kind}0" in plan.networks]
-    return {"network": _identity(network), "twins": [_identity(t) for t in list(plan.networks.values())[1:]],
-            "images": images.record, "transform": describe_transform(images.transform), "classes": {str(c): n for c, n in _classes(images).items()},
-            "layers": list(plan.chosen.layer), "left_out": plan.left_out, "filtrations": list(plan.filtrations), "convention": plan.convention,
-            "over": "births" if plan.convention == "released" else "images", "null": null, "summaries": list(plan.summaries), "pad": plan.pad,
-            "rule": rule, "seed": plan.seed, "batch_size": plan.batch_size, "versions": versions(), "preflight": [list(line) for line in plan.preflight]}
+    return {
+        "network": _identity(network),
+        "twins": [_identity(t) for t in list(plan.networks.values())[1:]],
+        "images": images.record,
+        "transform": describe_transform(images.transform),
+        "classes": {str(c): n for c, n in _classes(images).items()},
+        "layers": list(plan.chosen.layer),
+        "left_out": plan.left_out,
+        "filtrations": list(plan.filtrations),
+        "convention": plan.convention,
+        "over": "births" if plan.convention == "released" else "images",
+        "null": null,
+        "summaries": list(plan.summaries),
+        "pad": plan.pad,
+        "rule": rule,
+        "seed": plan.seed,
+        "batch_size": plan.batch_size,
+        "versions": versions(),
+        "preflight": [list(line) for line in plan.preflight],
+    }
+
 
 def _identity(network):
     "Name, weights, precision and device of a network."
     first = next(network.parameters(), torch.zeros(0))
     known = getattr(network, "featent", None) or {"name": type(network).__name__}
-    return {**known, "weights_hash": weights_hash(network), "dtype": str(first.dtype), "device": first.device.type}
+    return {
+        **known,
+        "weights_hash": weights_hash(network),
+        "dtype": str(first.dtype),
+        "device": first.device.type,
+    }
 
 # %% ../../nbs/assessment/30_assessing.ipynb #7073b697
 def estimate(
@@ -409,66 +701,138 @@ def estimate(
     pad: bool = False,  # as for `assess`
 ) -> pd.Series:  # images, units, maps, births; megabytes of births, of summaries, of both in a store, of maps alive at most; bytes per stored birth; seconds
     "What an assessment will take, from a few images."
-    plan = planned(network, images, layers, filtration, "text", null, twins, pad, summaries, 0, batch_size)
+    plan = planned(
+        network, images, layers, filtration, "text", null, twins, pad, summaries, 0, batch_size
+    )
     sample, n, units = min(sample, len(plan.images)), len(plan.images), int(plan.chosen.units.sum())
     bar = progress(total=sample + 1, desc="estimate", leave=False)
     run_plan(plan, 0, 1, n_jobs, budget, bar)
     start = time.perf_counter()
     run_plan(plan, 0, sample, n_jobs, budget, bar)
     seconds = (time.perf_counter() - start) / sample * n
-    births, kept = n * units * len(plan.filtrations) * len(plan.kinds()), n * units * len(plan.summaries) * len(plan.networks)
-    largest = int((plan.chosen.units * plan.chosen.height * plan.chosen.width).max()) * 4 * min(batch_size, n)
+    births, kept = (
+        n * units * len(plan.filtrations) * len(plan.kinds()),
+        n * units * len(plan.summaries) * len(plan.networks),
+    )
+    largest = (
+        int((plan.chosen.units * plan.chosen.height * plan.chosen.width).max())
+        * 4
+        * min(batch_size, n)
+    )
     alive = min(budget + largest, largest * len(plan.chosen))
-    return pd.Series({"images": n, "units": units, "maps": units * n, "births": births, "births_MB": births * 4 / 1e6, "summaries_MB": kept * 4 / 1e6,
-                      "store_MB": expected_bytes(births, kept) / 1e6, "bytes_per_birth": expected_bytes(10**6) / 10**6, "maps_MB": alive / 1e6, "seconds": seconds})
+    return pd.Series(
+        {
+            "images": n,
+            "units": units,
+            "maps": units * n,
+            "births": births,
+            "births_MB": births * 4 / 1e6,
+            "summaries_MB": kept * 4 / 1e6,
+            "store_MB": expected_bytes(births, kept) / 1e6,
+            "bytes_per_birth": expected_bytes(10**6) / 10**6,
+            "maps_MB": alive / 1e6,
+            "seconds": seconds,
+        }
+    )
 
 # %% ../../nbs/assessment/30_assessing.ipynb #f7b80896
-BIRTHS_VERSION = 1  # raised when featent's kernels, shuffles or summaries come to give other numbers
-_MATTERS = ("transform", "layers", "filtrations", "convention", "null", "summaries", "pad", "seed", "batch_size")
+BIRTHS_VERSION = (
+    1  # raised when featent's kernels, shuffles or summaries come to give other numbers
+)
+_MATTERS = (
+    "transform",
+    "layers",
+    "filtrations",
+    "convention",
+    "null",
+    "summaries",
+    "pad",
+    "seed",
+    "batch_size",
+)
+
 
 def _identity_of(record):
     "The entries of a record that change births or summaries."
     who = lambda network: {k: network[k] for k in ("weights_hash", "dtype", "device")}
-    return {"network": who(record["network"]), "twins": [who(t) for t in record["twins"]], "images": record["images"]["fingerprint"],
-            **{k: record[k] for k in _MATTERS}, "births_version": BIRTHS_VERSION, "torch": record["versions"]["torch"]}
+    return {
+        "network": who(record["network"]),
+        "twins": [who(t) for t in record["twins"]],
+        "images": record["images"]["fingerprint"],
+        **{k: record[k] for k in _MATTERS},
+        "births_version": BIRTHS_VERSION,
+        "torch": record["versions"]["torch"],
+    }
+
 
 def calls_of(plan):
     "A hash of what the network calls, and with what: the same weights in another `forward` are another network."
     return network_identity(plan.networks["real"], plan.images)
 
+
 _SCHEME = 2  # how networks and images are told apart; raised with each change of the two identities
+
 
 def _same_scheme(folder):
     "Refuse to go on with a store whose networks and images were told apart in another way."
-    if not (folder/"manifest.json").exists(): return
+    if not (folder / "manifest.json").exists():
+        return
     scheme = open_store(folder).manifest["identity"].get("scheme", 1)
-    if scheme == _SCHEME: return
+    if scheme == _SCHEME:
+        return
     other = "an earlier" if scheme < _SCHEME else "a later"
-    raise ValueError(f"the store {folder} was made by {other} version of featent, which told "
-                     "networks and images apart in another way: whether its births are those of this "
-                     "network and these images cannot be known. load reads it as it is; to go on, "
-                     "choose another folder")
+    raise ValueError(
+        f"the store {folder} was made by {other} version of featent, which told "
+        "networks and images apart in another way: whether its births are those of this "
+        "network and these images cannot be known. load reads it as it is; to go on, "
+        "choose another folder"
+    )
+
 
 def _opened_for(plan, folder, rule, shard_size):
     "The store of a plan, made if it is not there."
     _same_scheme(folder)
     record, n = _record(plan, rule), len(plan.images)
     units, kinds = dict(zip(plan.chosen.layer, plan.chosen.units)), plan.kinds()
-    births = {(layer, f, k): u for layer, u in units.items() for f in plan.filtrations for k in kinds}
-    kept = {(layer, s, k): u for layer, u in units.items() for s in plan.summaries for k in plan.networks}
-    size = min(-(-shard_size // plan.batch_size) * plan.batch_size, -(-n // plan.batch_size) * plan.batch_size)
+    births = {
+        (layer, f, k): u for layer, u in units.items() for f in plan.filtrations for k in kinds
+    }
+    kept = {
+        (layer, s, k): u
+        for layer, u in units.items()
+        for s in plan.summaries
+        for k in plan.networks
+    }
+    size = min(
+        -(-shard_size // plan.batch_size) * plan.batch_size,
+        -(-n // plan.batch_size) * plan.batch_size,
+    )
     kernels = [[*k, np.where(np.isnan(v), None, v).tolist()] for k, v in _kernels(plan).items()]
-    if not (folder/"manifest.json").exists(): _enough_space(folder, expected_bytes(n * sum(births.values()), n * sum(kept.values())))
+    if not (folder / "manifest.json").exists():
+        _enough_space(folder, expected_bytes(n * sum(births.values()), n * sum(kept.values())))
     identity = {**_identity_of(record), "calls": calls_of(plan), "scheme": _SCHEME}
-    return create_store(folder, identity, {**record, "kernel_l1": kernels}, plan.chosen.drop(columns=INTERNAL), plan.images.labels, births, kept, size)
+    return create_store(
+        folder,
+        identity,
+        {**record, "kernel_l1": kernels},
+        plan.chosen.drop(columns=INTERNAL),
+        plan.images.labels,
+        births,
+        kept,
+        size,
+    )
 
 # %% ../../nbs/assessment/30_assessing.ipynb #51775737
 def _enough_space(folder, needed):
     "Refuse to begin what the disk cannot hold."
     there = next((p for p in (folder, *folder.resolve().parents) if p.is_dir()), Path("."))
     free = shutil.disk_usage(there).free
-    if needed > free: raise OSError(errno.ENOSPC, f"the store needs about {needed / 1e6:,.0f} MB, and the disk of {folder} has {free / 1e6:,.0f} MB left: "
-                                                  "choose another disk, fewer layers or images, or summaries=None")
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"the store needs about {needed / 1e6:,.0f} MB, and the disk of {folder} has {free / 1e6:,.0f} MB left: "
+            "choose another disk, fewer layers or images, or summaries=None",
+        )
 
 # %% ../../nbs/assessment/30_assessing.ipynb #af567067
 def _work(plan, store, todo, n_jobs, budget, bar):
@@ -481,85 +845,121 @@ def _work(plan, store, todo, n_jobs, budget, bar):
                     r = store.ranges[i]
                     births, summaries, _ = run_plan(plan, r.start, r.stop, n_jobs, budget, bar)
                     write_shard(store, i, births, summaries)
-            if mine or shard_fault(store, i) is None: todo.remove(i)
-        if len(todo) == before: time.sleep(.5)
+            if mine or shard_fault(store, i) is None:
+                todo.remove(i)
+        if len(todo) == before:
+            time.sleep(0.5)
+
 
 def _as_worker(plan, store, todo, rank, workers, budget, parent):
     "One of several processes: its share of the threads, its own GPU, its own place to begin."
     _tied_to(parent)
     plan, cut = _pinned(plan, rank), rank * len(todo) // workers
-    with tqdm(disable=True) as bar: _work(plan, store, todo[cut:] + todo[:cut], max(1, n_threads(-1) // workers), budget, bar)
+    with tqdm(disable=True) as bar:
+        _work(plan, store, todo[cut:] + todo[:cut], max(1, n_threads(-1) // workers), budget, bar)
+
 
 def _pinned(plan, rank):
     "The plan with its networks on the GPU of a worker's number, if they are on a GPU."
     first = next(plan.networks["real"].parameters(), torch.zeros(0))
-    if first.device.type != "cuda": return plan
+    if first.device.type != "cuda":
+        return plan
     device = f"cuda:{rank % torch.cuda.device_count()}"
     return plan._replace(networks={kind: net.to(device) for kind, net in plan.networks.items()})
 
 # %% ../../nbs/assessment/30_assessing.ipynb #c8714f0d
 _tied = set()  # parents that this process ends with
 
+
 def _tied_to(parent):
     "Have this process end with its parent, if it is a child of that process."
-    if os.getpid() == parent or os.getppid() != parent or parent in _tied: return
+    if os.getpid() == parent or os.getppid() != parent or parent in _tied:
+        return
     _tied.add(parent)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
+
 def _end_with(parent):
     "End this process when its parent has gone."
-    while os.getppid() == parent: time.sleep(.5)
+    while os.getppid() == parent:
+        time.sleep(0.5)
     os._exit(1)
+
 
 def _own_networks(plan):
     "The plan for a worker: with networks of its own where workers are threads of one process."
     backend, _ = get_active_backend()
-    if not getattr(backend, "supports_sharedmem", False): return plan
-    try: return plan._replace(networks=copy.deepcopy(plan.networks))
+    if not getattr(backend, "supports_sharedmem", False):
+        return plan
+    try:
+        return plan._replace(networks=copy.deepcopy(plan.networks))
     except Exception as e:
-        raise ValueError("workers that are threads need a copy of the network each, and this one "
-                         f"cannot be copied ({e}): use joblib's processes (its backend 'loky')") from e
+        raise ValueError(
+            "workers that are threads need a copy of the network each, and this one "
+            f"cannot be copied ({e}): use joblib's processes (its backend 'loky')"
+        ) from e
 
 # %% ../../nbs/assessment/30_assessing.ipynb #53db4f3f
-def _fill(plan, folder, rule=None, shard=None, shard_size=512, workers=1, n_jobs=-1, budget=256 * 2**20):
+def _fill(
+    plan, folder, rule=None, shard=None, shard_size=512, workers=1, n_jobs=-1, budget=256 * 2**20
+):
     "Compute what a store lacks, or this job's share of it."
-    if workers < 1: raise ValueError(f"workers={workers}: at least one process is needed")
+    if workers < 1:
+        raise ValueError(f"workers={workers}: at least one process is needed")
     folder = as_path(folder).absolute()
     store = _opened_for(plan, folder, check_rule(rule), shard_size)
     mine = my_shards(store.n_shards, *(shard or (0, 1)))
     todo = [i for i in missing(store) if i in mine]
     images = lambda shards: sum(len(store.ranges[i]) for i in shards)
-    with progress(total=images(mine), initial=images(mine) - images(todo), desc="assess", unit="image") as bar:
-        if workers == 1 or len(todo) < 2: _work(plan, store, todo, n_jobs, budget, bar)
-        else: _share_out(plan, store, todo, workers, budget, bar)
+    with progress(
+        total=images(mine), initial=images(mine) - images(todo), desc="assess", unit="image"
+    ) as bar:
+        if workers == 1 or len(todo) < 2:
+            _work(plan, store, todo, n_jobs, budget, bar)
+        else:
+            _share_out(plan, store, todo, workers, budget, bar)
     return store
+
 
 def _share_out(plan, store, todo, workers, budget, bar):
     "Have several processes compute what a store lacks."
     plans, me = [_own_networks(plan) for _ in range(workers)], os.getpid()
     with _watched(store, todo, bar):
         try:
-            Parallel(n_jobs=workers)(delayed(_as_worker)(p, store, todo, rank, workers, budget, me)
-                                     for rank, p in enumerate(plans))
+            Parallel(n_jobs=workers)(
+                delayed(_as_worker)(p, store, todo, rank, workers, budget, me)
+                for rank, p in enumerate(plans)
+            )
         except Exception as e:
             kind = type(e).__name__
-            if not any(w in kind for w in ("Terminated", "Killed", "BrokenProcessPool")): raise
+            if not any(w in kind for w in ("Terminated", "Killed", "BrokenProcessPool")):
+                raise
             done = store.n_shards - len(missing(store))
-            raise RuntimeError(f"a worker process was killed ({kind}): {done} of {store.n_shards} "
-                               f"shards of {store.folder} are finished and kept; run the same call "
-                               "again, perhaps with fewer workers") from e
+            raise RuntimeError(
+                f"a worker process was killed ({kind}): {done} of {store.n_shards} "
+                f"shards of {store.folder} are finished and kept; run the same call "
+                "again, perhaps with fewer workers"
+            ) from e
+
 
 @contextmanager
 def _watched(store, todo, bar):
     "Show the progress of other processes: count the shards that appear."
     stop, left = threading.Event(), list(todo)
+
     def look():
         while not stop.wait(1):
-            for i in [i for i in left if shard_fault(store, i) is None]: left.remove(i); bar.update(len(store.ranges[i]))
+            for i in [i for i in left if shard_fault(store, i) is None]:
+                left.remove(i)
+                bar.update(len(store.ranges[i]))
+
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
-    try: yield
-    finally: stop.set(); watcher.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
 
 # %% ../../nbs/assessment/30_assessing.ipynb #89580be2
 def fill(
@@ -584,10 +984,23 @@ def fill(
     preflight: str = "stop",  # as for `assess`
 ) -> pd.DataFrame:  # shard, first, last, state, ... of the store
     "Compute the births that a store lacks."
-    plan = planned(network, images, layers, filtration, convention, null, twins, pad, summaries, seed, batch_size)
+    plan = planned(
+        network,
+        images,
+        layers,
+        filtration,
+        convention,
+        null,
+        twins,
+        pad,
+        summaries,
+        seed,
+        batch_size,
+    )
     plan = _looked(plan, preflight, n_jobs)
     filled = _fill(plan, store, rule, shard, shard_size, workers, n_jobs, budget)
     return shard_states(filled, deep=False)
+
 
 def _opened(store, rule=None):
     "The result of a complete store; its births stay on disk until asked for."
@@ -600,25 +1013,38 @@ def _opened(store, rule=None):
         record["rule"] = check_rule(record["rule"] if rule is None else rule)
         return result_from(births, summaries, kernels, store.labels, store.layers, record)
     except (KeyError, TypeError, AttributeError, IndexError) as e:
-        raise ValueError(f"the record of the store {store.folder} does not fit its births "
-                         f"({_reason(e)}): restore manifest.json, or assess again") from e
+        raise ValueError(
+            f"the record of the store {store.folder} does not fit its births "
+            f"({_reason(e)}): restore manifest.json, or assess again"
+        ) from e
+
 
 def _reason(error):
     "An error in a few words."
     kind = "" if type(error) in (ValueError, OSError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())[:200]
 
+
 def _fitting(layers, *units):
     "Refuse arrays, {key: units}, that are not those of a table of layers."
     known = dict(zip(layers["layer"], layers["units"]))
     for key, n in (pair for u in units for pair in u.items()):
-        if known.get(key[0]) == n: continue
+        if known.get(key[0]) == n:
+            continue
         raise ValueError(f"{key} has {n} units, and its layer has {known.get(key[0])}")
 
 # %% ../../nbs/assessment/30_assessing.ipynb #40c8ccda
 SAVED = {"format": "featent result", "version": 2}
-_OWN = {"record.json", "births.npz", "table.csv", "table.parquet", "layers.csv", "views.npz",
-        "profile.png"}
+_OWN = {
+    "record.json",
+    "births.npz",
+    "table.csv",
+    "table.parquet",
+    "layers.csv",
+    "views.npz",
+    "profile.png",
+}
+
 
 def save(
     result: Result,  # what `assess` returned
@@ -628,79 +1054,109 @@ def save(
     "Write a result to a folder, whole or not at all."
     folder = as_path(folder)
     with claimed(folder, partial(_may_hold, result=result, replace=replace)):
-        there = (folder/"record.json").exists()
+        there = (folder / "record.json").exists()
         work = _written(result, folder)
-        if there and not replace: _same_births(work, folder)
+        if there and not replace:
+            _same_births(work, folder)
         return publish(work, folder, replace=there and _seen(folder) <= _OWN)
+
 
 def _seen(folder):
     "What is in a folder, hidden things left out."
     return {p.name for p in folder.iterdir() if p.name[0] != "."} if folder.is_dir() else set()
 
+
 def _may_hold(folder, result, replace):
     "Refuse a folder with anything but nothing, this result, or one that may be replaced."
     there = _seen(folder)
     if "record.json" not in there:
-        try: return must_be_free(folder)
+        try:
+            return must_be_free(folder)
         except FileExistsError:
-            raise FileExistsError(f"{folder} exists and is not a saved result: "
-                                  "choose another folder") from None
+            raise FileExistsError(
+                f"{folder} exists and is not a saved result: choose another folder"
+            ) from None
     if others := sorted(there - _OWN):
-        raise FileExistsError(f"{folder} holds a saved result and other things, which would be "
-                              f"lost ({', '.join(others[:3])}): choose another folder, "
-                              "or move them away")
+        raise FileExistsError(
+            f"{folder} holds a saved result and other things, which would be "
+            f"lost ({', '.join(others[:3])}): choose another folder, "
+            "or move them away"
+        )
     found = None if replace else _unlike(folder, result)
-    if found: raise FileExistsError(_another(folder, found))
+    if found:
+        raise FileExistsError(_another(folder, found))
+
 
 def _another(folder, found):
     "What to do where another result is."
-    return (f"{folder} holds another result ({found}): choose another folder, "
-            "or replace it with save(folder, replace=True)")
+    return (
+        f"{folder} holds another result ({found}): choose another folder, "
+        "or replace it with save(folder, replace=True)"
+    )
+
 
 def _unlike(folder, result):
     "How the result in a folder differs from this one, as far as records tell, or nothing."
-    try: old, sealed = _read_record(folder)
-    except (ValueError, OSError) as e: return str(e)
-    if not sealed: return "saved by an earlier version, without checksums"
+    try:
+        old, sealed = _read_record(folder)
+    except (ValueError, OSError) as e:
+        return str(e)
+    if not sealed:
+        return "saved by an earlier version, without checksums"
     old, new = old["record"], json.loads(_text(result.record))
     free = {"run": None, "versions": None, "preflight": None}  # may differ for the same births
     return "; ".join(differing_entries({**old, **free}, {**new, **free})[:3])
 
+
 def _same_births(work, folder):
     "Refuse, and keep the work, where the same record stands before other births."
     new, old = (_read_record(f)[0]["arrays"] for f in (work, folder))
-    if new == old: return
+    if new == old:
+        return
     found = f"the same record with other births; the new one is kept in {keep(work, folder)}"
     raise FileExistsError(_another(folder, found))
 
 # %% ../../nbs/assessment/30_assessing.ipynb #e15d7a90
-def _text(content): return json.dumps(content, indent=1, default=json_value)
+def _text(content):
+    return json.dumps(content, indent=1, default=json_value)
+
 
 def _sealed(content):
     "JSON whose last entry is the checksum of all that stands before it."
     body = (_text(content).removesuffix("\n}") + ',\n "sha256": "').encode()
     return body + sha256(body).encode() + _END
 
+
 _END = b'"\n}\n'
+
 
 def _write(result, folder):
     "The files of a saved result."
     groups = {"births": result.births, "summaries": result.summaries, "kernels": result.kernel_l1}
     keys = {group: list(arrays) for group, arrays in groups.items()}
     named = ((f"{g}_{i}", groups[g][k]) for g in groups for i, k in enumerate(keys[g]))
-    packed = folder/"births.npz"
+    packed = folder / "births.npz"
     arrays = _write_arrays(packed, [("labels", result.labels)], named)
     _write_tables(result, folder)
     files = {packed.name: {"bytes": packed.stat().st_size, "sha256": _file_hash(packed)}}
-    content = {**SAVED, "record": result.record, "keys": keys,
-               "layers": result.layers.to_dict("list"), "arrays": arrays, "files": files}
-    write_whole(folder/"record.json", _sealed(content))
+    content = {
+        **SAVED,
+        "record": result.record,
+        "keys": keys,
+        "layers": result.layers.to_dict("list"),
+        "arrays": arrays,
+        "files": files,
+    }
+    write_whole(folder / "record.json", _sealed(content))
+
 
 def _write_tables(result, folder):
     "The tables of a saved result, for people and other programs."
-    result.table.to_csv(folder/"table.csv", index=False)
-    if _version("pyarrow"): result.table.to_parquet(folder/"table.parquet", index=False)
-    result.summary().to_csv(folder/"layers.csv", index=False)
+    result.table.to_csv(folder / "table.csv", index=False)
+    if _version("pyarrow"):
+        result.table.to_parquet(folder / "table.parquet", index=False)
+    result.summary().to_csv(folder / "layers.csv", index=False)
+
 
 def _write_arrays(path, *parts):
     "Arrays in an `.npz` archive; type, shape and checksum of each."
@@ -708,16 +1164,19 @@ def _write_arrays(path, *parts):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
         for name, a in (pair for part in parts for pair in part):
             data = npy_bytes(a)
-            with z.open(f"{name}.npy", "w", force_zip64=True) as f: f.write(data)
+            with z.open(f"{name}.npy", "w", force_zip64=True) as f:
+                f.write(data)
             kind = np.asarray(a).dtype.str
             told[name] = {"dtype": kind, "shape": list(np.shape(a)), "sha256": sha256(data)}
     return told
+
 
 def _file_hash(path):
     "SHA-256 of a file."
     total = hashlib.sha256()
     with open(path, "rb") as f:
-        while block := f.read(2**20): total.update(block)
+        while block := f.read(2**20):
+            total.update(block)
     return total.hexdigest()
 
 # %% ../../nbs/assessment/30_assessing.ipynb #2b60d9fa
@@ -729,10 +1188,13 @@ def _written(result, folder):
         _write(result, work)
         return work
     except BaseException as e:
-        if work: shutil.rmtree(work, ignore_errors=True)
-        if not isinstance(e, OSError): raise
+        if work:
+            shutil.rmtree(work, ignore_errors=True)
+        if not isinstance(e, OSError):
+            raise
         why, kept = e.strerror or e, _rescued(result, folder)
         raise OSError(e.errno, f"the result could not be saved in {folder} ({why}): {kept}") from e
+
 
 def _rescued(result, folder):
     "Save a result elsewhere; words on where."
@@ -741,17 +1203,21 @@ def _rescued(result, folder):
         return f"{_in_memory(result)}; free some space, or save it in a folder on another disk"
     return f"it is kept in {where}; move it from there"
 
+
 def _elsewhere(result, folder):
     "A folder for temporary files with the files of a result, or None."
     size = 8 * sum(map(np.size, (*result.births.values(), *result.summaries.values())))
     where = None
     try:
-        if shutil.disk_usage(tempfile.gettempdir()).free < size: return None
+        if shutil.disk_usage(tempfile.gettempdir()).free < size:
+            return None
         where = Path(tempfile.mkdtemp(prefix=f"featent-{folder.name}-"))
         _write(result, where)
         return where
     except OSError:
-        if where: shutil.rmtree(where, ignore_errors=True)
+        if where:
+            shutil.rmtree(where, ignore_errors=True)
+
 
 def _in_memory(result):
     "What is left of a result that cannot be saved."
@@ -765,57 +1231,77 @@ def load(
 ) -> Result:  # the same result; its table is made again from the births
     "Read a saved result, or a store."
     folder = as_path(folder)
-    if (folder/"manifest.json").exists(): return _opened(open_store(folder))
-    if not (folder/"record.json").exists(): raise FileNotFoundError(_no_result(folder))
+    if (folder / "manifest.json").exists():
+        return _opened(open_store(folder))
+    if not (folder / "record.json").exists():
+        raise FileNotFoundError(_no_result(folder))
     try:
         content, sealed = _read_record(folder)
         arrays = _read_arrays(folder, content)
         layers = pd.DataFrame(content["layers"])
         result = result_from(*arrays, layers, content["record"])
-    except MemoryError: raise
+    except MemoryError:
+        raise
     except PermissionError as e:
-        raise PermissionError(e.errno, f"the saved result in {folder} may not be read: "
-                                       "give yourself the permission") from e
+        raise PermissionError(
+            e.errno, f"the saved result in {folder} may not be read: give yourself the permission"
+        ) from e
     except Exception as e:
-        raise ValueError(f"the saved result in {folder} is damaged ({_reason(e)}): "
-                         "assess again, or restore it from a copy") from e
+        raise ValueError(
+            f"the saved result in {folder} is damaged ({_reason(e)}): "
+            "assess again, or restore it from a copy"
+        ) from e
     if not sealed:
-        warnings.warn(f"the saved result in {folder} carries no checksum, as an earlier version of "
-                      "featent saved it, so damage cannot be told; result.save adds one", stacklevel=2)
+        warnings.warn(
+            f"the saved result in {folder} carries no checksum, as an earlier version of "
+            "featent saved it, so damage cannot be told; result.save adds one",
+            stacklevel=2,
+        )
     return result
+
 
 def _no_result(folder):
     "Why there is no result, and where there may be one."
-    if not folder.is_dir(): why = "there is no such folder"
-    elif (folder/"study.json").exists(): why = "it is a study, which load_study reads"
-    else: why = "record.json is missing; write one with result.save(folder)"
+    if not folder.is_dir():
+        why = "there is no such folder"
+    elif (folder / "study.json").exists():
+        why = "it is a study, which load_study reads"
+    else:
+        why = "record.json is missing; write one with result.save(folder)"
     near = [*leftovers(folder), *folder.absolute().parent.glob(f"{folder.name}-kept*")]
-    if folder.is_dir(): near += sorted(p.parent for p in folder.glob("*/record.json"))
+    if folder.is_dir():
+        near += sorted(p.parent for p in folder.glob("*/record.json"))
     seen = f" (but see {', '.join(map(str, near[:5]))})" if near else ""
     return f"no saved result in {folder}: {why}{seen}"
+
 
 Result.save = save
 
 # %% ../../nbs/assessment/30_assessing.ipynb #a7e04c1d
 def _read_record(folder):
     "The content of a result's record.json, and whether its checksum vouches for it."
-    data = read_bounded(folder/"record.json")
+    data = read_bounded(folder / "record.json")
     sealed = re.search(rb'"sha256": "[0-9a-f]{64}"\n}\n\Z', data) is not None
     if sealed and sha256(data[:-68]).encode() != data[-68:-4]:
         raise ValueError("the checksum of record.json is wrong")
     content = parse_json(data)
-    if not isinstance(content, dict): raise ValueError("record.json holds no record")
+    if not isinstance(content, dict):
+        raise ValueError("record.json holds no record")
     if not sealed and {"format", "arrays", "files"} & set(content):
         raise ValueError("the checksum of record.json is missing")
     if sealed and (content["format"], content["version"]) != tuple(SAVED.values()):
-        raise ValueError(f"{content['format']}, version {content['version']}: "
-                         f"this featent reads version {SAVED['version']}")
+        raise ValueError(
+            f"{content['format']}, version {content['version']}: "
+            f"this featent reads version {SAVED['version']}"
+        )
     return content, sealed
+
 
 def _read_arrays(folder, content):
     "Births, summaries and kernels, {key: array}, and labels, none larger than was promised."
-    path, told = folder/"births.npz", content.get("arrays", {})
-    if told: _same_file(path, content["files"]["births.npz"])
+    path, told = folder / "births.npz", content.get("arrays", {})
+    if told:
+        _same_file(path, content["files"]["births.npz"])
     keys = {g: [tuple(k) for k in content["keys"][g]] for g in _KINDS}
     units = dict(zip(content["layers"]["layer"], content["layers"]["units"]))
     with zipfile.ZipFile(path) as z:
@@ -823,20 +1309,29 @@ def _read_arrays(folder, content):
         affordable(2 * sum(i.file_size for i in members.values()), f"the saved result in {folder}")
         n = _length(z, members["labels"])
 
-        def read(name, kind, shape): return _member(z, members[name], kind, shape, told.get(name))
-        def group(g, lead): return {k: read(f"{g}_{i}", _KINDS[g], (*lead, units[k[0]]))
-                                    for i, k in enumerate(keys[g])}
+        def read(name, kind, shape):
+            return _member(z, members[name], kind, shape, told.get(name))
+
+        def group(g, lead):
+            return {
+                k: read(f"{g}_{i}", _KINDS[g], (*lead, units[k[0]])) for i, k in enumerate(keys[g])
+            }
+
         found = group("births", (n,)), group("summaries", (n,)), group("kernels", ())
         return *found, read("labels", "iu", (n,))
+
 
 def _members(z, keys):
     "The files of the archive, {name: what the archive says of it}, if they are those of the keys."
     members = {i.filename.removesuffix(".npy"): i for i in z.infolist()}
     wanted = {"labels", *(f"{g}_{i}" for g in keys for i in range(len(keys[g])))}
-    if set(members) != wanted: raise ValueError("births.npz holds other arrays")
+    if set(members) != wanted:
+        raise ValueError("births.npz holds other arrays")
     return members
 
+
 _KINDS = {"births": "iu", "summaries": "f", "kernels": "f"}
+
 
 def _same_file(path, told):
     "Refuse a file that is not the one that was saved."
@@ -850,15 +1345,20 @@ def _length(z, member):
         np.lib.format.read_magic(f)
         return int(np.lib.format.read_array_header_1_0(f)[0][0])
 
+
 def _member(z, member, kind, shape, told):
     "One array of the archive, if it has the kind and shape that it must have."
     allowed = [f"{order}{k}{size}" for k in kind for size in (1, 2, 4, 8) for order in "<|"]
-    if told: allowed = [a for a in allowed if a == told["dtype"] and list(shape) == told["shape"]]
+    if told:
+        allowed = [a for a in allowed if a == told["dtype"] and list(shape) == told["shape"]]
     n, size = math.prod(shape), member.file_size
     if not n < size <= 8 * n + 1000:
         raise ValueError(f"{member.filename} has {size} bytes for {n} numbers")
-    with z.open(member) as f: data = f.read(size)
+    with z.open(member) as f:
+        data = f.read(size)
     if told and sha256(data) != told["sha256"]:
         raise ValueError(f"the checksum of {member.filename} is wrong")
-    try: return npy_values(data, shape, allowed).copy()
-    except ValueError as e: raise ValueError(f"{member.filename}: {e}") from e
+    try:
+        return npy_values(data, shape, allowed).copy()
+    except ValueError as e:
+        raise ValueError(f"{member.filename}: {e}") from e

@@ -19,17 +19,37 @@ from ..statistics.contrast import class_shares, contrasts, followed, layer_share
 from ..statistics.entropy import class_label, feature_entropy
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations
-from ..statistics.significance import excess_tests, false_discovery, layer_excesses, layer_twins, twin_ranks, warn_of_few_twins
-from ..statistics.uncertainty import ESTIMATORS, bootstrap_means, coarse, interval, intervals as unit_intervals, mean_interval, n_cells
+from featent.statistics.significance import (
+    excess_tests,
+    false_discovery,
+    layer_excesses,
+    layer_twins,
+    twin_ranks,
+    warn_of_few_twins,
+)
+from featent.statistics.uncertainty import (
+    ESTIMATORS,
+    bootstrap_means,
+    coarse,
+    interval,
+    intervals as unit_intervals,
+    mean_interval,
+    n_cells,
+)
 
 # %% ../../nbs/assessment/40_evidence.ipynb #52335a69
 def _series(kind):
     "Name of the series and number of the run."
-    if kind.startswith("random"): return "random networks", int(kind.removeprefix("random"))
-    if kind.startswith("weights"): return "shuffled weights", int(kind.removeprefix("weights"))
+    if kind.startswith("random"):
+        return "random networks", int(kind.removeprefix("random"))
+    if kind.startswith("weights"):
+        return "shuffled weights", int(kind.removeprefix("weights"))
     return {"real": "network", "shuffled": "shuffled maps"}[kind], 0
 
-def _pairs(result): return list(dict.fromkeys((layer, f) for layer, f, _ in result.births))
+
+def _pairs(result):
+    return list(dict.fromkeys((layer, f) for layer, f, _ in result.births))
+
 
 def lone_classes(
     result: Result,  # what `assess` returned
@@ -37,60 +57,90 @@ def lone_classes(
     "Classes of a single image, which have no entropy and cannot be resampled."
     return [name for c, name in result.classes.items() if (result.labels == c).sum() < 2]
 
+
 def enough_to_resample(
     result: Result,  # what `assess` returned
 ):
     "Refuse intervals over the images of classes that have a single one."
     if alone := lone_classes(result):
-        raise ValueError(f"an interval over images needs at least 2 of every class, and there is one of {', '.join(alone[:10])}"
-                         f"{', ...' * (len(alone) > 10)}: assess more images, leave these classes out, or pass n_resamples=0")
+        raise ValueError(
+            f"an interval over images needs at least 2 of every class, and there is one of {', '.join(alone[:10])}"
+            f"{', ...' * (len(alone) > 10)}: assess more images, leave these classes out, or pass n_resamples=0"
+        )
+
 
 def _resampled(result, layer, f, kind, n_resamples, seed):
     "Plug-in mean H of a layer in resamples of the images, moved so that their mean is the mean H of the images themselves."
     enough_to_resample(result)
     b, over = result.births[layer, f, kind], result.record["over"]
     drawn = bootstrap_means(b, result.labels, n_resamples, over, "H", unseen=False, seed=seed)
-    return drawn + np.mean([feature_entropy(b[result.labels == c], over).mean() for c in result.classes]) - drawn.mean()
+    return (
+        drawn
+        + np.mean([feature_entropy(b[result.labels == c], over).mean() for c in result.classes])
+        - drawn.mean()
+    )
 
 # %% ../../nbs/assessment/40_evidence.ipynb #0dc7cfdd
 def profiles(
     result: Result,  # what `assess` returned
-    by: tuple = ("filtration", "layer"),  # columns to keep apart; add "class" to see classes on their own
+    by: tuple = (
+        "filtration",
+        "layer",
+    ),  # columns to keep apart; add "class" to see classes on their own
     n_resamples: int = 0,  # resamples of the images for `H_lo` and `H_hi`; 0 leaves them out
-    level: float = .95,  # of these limits
+    level: float = 0.95,  # of these limits
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # series, run, then as `summarise`: mean scores
     "Mean scores of the network and of its controls."
-    parts = [result.summary(by, kind).assign(series=_series(kind)[0], run=_series(kind)[1], kind=kind) for kind in result.kinds]
-    table = pd.concat(parts, ignore_index=True).drop(columns=["eps_null", "H_null"], errors="ignore")
+    parts = [
+        result.summary(by, kind).assign(series=_series(kind)[0], run=_series(kind)[1], kind=kind)
+        for kind in result.kinds
+    ]
+    table = pd.concat(parts, ignore_index=True).drop(
+        columns=["eps_null", "H_null"], errors="ignore"
+    )
     if n_resamples:
-        if tuple(by) != ("filtration", "layer"): raise ValueError("limits are those of layers: leave `by` as it is, or n_resamples=0")
+        if tuple(by) != ("filtration", "layer"):
+            raise ValueError("limits are those of layers: leave `by` as it is, or n_resamples=0")
         tails = [(1 - level) / 2, (1 + level) / 2]
-        resampled = lambda r: np.quantile(_resampled(result, r.layer, r.filtration, r.kind, n_resamples, seed), tails)
-        with ThreadPoolExecutor(os.cpu_count()) as pool: limits = list(pool.map(resampled, table.itertuples()))
+        resampled = lambda r: np.quantile(
+            _resampled(result, r.layer, r.filtration, r.kind, n_resamples, seed), tails
+        )
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            limits = list(pool.map(resampled, table.itertuples()))
         table[["H_lo", "H_hi"]] = limits
     return table.drop(columns="kind")
 
 # %% ../../nbs/assessment/40_evidence.ipynb #11a41ed1
 _KEYS = ["layer", "filtration"]
 
+
 def intervals(
     result: Result,  # what `assess` returned
     of: str = "unit",  # "unit": a row for each unit and class; "layer": the mean over units and classes; "network": over all layers
-    level: float = .95,  # of the intervals
+    level: float = 0.95,  # of the intervals
     n_resamples: int = 1000,  # resamples of the images
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # layer, filtration, [unit, class], H, H_mm, H_cwj, lo, hi
     "Feature entropy by three estimators, with bootstrap intervals over images."
-    if of not in ("unit", "layer", "network"): raise ValueError(f"of={of!r}: choose 'unit', 'layer' or 'network'")
+    if of not in ("unit", "layer", "network"):
+        raise ValueError(f"of={of!r}: choose 'unit', 'layer' or 'network'")
     enough_to_resample(result)
     over, size = result.record["over"], dict(level=level, n_resamples=n_resamples, seed=seed)
-    if of == "network": return _network_intervals(result, over, **size)
+    if of == "network":
+        return _network_intervals(result, over, **size)
     f = unit_intervals if of == "unit" else lambda *a, **k: mean_interval(*a, **k).to_frame().T
-    parts = [f(result.births[layer, filt, "real"], result.labels, over, **size).assign(layer=layer, filtration=filt) for layer, filt in _pairs(result)]
+    parts = [
+        f(result.births[layer, filt, "real"], result.labels, over, **size).assign(
+            layer=layer, filtration=filt
+        )
+        for layer, filt in _pairs(result)
+    ]
     table = pd.concat(parts, ignore_index=True)
-    if of == "unit": table["class"] = table["class"].map(result.classes)
+    if of == "unit":
+        table["class"] = table["class"].map(result.classes)
     return table[_KEYS + [c for c in table if c not in _KEYS]]
+
 
 def _network_intervals(result, over, level, n_resamples, seed):
     "Means over all units of all layers; the layers' resamples are the same images."
@@ -100,7 +150,9 @@ def _network_intervals(result, over, level, n_resamples, seed):
         units, means, drawn = np.array([result.births[n, f, "real"].shape[1] for n in names]), [], 0
         for name, share in zip(names, units / units.sum()):
             b = result.births[name, f, "real"]
-            means.append(mean_interval(b, result.labels, over, level, 1, seed)[list(ESTIMATORS)] * share)
+            means.append(
+                mean_interval(b, result.labels, over, level, 1, seed)[list(ESTIMATORS)] * share
+            )
             drawn = drawn + share * bootstrap_means(b, result.labels, n_resamples, over, seed=seed)
         found = pd.concat(means, axis=1).sum(axis=1)
         lo, hi = interval(found["H_cwj"], drawn, level)
@@ -114,25 +166,41 @@ def excess(
     null: str = "shuffle",  # "shuffle", "random" or "weights", as it was assessed
     permutations: "int | None" = None,  # for shuffled maps: swaps; None: 999, and more where the number of tests asks for them
     seed: int = 0,  # of the swaps
-) -> pd.DataFrame:  # layer, filtration, unit, class, H, the null's H, excess (nats), z, p, p_two_sided, draws, q
+) -> (
+    pd.DataFrame
+):  # layer, filtration, unit, class, H, the null's H, excess (nats), z, p, p_two_sided, draws, q
     "Are births more stable than under the null?"
-    if of not in ("unit", "layer"): raise ValueError(f"of={of!r}: choose 'unit' or 'layer'")
+    if of not in ("unit", "layer"):
+        raise ValueError(f"of={of!r}: choose 'unit' or 'layer'")
     kinds = {"shuffle": ["shuffled"], **{kind: _twins_of(result, kind) for kind in TWINS}}.get(null)
-    if kinds is None: raise ValueError(f"null={null!r}: choose 'shuffle' or 'random' or 'weights'")
-    if not kinds or kinds[0] not in result.kinds: raise ValueError(f"this result has no such null: assess with null={null!r}")
-    if null in TWINS: return _among_twins(result, of, kinds)
-    read = {pair: partial(_births_of, result, *pair, ("real", "shuffled")) for pair in _pairs(result)}
+    if kinds is None:
+        raise ValueError(f"null={null!r}: choose 'shuffle' or 'random' or 'weights'")
+    if not kinds or kinds[0] not in result.kinds:
+        raise ValueError(f"this result has no such null: assess with null={null!r}")
+    if null in TWINS:
+        return _among_twins(result, of, kinds)
+    read = {
+        pair: partial(_births_of, result, *pair, ("real", "shuffled")) for pair in _pairs(result)
+    }
     test = excess_tests if of == "unit" else layer_excesses
-    return _by_pair(test(read, result.labels, result.record["over"], permutations, seed, result.classes))
+    return _by_pair(
+        test(read, result.labels, result.record["over"], permutations, seed, result.classes)
+    )
 
-def _twins_of(result, kind): return [k for k in result.kinds if k.startswith(kind)]
 
-def _births_of(result, layer, f, kinds): return [result.births[layer, f, k] for k in kinds]
+def _twins_of(result, kind):
+    return [k for k in result.kinds if k.startswith(kind)]
+
+
+def _births_of(result, layer, f, kinds):
+    return [result.births[layer, f, k] for k in kinds]
+
 
 def _by_pair(table):
     "A table with layer and filtration in the place of the key."
     places = pd.DataFrame(list(table.key), columns=_KEYS, index=table.index)
     return pd.concat([places, table.drop(columns="key")], axis=1)
+
 
 def _among_twins(result, of, kinds):
     "Every unit, or layer, among those of the random networks."
@@ -142,16 +210,24 @@ def _among_twins(result, of, kinds):
         rows = test(real, twins, result.labels, result.record["over"], result.classes)
         parts.append(rows.assign(layer=layer, filtration=f))
     table = pd.concat(parts, ignore_index=True)
-    if of == "unit": warn_of_few_twins(table)
-    return table.assign(q=false_discovery(table.p))[_KEYS + [c for c in table if c not in _KEYS] + ["q"]]
+    if of == "unit":
+        warn_of_few_twins(table)
+    return table.assign(q=false_discovery(table.p))[
+        _KEYS + [c for c in table if c not in _KEYS] + ["q"]
+    ]
 
 # %% ../../nbs/assessment/40_evidence.ipynb #e2d55582
 def _values(result, name, layer, f):
     "Births, or a summary of the maps, of one layer: (n_images, units)."
-    if name == "birth": return result.births[layer, f, "real"]
-    if (layer, name, "real") in result.summaries: return result.summaries[layer, name, "real"]
+    if name == "birth":
+        return result.births[layer, f, "real"]
+    if (layer, name, "real") in result.summaries:
+        return result.summaries[layer, name, "real"]
     names = ["birth", *dict.fromkeys(n for _, n, _ in result.summaries)]
-    raise ValueError(f"{name!r} is not in this result: choose from {', '.join(names)}, or assess with summaries={(name,)!r}")
+    raise ValueError(
+        f"{name!r} is not in this result: choose from {', '.join(names)}, or assess with summaries={(name,)!r}"
+    )
+
 
 def information(
     result: Result,  # what `assess` returned
@@ -164,16 +240,24 @@ def information(
     seed: int = 0,  # of the shuffles
 ) -> pd.DataFrame:  # layer, filtration, unit, I, I_null, I_corrected (nats), z, p, draws, q
     "What births, or summaries of maps, tell about the class."
-    if of not in ("unit", "layer"): raise ValueError(f"of={of!r}: choose 'unit' or 'layer'")
+    if of not in ("unit", "layer"):
+        raise ValueError(f"of={of!r}: choose 'unit' or 'layer'")
     one = None if label is None else result.classes[class_label(label, result.classes)]
     names = np.array([result.classes[c] for c in result.labels.tolist()])
-    pairs = _pairs(result) if "birth" in (value, given) else [(layer, "") for layer in result.layers.layer]
+    pairs = (
+        _pairs(result)
+        if "birth" in (value, given)
+        else [(layer, "") for layer in result.layers.layer]
+    )
     read = {pair: partial(_asked_values, result, value, given, *pair) for pair in pairs}
     return _by_pair(class_informations(read, names, bins, permutations, seed, one, of == "layer"))
 
+
 def _asked_values(result, value, given, layer, f):
     "Values of a layer, and what is known already."
-    return _values(result, value, layer, f), None if given is None else _values(result, given, layer, f)
+    return _values(result, value, layer, f), None if given is None else _values(
+        result, given, layer, f
+    )
 
 # %% ../../nbs/assessment/40_evidence.ipynb #fe048101
 def indicator_table(
@@ -184,18 +268,33 @@ def indicator_table(
     if kind in TWINS:
         kinds = _twins_of(result, kind)
         what = {"random": "random networks", "weights": "networks with shuffled weights"}[kind]
-        if not kinds: raise ValueError(f"this result has no {what}: assess with null={kind!r}")
+        if not kinds:
+            raise ValueError(f"this result has no {what}: assess with null={kind!r}")
         return pd.concat([indicator_table(result, k) for k in kinds], ignore_index=True)
     rows = result.table if kind == "real" else result.scores(kind)
-    more = pd.concat([_indicators(result, kind, row) for row in result.layers.itertuples()], ignore_index=True)
-    return rows.merge(more, on=["layer", "unit", "class"], how="left", validate="many_to_one").assign(run=kind)
+    more = pd.concat(
+        [_indicators(result, kind, row) for row in result.layers.itertuples()], ignore_index=True
+    )
+    return rows.merge(
+        more, on=["layer", "unit", "class"], how="left", validate="many_to_one"
+    ).assign(run=kind)
+
 
 def _indicators(result, kind, layer):
     "The indicators of one layer of one network."
-    found = {name: result.summaries[where, name, k] for where, name, k in result.summaries if (where, k) == (layer.layer, kind)}
-    if not found: raise ValueError(f"no summaries of {kind!r} maps: choose 'real' or a random network, and assess with summaries=SUMMARIES")
+    found = {
+        name: result.summaries[where, name, k]
+        for where, name, k in result.summaries
+        if (where, k) == (layer.layer, kind)
+    }
+    if not found:
+        raise ValueError(
+            f"no summaries of {kind!r} maps: choose 'real' or a random network, and assess with summaries=SUMMARIES"
+        )
     table = indicators(found, result.labels, result.classes, layer.height * layer.width)
-    return table.assign(kernel_l1=result.kernel_l1[layer.layer, kind][table.unit], layer=layer.layer)
+    return table.assign(
+        kernel_l1=result.kernel_l1[layer.layer, kind][table.unit], layer=layer.layer
+    )
 
 # %% ../../nbs/assessment/40_evidence.ipynb #00163649
 def coarsen(
@@ -204,71 +303,144 @@ def coarsen(
     scale: str = "log",  # "log" or "share", as for `coarse`
 ) -> Result:  # the same with coarse births; `record["resolution"]` says how coarse
     "A result with births at a stated resolution."
-    if r := result.record.get("resolution"): raise ValueError(f"these births are already coarse ({r['bins']} bins): start from the result itself")
+    if r := result.record.get("resolution"):
+        raise ValueError(
+            f"these births are already coarse ({r['bins']} bins): start from the result itself"
+        )
     size = {r.layer: (r.height, r.width) for r in result.layers.itertuples()}
-    births = {(layer, f, k): coarse(b, n_cells(f, *size[layer]), bins, scale) for (layer, f, k), b in result.births.items()}
+    births = {
+        (layer, f, k): coarse(b, n_cells(f, *size[layer]), bins, scale)
+        for (layer, f, k), b in result.births.items()
+    }
     record = {**result.record, "resolution": {"bins": bins, "scale": scale}}
-    return result_from(births, result.summaries, result.kernel_l1, result.labels, result.layers, record)
+    return result_from(
+        births, result.summaries, result.kernel_l1, result.labels, result.layers, record
+    )
 
 # %% ../../nbs/assessment/40_evidence.ipynb #96a9ab73
 def depth_trends(
     result: Result,  # what `assess` returned, at least two layers
     n_resamples: int = 200,  # resamples of the images
-    level: float = .95,  # of the intervals
+    level: float = 0.95,  # of the intervals
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # filtration, series, H_first, H_last, fall (nats), fall_lo, fall_hi, rho, beyond (fall of the network minus this series'), beyond_lo, beyond_hi
     "How feature entropy falls from the first to the last layer, in the network and in its controls."
-    if len(result.layers) < 2: raise ValueError("a fall with depth needs at least two layers")
+    if len(result.layers) < 2:
+        raise ValueError("a fall with depth needs at least two layers")
     rows, tails = [], [(1 - level) / 2, (1 + level) / 2]
     for f in result.record["filtrations"]:
         names = [layer for layer, g in _pairs(result) if g == f]
-        ends = {k: [_resampled(result, n, f, k, n_resamples, seed) for n in (names[0], names[-1])] for k in result.kinds}
+        ends = {
+            k: [_resampled(result, n, f, k, n_resamples, seed) for n in (names[0], names[-1])]
+            for k in result.kinds
+        }
         for kind in result.kinds:
             H = result.summary(("filtration", "layer"), kind).query("filtration == @f").H.to_numpy()
             falls, own = ends[kind][0] - ends[kind][1], ends["real"][0] - ends["real"][1]
-            rows.append((f, *_series(kind), H[0], H[-1], H[0] - H[-1], *np.quantile(falls, tails), _rho(H),
-                         *((np.nan,) * 3 if kind == "real" else ((own - falls).mean(), *np.quantile(own - falls, tails)))))
-    return pd.DataFrame(rows, columns="filtration series run H_first H_last fall fall_lo fall_hi rho beyond beyond_lo beyond_hi".split())
+            rows.append(
+                (
+                    f,
+                    *_series(kind),
+                    H[0],
+                    H[-1],
+                    H[0] - H[-1],
+                    *np.quantile(falls, tails),
+                    _rho(H),
+                    *(
+                        (np.nan,) * 3
+                        if kind == "real"
+                        else ((own - falls).mean(), *np.quantile(own - falls, tails))
+                    ),
+                )
+            )
+    return pd.DataFrame(
+        rows,
+        columns="filtration series run H_first H_last fall fall_lo fall_hi rho beyond beyond_lo beyond_hi".split(),
+    )
 
-def _rho(H): return float(pd.Series(H).corr(pd.Series(range(len(H))), method="spearman")) if len(H) > 2 else float("nan")
+
+def _rho(H):
+    return (
+        float(pd.Series(H).corr(pd.Series(range(len(H))), method="spearman"))
+        if len(H) > 2
+        else float("nan")
+    )
 
 # %% ../../nbs/assessment/40_evidence.ipynb #aea2caad
 def unit_table(
     result: Result,  # what `assess` returned, with summaries and at least two classes
     by: str = "mean",  # "mean" of the maps, or "positive": the share of positive cells
     kind: str = "real",  # the network: "real", "random0", "weights0", ...
-    alpha: float = .05,  # false discovery rate for what counts as an answer
-    least: float = .95,  # absolute rank correlation from which on a unit is redundant
-    confidence: float = .95,  # of the limits
+    alpha: float = 0.05,  # false discovery rate for what counts as an answer
+    least: float = 0.95,  # absolute rank correlation from which on a unit is redundant
+    confidence: float = 0.95,  # of the limits
 ) -> pd.DataFrame:  # layer, unit, status, share, its limits, p and q, label and class of the largest |contrast|, ...
     "Which classes each unit answers to, and which units are dead or redundant."
     layers = list(result.layers.itertuples())
-    parts = [_units(_said(result, row, by, kind), result, row.layer, least, confidence) for row in layers]
+    parts = [
+        _units(_said(result, row, by, kind), result, row.layer, least, confidence) for row in layers
+    ]
     table, rows = (pd.concat(p, ignore_index=True) for p in zip(*parts))
     table["share_q"], rows["contrast_q"] = false_discovery(table.share_p), false_discovery(rows.p)
     table = _answers(table, rows, result.classes, alpha)
     for twins in TWINS:
-        if kind == "real" and (kinds := _twins_of(result, twins)): table[f"share_{twins}"] = table.layer.map(_mean_shares(result, by, kinds))
+        if kind == "real" and (kinds := _twins_of(result, twins)):
+            table[f"share_{twins}"] = table.layer.map(_mean_shares(result, by, kinds))
     return table[[c for c in UNIT_COLUMNS if c in table]]
 
-UNIT_COLUMNS = ("layer", "unit", "status", "share", "share_lo", "share_hi", "share_p", "share_q", "label", "class", "contrast", "contrast_lo", "contrast_hi",
-                "contrast_q", "d_prime", "answers_up", "answers_down", "follows", "rho", "share_random", "share_weights")
+
+UNIT_COLUMNS = (
+    "layer",
+    "unit",
+    "status",
+    "share",
+    "share_lo",
+    "share_hi",
+    "share_p",
+    "share_q",
+    "label",
+    "class",
+    "contrast",
+    "contrast_lo",
+    "contrast_hi",
+    "contrast_q",
+    "d_prime",
+    "answers_up",
+    "answers_down",
+    "follows",
+    "rho",
+    "share_random",
+    "share_weights",
+)
+
 
 def _said(result, layer, by, kind):
     "What the units of a layer say about each image."
-    if len(result.classes) < 2: raise ValueError(f"all images are of class {[*result.classes.values()][0]}: to answer to a class takes at least two")
+    if len(result.classes) < 2:
+        raise ValueError(
+            f"all images are of class {[*result.classes.values()][0]}: to answer to a class takes at least two"
+        )
     names = [name for where, name, k in result.summaries if (where, k) == (layer.layer, kind)]
-    if not names: raise ValueError(f"no summaries of {kind!r} maps: choose 'real' or a twin, and assess with summaries=SUMMARIES")
+    if not names:
+        raise ValueError(
+            f"no summaries of {kind!r} maps: choose 'real' or a twin, and assess with summaries=SUMMARIES"
+        )
     needed = [n for n in ("mean", *(("zeros", "l1") if by == "positive" else ())) if n in names]
-    return values_of({n: result.summaries[layer.layer, n, kind] for n in needed}, by, layer.height * layer.width)
+    return values_of(
+        {n: result.summaries[layer.layer, n, kind] for n in needed}, by, layer.height * layer.width
+    )
+
 
 def _units(values, result, layer, least, confidence):
     "Shares and redundancy of the units of a layer, and their contrasts with each class."
-    shares = class_shares(values, result.labels, confidence).rename(columns={c: f"share_{c}" for c in ("lo", "hi", "p")})
+    shares = class_shares(values, result.labels, confidence).rename(
+        columns={c: f"share_{c}" for c in ("lo", "hi", "p")}
+    )
     table = shares.merge(followed(values, shares.share.to_numpy(), least), on="unit")
     rows = contrasts(values, result.labels, {c: c for c in result.classes}, confidence)
     rows = rows.rename(columns={"class": "label", "lo": "contrast_lo", "hi": "contrast_hi"})
     return table.assign(layer=layer), rows.assign(layer=layer)
+
 
 def _answers(table, rows, classes, alpha):
     "The table with the strongest contrast, the counts of classes answered to, and the status."
@@ -276,20 +448,39 @@ def _answers(table, rows, classes, alpha):
     rows = rows.merge(table[["layer", "unit", "answers"]], on=["layer", "unit"])
     seen, keys = rows.answers & (rows.contrast_q <= alpha), [rows.layer, rows.unit]
     best = rows.loc[rows.contrast.abs().groupby(keys, sort=False).idxmax().to_numpy()]
-    found = best[["label", "contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]].set_axis(table.index)
-    up, down = ((seen & side).groupby(keys, sort=False).sum().to_numpy() for side in (rows.contrast > 0, rows.contrast < 0))
+    found = best[
+        ["label", "contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]
+    ].set_axis(table.index)
+    up, down = (
+        (seen & side).groupby(keys, sort=False).sum().to_numpy()
+        for side in (rows.contrast > 0, rows.contrast < 0)
+    )
     dead = table.share_p.isna()
-    status = np.select([dead, table.follows >= 0, table.answers], ["dead", "redundant", "answers"], "carries no class")
+    status = np.select(
+        [dead, table.follows >= 0, table.answers],
+        ["dead", "redundant", "answers"],
+        "carries no class",
+    )
     names = found.label.map(classes).where(~dead)
     found["label"] = found.label.where(~dead, -1)
-    return table.assign(**found, answers_up=up, answers_down=down, status=status, **{"class": names})
+    return table.assign(
+        **found, answers_up=up, answers_down=down, status=status, **{"class": names}
+    )
+
 
 def _mean_shares(result, by, kinds):
     "Mean class share of each layer over all units of twins."
-    shares = lambda row: [layer_share(_said(result, row, by, k), result.labels).share for k in kinds]
+    shares = lambda row: [
+        layer_share(_said(result, row, by, k), result.labels).share for k in kinds
+    ]
     return {row.layer: np.mean(shares(row)) for row in result.layers.itertuples()}
 
 # %% ../../nbs/assessment/40_evidence.ipynb #aecc076f
-Result.profiles, Result.intervals, Result.excess, Result.information = profiles, intervals, excess, information
+Result.profiles, Result.intervals, Result.excess, Result.information = (
+    profiles,
+    intervals,
+    excess,
+    information,
+)
 Result.indicators, Result.coarsen, Result.depth_trends = indicator_table, coarsen, depth_trends
 Result.units = unit_table

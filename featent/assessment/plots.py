@@ -19,21 +19,39 @@ from ..statistics.entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
 
 # %% ../../nbs/assessment/50_plots.ipynb #52e07f00
-STYLES = [("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "v", "--"), ("#E69F00", "D", ":"), ("#56B4E9", "P", ":")]
-AXES = {"H": "feature entropy H (nats)", "eps": "selective rate ε", "score": "score (nats)", "H_valid": "H of valid units (nats)",
-        "valid": "share of valid units", "effective": "share of effective units"}
+STYLES = [
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "-"),
+    ("#009E73", "^", "--"),
+    ("#CC79A7", "v", "--"),
+    ("#E69F00", "D", ":"),
+    ("#56B4E9", "P", ":"),
+]
+AXES = {
+    "H": "feature entropy H (nats)",
+    "eps": "selective rate ε",
+    "score": "score (nats)",
+    "H_valid": "H of valid units (nats)",
+    "valid": "share of valid units",
+    "effective": "share of effective units",
+}
+
 
 def new_axes(n, width=4.2, height=3.0, rows=1):
     "A figure and its axes, closed for pyplot so that it is shown once, where it is returned, and never piles up."
-    fig, axes = plt.subplots(rows, n, figsize=(width * n, height * rows), layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(
+        rows, n, figsize=(width * n, height * rows), layout="constrained", squeeze=False
+    )
     plt.close(fig)
     return fig, axes
+
 
 def literal(
     text,  # a name of a class, a layer, a network or an image
 ) -> str:  # the same for a figure
     "A name as it stands: between two dollar signs, matplotlib would read a formula."
     return str(text).replace("$", r"\$")
+
 
 def short_names(layers):
     "Layer names without what follows the module, where that stays unique."
@@ -48,31 +66,69 @@ def plot_profile(
 ) -> Figure:  # one panel for each value
     "Layer profiles of one or several series, with the spread of their runs."
     missing = [v for v in ("layer", *values) if v not in summary]
-    if missing: raise ValueError(f"no column {', '.join(missing)} in the summary; it has {', '.join(summary.columns)}")
+    if missing:
+        raise ValueError(
+            f"no column {', '.join(missing)} in the summary; it has {', '.join(summary.columns)}"
+        )
     data = summary if "series" in summary else summary.assign(series="network")
-    width, many = .42 * summary.layer.nunique() + 1.5, summary.layer.nunique() > 14
-    fig, axes = new_axes(1 if many else len(values), max(4.2, min(width, 12)), 3.4, rows=len(values) if many else 1)
-    for ax, value in zip(axes.ravel(), values): _profile(ax, data, value, ceiling)
-    if data.series.nunique() > 1: fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+    width, many = 0.42 * summary.layer.nunique() + 1.5, summary.layer.nunique() > 14
+    fig, axes = new_axes(
+        1 if many else len(values), max(4.2, min(width, 12)), 3.4, rows=len(values) if many else 1
+    )
+    for ax, value in zip(axes.ravel(), values):
+        _profile(ax, data, value, ceiling)
+    if data.series.nunique() > 1:
+        fig.legend(
+            *axes[0][0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=3,
+            frameon=False,
+        )
     return fig
+
 
 def series_band(rows, value):
     "Mean and limits of one series, by layer."
     runs = rows.groupby("layer", sort=False)[value].agg(["mean", "min", "max"])
-    if f"{value}_lo" not in rows or rows.groupby("layer").size().max() > 1: return runs
-    return runs.assign(min=rows.groupby("layer")[f"{value}_lo"].min(), max=rows.groupby("layer")[f"{value}_hi"].max())
+    if f"{value}_lo" not in rows or rows.groupby("layer").size().max() > 1:
+        return runs
+    return runs.assign(
+        min=rows.groupby("layer")[f"{value}_lo"].min(),
+        max=rows.groupby("layer")[f"{value}_hi"].max(),
+    )
+
 
 def _profile(ax, data, value, ceiling):
     "One panel of a profile."
     layers = list(dict.fromkeys(data.layer))
-    for (series, rows), (color, marker, line) in zip(data.groupby("series", sort=False), STYLES * 9):
+    for (series, rows), (color, marker, line) in zip(
+        data.groupby("series", sort=False), STYLES * 9
+    ):
         runs = series_band(rows, value).reindex(layers)
-        ax.plot(range(len(layers)), runs["mean"], color=color, marker=marker, ls=line, ms=4, lw=1.5, label=literal(series))
-        ax.fill_between(range(len(layers)), runs["min"], runs["max"], color=color, alpha=.2, lw=0)
+        ax.plot(
+            range(len(layers)),
+            runs["mean"],
+            color=color,
+            marker=marker,
+            ls=line,
+            ms=4,
+            lw=1.5,
+            label=literal(series),
+        )
+        ax.fill_between(range(len(layers)), runs["min"], runs["max"], color=color, alpha=0.2, lw=0)
     if ceiling and value in ("H", "score", "H_valid"):
-        ax.axhline(ceiling, color="0.5", lw=.8, ls=":"); ax.text(0, ceiling, "ln N", color="0.4", va="bottom", fontsize=8)
-    ax.set_xticks(range(len(layers)), list(map(literal, short_names(layers))), rotation=45, ha="right", fontsize=8)
-    ax.set_ylabel(AXES.get(value, value)); ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
+        ax.axhline(ceiling, color="0.5", lw=0.8, ls=":")
+        ax.text(0, ceiling, "ln N", color="0.4", va="bottom", fontsize=8)
+    ax.set_xticks(
+        range(len(layers)),
+        list(map(literal, short_names(layers))),
+        rotation=45,
+        ha="right",
+        fontsize=8,
+    )
+    ax.set_ylabel(AXES.get(value, value))
+    ax.set_ylim(bottom=0)
+    ax.spines[["top", "right"]].set_visible(False)
 
 # %% ../../nbs/assessment/50_plots.ipynb #cf309884
 def plot_units(
@@ -83,11 +139,29 @@ def plot_units(
     ax, n = axes[0][0], int(table.n_images.max())
     for (color, marker, _), s in zip(STYLES, ("effective", "ineffective", "invalid")):
         rows = table[table.status == s]
-        ax.scatter(rows.eps, rows.H, s=14, color=color, marker=marker, alpha=.6, lw=0, label=f"{s} ({len(rows)})")
+        ax.scatter(
+            rows.eps,
+            rows.H,
+            s=14,
+            color=color,
+            marker=marker,
+            alpha=0.6,
+            lw=0,
+            label=f"{s} ({len(rows)})",
+        )
     births = np.arange(1, n + 1)
-    ax.plot(births / n, births / n * np.log(n), color="0.5", lw=.8, ls="--")
-    ax.set_xlabel(AXES["eps"]); ax.set_ylabel(AXES["H"]); ax.set_xlim(-.03, 1.03); ax.spines[["top", "right"]].set_visible(False)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    ax.plot(births / n, births / n * np.log(n), color="0.5", lw=0.8, ls="--")
+    ax.set_xlabel(AXES["eps"])
+    ax.set_ylabel(AXES["H"])
+    ax.set_xlim(-0.03, 1.03)
+    ax.spines[["top", "right"]].set_visible(False)
+    fig.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+    )
     return fig
 
 # %% ../../nbs/assessment/50_plots.ipynb #41b5094d
@@ -101,25 +175,35 @@ def plot_births(
     "How often each birth level occurs for one unit."
     filtration = filtration or result.record["filtrations"][0]
     if (layer, filtration, "real") not in result.births:
-        raise ValueError(f"no births for {layer!r}, {filtration!r}; layers: {', '.join(result.layers.layer)}; filtrations: {result.record['filtrations']}")
+        raise ValueError(
+            f"no births for {layer!r}, {filtration!r}; layers: {', '.join(result.layers.layer)}; filtrations: {result.record['filtrations']}"
+        )
     n = result.births[layer, filtration, "real"].shape[1]
-    if not 0 <= unit < n: raise ValueError(f"no unit {unit!r}: layer {layer!r} has units 0 to {n - 1}")
+    if not 0 <= unit < n:
+        raise ValueError(f"no unit {unit!r}: layer {layer!r} has units 0 to {n - 1}")
     chosen = None if label is None else class_label(label, result.classes)
     images = slice(None) if chosen is None else result.labels == chosen
     fig, axes = new_axes(1)
-    _birth_bars(axes[0][0], {k: result.births[key][images, unit] for k in ("real", "shuffled")
-                             if (key := (layer, filtration, k)) in result.births})
+    _birth_bars(
+        axes[0][0],
+        {
+            k: result.births[key][images, unit]
+            for k in ("real", "shuffled")
+            if (key := (layer, filtration, k)) in result.births
+        },
+    )
     whose = "all classes" if chosen is None else f"class {result.classes[chosen]}"
     axes[0][0].set_title(literal(f"{layer}, unit {unit}, {filtration}, {whose}"), fontsize=9)
     fig.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return fig
 
+
 def _birth_bars(ax, births):
     "Bars of the births (n,) of each kind of map."
     for (kind, own), (color, _, _) in zip(births.items(), STYLES):
         counts = birth_distribution(own)
-        side = .2 if kind == "shuffled" else -.2
-        ax.bar(counts.index + side, counts, width=.4, color=color, label=f"{kind} maps")
+        side = 0.2 if kind == "shuffled" else -0.2
+        ax.bar(counts.index + side, counts, width=0.4, color=color, label=f"{kind} maps")
     ax.set_xlabel("birth level (0 = no birth)")
     ax.set_ylabel("images")
     ax.yaxis.get_major_locator().set_params(integer=True)
@@ -134,14 +218,22 @@ def plot(
 ) -> Figure:  # the layer profile, with shuffled maps and random networks where they were assessed
     "Draw the layer profile of a result."
     if n_resamples and (alone := lone_classes(result)):
-        warnings.warn(f"no interval of H is drawn, because there is one image only of {', '.join(alone[:10])}: "
-                      "assess more images of every class, or pass n_resamples=0", stacklevel=2)
+        warnings.warn(
+            f"no interval of H is drawn, because there is one image only of {', '.join(alone[:10])}: "
+            "assess more images of every class, or pass n_resamples=0",
+            stacklevel=2,
+        )
     table = profiles(result, n_resamples=0 if n_resamples and alone else n_resamples)
     if filtration is not None:
-        if filtration not in result.record["filtrations"]: raise ValueError(f"filtration={filtration!r}: this result has {', '.join(result.record['filtrations'])}")
+        if filtration not in result.record["filtrations"]:
+            raise ValueError(
+                f"filtration={filtration!r}: this result has {', '.join(result.record['filtrations'])}"
+            )
         table = table[table.filtration == filtration]
-    if table.filtration.nunique() > 1: table["series"] = table.filtration + ", " + table.series
+    if table.filtration.nunique() > 1:
+        table["series"] = table.filtration + ", " + table.series
     largest = result.table.n_images.max()
     return plot_profile(table, values, np.log(largest) if largest > 1 else None)
+
 
 Result.plot = plot

@@ -29,6 +29,7 @@ from ..data.networks import evaluating, expected_input, label_map_for, prepared,
 # %% ../../nbs/assessment/10_preflight.ipynb #06bd846a
 class _Line(NamedTuple):
     "One question and its answer."
+
     topic: str
     finding: str
     state: str = "fine"
@@ -43,6 +44,7 @@ class _Line(NamedTuple):
 @dataclass(frozen=True, repr=False)
 class Preflight:
     "What goes into a network, and whether it fits; made by `check`."
+
     table: pd.DataFrame  # topic, finding, state ("fine", "unknown", "doubtful", "wrong"), advice
     seconds: float  # of one image on its way through the network and its maps
 
@@ -79,13 +81,16 @@ def _escaped(text):
 def _spread(images, n):
     "Positions of n images, taken in turn from all classes, sorted."
     rank = np.zeros(len(images), int)
-    for at in images.by_class.values(): rank[at] = np.arange(len(at))
+    for at in images.by_class.values():
+        rank[at] = np.arange(len(at))
     return np.sort(np.argsort(rank, kind="stable")[:n])
+
 
 def _at(images, at):
     "The images at some positions."
     names = tuple(images.names[i] for i in at)
     return replace(images, index=images.index[at], labels=images.labels[at], names=names)
+
 
 def _tensors(images, at):
     "The images at some positions, as one batch (n, C, H, W)."
@@ -100,9 +105,11 @@ def _about_images(images):
     each = f"{least}" if least == most else f"{least} to {most}"
     source = images.record["source"]
     finding = f"{len(images)} of {source}, {len(count)} classes with {each} images each"
-    if not few: return _Line("images", finding)
+    if not few:
+        return _Line("images", finding)
     advice = f"one image says nothing of {_few(few)}: draw more, or leave it out by classes="
     return _Line("images", finding, "doubtful", advice)
+
 
 def _few(words, most=5):
     "Some of many words."
@@ -112,25 +119,33 @@ def _few(words, most=5):
 def _about_input(x, x_again, images):
     "Shape, range, mean and spread of the images as the network gets them."
     shape = " x ".join(map(str, x.shape[1:]))
-    finding = (f"{shape}, values {x.min():.3g} to {x.max():.3g}, mean {x.mean():.3g}, "
-               f"spread {x.std():.3g}; transform: {describe_transform(images.transform)}")
+    finding = (
+        f"{shape}, values {x.min():.3g} to {x.max():.3g}, mean {x.mean():.3g}, "
+        f"spread {x.std():.3g}; transform: {describe_transform(images.transform)}"
+    )
     if not torch.equal(x, x_again):
-        advice = ("the same images were read twice and differ: take random augmentation out of "
-                  "the data set or its transform")
+        advice = (
+            "the same images were read twice and differ: take random augmentation out of "
+            "the data set or its transform"
+        )
         return _Line("input", finding, "wrong", advice)
     return _Line("input", finding, *_oddity(x))
+
 
 def _oddity(x):
     "State and advice for pixels that no network is trained on."
     flat = int((x.flatten(1).std(1) == 0).sum()) if x[0].numel() > 1 else 0
-    if flat: return "doubtful", f"{flat} of {len(x)} images are of one value: look at them"
-    if x.abs().max() > 30: return "doubtful", "values this large are seldom meant: divide by 255?"
+    if flat:
+        return "doubtful", f"{flat} of {len(x)} images are of one value: look at them"
+    if x.abs().max() > 30:
+        return "doubtful", "values this large are seldom meant: divide by 255?"
     return "fine", ""
 
 # %% ../../nbs/assessment/10_preflight.ipynb #5a6a450e
 def _about_fit(x, images, expected, untrained):
     "Whether the values are what the weights were trained with."
-    if untrained: return _Line("fit", "random weights: there is nothing they were trained with")
+    if untrained:
+        return _Line("fit", "random weights: there is nothing they were trained with")
     if expected is None:
         return _Line("fit", "what the weights were trained with is not known", "unknown")
     if expected["mean"] is None:
@@ -141,10 +156,12 @@ def _about_fit(x, images, expected, untrained):
     if len(mean) not in (1, x.shape[1]):
         advice = f"the images have {x.shape[1]} channels"
         return _Line("fit", f"trained with {told}", "doubtful", advice)
-    low, high = ((v - mean) / std for v in (0., 1.))
+    low, high = ((v - mean) / std for v in (0.0, 1.0))
     state, advice = _misfit(x, low, high)
-    if state == "fine": state, advice = _other_transform(images, expected, state)
+    if state == "fine":
+        state, advice = _other_transform(images, expected, state)
     return _Line("fit", f"trained with {told}", state, advice)
+
 
 def _other_transform(images, expected, state):
     "State and advice where a network that was trained here gets images by another transform."
@@ -153,18 +170,25 @@ def _other_transform(images, expected, state):
         return state, ""
     return "doubtful", f"it was trained with the transform {expected['transform']}"
 
+
 def _misfit(x, low, high):
     "State and advice for values against the places of black and white."
-    edge, normalised = .02 * (high - low), bool((low < -.1).any())
+    edge, normalised = 0.02 * (high - low), bool((low < -0.1).any())
     if bool((x < low - edge).any() or (x > high + edge).any()):
-        return "doubtful", (f"pixels can then lie only between {low.min():.3g} and "
-                            f"{high.max():.3g}: normalised twice, or not divided by 255?")
+        return "doubtful", (
+            f"pixels can then lie only between {low.min():.3g} and "
+            f"{high.max():.3g}: normalised twice, or not divided by 255?"
+        )
     if normalised and bool((x >= -1e-6).all() and (x <= 1 + 1e-6).all()):
-        return "doubtful", ("the values lie in [0, 1] as if they were not normalised: leave the "
-                            "transform out, or normalise with this mean and std")
+        return "doubtful", (
+            "the values lie in [0, 1] as if they were not normalised: leave the "
+            "transform out, or normalise with this mean and std"
+        )
     return "fine", ""
 
-def _short(values): return "/".join(f"{v:.3g}" for v in values.flatten().tolist())
+
+def _short(values):
+    return "/".join(f"{v:.3g}" for v in values.flatten().tolist())
 
 # %% ../../nbs/assessment/10_preflight.ipynb #ec5daec2
 def _about_weights(network):
@@ -172,11 +196,14 @@ def _about_weights(network):
     r = record_of(network)
     n = sum(p.numel() for p in network.parameters())
     what = f"{r.get('name') or type(network).__name__}, {n:,} parameters"
-    if r.get("trained"): return _Line("weights", f"{what}, trained by featent")
-    if r.get("weights"): return _Line("weights", f"{what}, weights {r['weights']}")
+    if r.get("trained"):
+        return _Line("weights", f"{what}, trained by featent")
+    if r.get("weights"):
+        return _Line("weights", f"{what}, weights {r['weights']}")
     if r.get("by_name") or r.get("seed") is not None:
         return _Line("weights", f"{what}, random (seed {r['seed']}): an untrained network")
     return _Line("weights", f"{what}, as the module came", "unknown")
+
 
 def _untrained(network):
     "Whether the weights are known to be random."
@@ -192,14 +219,20 @@ def _scores(network, x, logits_of):
     usable = isinstance(out, torch.Tensor) and out.ndim == 2 and len(out) == len(x)
     return out.float().cpu() if usable and out.shape[1] > 1 else None
 
+
 def _about_accuracy(network, x, labels, images, expected, label_map, logits_of):
     "Share of the images that the network gets right."
     scores = _scores(network, x, logits_of)
     if scores is None:
-        return _Line("accuracy", "the network returns no scores (images, classes)", "unknown",
-                     "pass logits_of= to pick them" if logits_of is None else "")
+        return _Line(
+            "accuracy",
+            "the network returns no scores (images, classes)",
+            "unknown",
+            "pass logits_of= to pick them" if logits_of is None else "",
+        )
     table, why = label_map, "as given"
-    if table is None: table, why = label_map_for(network, images, scores.shape[1])
+    if table is None:
+        table, why = label_map_for(network, images, scores.shape[1])
     if table is None:
         return _Line("accuracy", f"cannot be told: {why}", "unknown", "pass label_map=")
     right = _right(scores, table, labels)
@@ -208,6 +241,7 @@ def _about_accuracy(network, x, labels, images, expected, label_map, logits_of):
     if rest[0] == "fine" and not untrained and not (expected or {}).get("certain"):
         rest = _rivalled(network, x, labels, table, right, logits_of)
     return _Line("accuracy", f"{finding}; labels {why}", *rest)
+
 
 def _right(scores, table, labels):
     "Which images have their own output highest."
@@ -218,10 +252,13 @@ def _judged(hits, n, outputs, expected, untrained):
     "Finding, state and advice for so many right images."
     known = (expected or {}).get("accuracy")
     finding = f"{hits} of {n} images right (chance {n / outputs:.3g})"
-    if known: finding += f"; published {known:.3g}"
+    if known:
+        finding += f"; published {known:.3g}"
     advice = "look at scale, channel order, size and labels, or pass label_map="
-    if known and binom.cdf(hits, n, .6 * known) < .001: return finding, "doubtful", advice
-    if untrained: return finding, "fine", ""
+    if known and binom.cdf(hits, n, 0.6 * known) < 0.001:
+        return finding, "doubtful", advice
+    if untrained:
+        return finding, "fine", ""
     if n >= 16 and hits <= n / outputs:
         return f"{finding}, no better than chance", "doubtful", advice
     return finding, "fine", ""
@@ -229,24 +266,34 @@ def _judged(hits, n, outputs, expected, untrained):
 # %% ../../nbs/assessment/10_preflight.ipynb #2e671ea0
 def _rivalled(network, x, labels, table, right, logits_of):
     "State and advice where the images scaled in another way are right much more often."
-    if len(x) < 16: return "fine", ""
+    if len(x) < 16:
+        return "fine", ""
     for words, other in _rivals(x):
         hits = _right(_scores(network, other, logits_of), table, labels)
         gained, lost = int((hits & ~right).sum()), int((right & ~hits).sum())
-        if gained > lost and binom.sf(gained - 1, gained + lost, .5) < .001:
+        if gained > lost and binom.sf(gained - 1, gained + lost, 0.5) < 0.001:
             return "doubtful", f"{int(hits.sum())} would be right {words}: is the scale right?"
     return "fine", ""
+
 
 def _rivals(x):
     "The same images, as they might have been meant."
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in IMAGENET)
     plain, colour = bool(x.min() >= 0 and x.max() <= 1), x.shape[1] == 3
-    if colour and plain: yield "with ImageNet's mean and standard deviation", (x - mean) / std
-    if colour and not plain: yield "without ImageNet's mean and standard deviation", x * std + mean
-    if x.abs().max() > 30: yield "divided by 255", x / 255
-    if colour: yield "with the channels turned round (BGR)", x.flip(1)
+    if colour and plain:
+        yield "with ImageNet's mean and standard deviation", (x - mean) / std
+    if colour and not plain:
+        yield "without ImageNet's mean and standard deviation", x * std + mean
+    if x.abs().max() > 30:
+        yield "divided by 255", x / 255
+    if colour:
+        yield "with the channels turned round (BGR)", x.flip(1)
 
-IMAGENET = (.485, .456, .406), (.229, .224, .225)  # mean and standard deviation of pixels in [0, 1]
+
+IMAGENET = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # mean and standard deviation of pixels in [0, 1]
 
 # %% ../../nbs/assessment/10_preflight.ipynb #6bf9a5f6
 def _written(network):
@@ -254,11 +301,13 @@ def _written(network):
     tensors = [*network.parameters(), *network.buffers()]
     return [(id(t), 0 if t.is_inference() else t._version) for t in tensors]
 
+
 def _apart(a, b):
     "Largest difference of two sets of maps, relative to the largest value of their layer."
     pairs = [(m.float(), b[k].float()) for k, m in a.items()]
     gaps = ((m - n).abs().max() / m.abs().max().clamp_min(1e-30) for m, n in pairs)
     return max(map(float, gaps))
+
 
 def _moved(a, b):
     "Share of the births that differ, of the layer where most do."
@@ -270,6 +319,7 @@ def _read(network, images, at, x, chosen):
     "Maps of the chosen layers, kept; NaN and infinite ones are refused with layer and image."
     keep = lambda name, maps, index: maps.detach().clone()
     return read_finite(network, x, chosen, keep, torch.as_tensor(at), images.names)
+
 
 def _about_repeats(network, images, at, x, chosen):
     "Whether the same images give the same maps again, in any order, and alone; seconds of an image."
@@ -283,6 +333,7 @@ def _about_repeats(network, images, at, x, chosen):
     turned = {k: m.flip(0) for k, m in turned.items()}
     return _Line("repeats", *_constancy(once, turned, alone, lambda: read(order))), seconds
 
+
 _STILL = "put every part of it in eval mode, and take noise, dropout and kept state out"
 _ALONE = "let batch normalisation use running statistics"
 
@@ -290,19 +341,22 @@ _ALONE = "let batch normalisation use running statistics"
 def _tolerance(maps):
     "How far rounding may move a map, relative to its largest value."
     half = any(m.dtype in (torch.float16, torch.bfloat16) for m in maps.values())
-    return .1 if half else 2e-3
+    return 0.1 if half else 2e-3
+
 
 def _constancy(once, turned, alone, read):
     "Finding, state and advice for maps of a batch, of its images turned round, of its first one."
     first, tolerance = {k: m[:1] for k, m in once.items()}, _tolerance(once)
     order, batch = _apart(once, turned), _apart(first, alone)
-    if order > tolerance / 20: return _unsteady(once, turned, read(), tolerance / 20)
+    if order > tolerance / 20:
+        return _unsteady(once, turned, read(), tolerance / 20)
     if batch > tolerance:
         share = _moved(first, alone)
         finding = f"an image's maps depend on its batch: {share:.0%} of a layer's births move"
         return finding, "wrong" if share else "doubtful", _ALONE
     finding = "the same maps twice, in any order, and alone as in a batch"
     return finding if max(order, batch) == 0 else f"{finding} (within rounding)", "fine", ""
+
 
 def _unsteady(once, turned, again, tolerance):
     "Finding, state and advice for maps that differ between two passes over the same images."
@@ -311,7 +365,9 @@ def _unsteady(once, turned, again, tolerance):
         finding = f"the same batch twice gives other maps: {share:.0%} of a layer's births move"
         return finding, "wrong", _STILL
     share = _moved(once, turned)
-    finding = f"an image's maps depend on its place in the batch: {share:.0%} of a layer's births move"
+    finding = (
+        f"an image's maps depend on its place in the batch: {share:.0%} of a layer's births move"
+    )
     return finding, "wrong", "keep the images in their order within forward"
 
 # %% ../../nbs/assessment/10_preflight.ipynb #9365bdcc
@@ -321,20 +377,26 @@ def _about_layers(chosen, left_out):
     maps = f"{first.height} x {first.width} to {last.height} x {last.width}"
     finding = f"{len(chosen)} with {int(chosen.units.sum()):,} units, maps {maps}"
     bare = list(chosen.layer[~chosen.activated.astype(bool)])
-    if bare: finding += f"; read before or without an activation: {_few(bare)}"
-    if left_out: finding += f"; left out, no map: {_few(left_out)}"
+    if bare:
+        finding += f"; read before or without an activation: {_few(bare)}"
+    if left_out:
+        finding += f"; left out, no map: {_few(left_out)}"
     unheard = chosen.attrs.get("unheard")
-    if unheard: finding += f"; never called in this pass: {_few(unheard)}"
+    if unheard:
+        finding += f"; never called in this pass: {_few(unheard)}"
     return _Line("layers", finding)
+
 
 def _about_cost(seconds, n):
     "Time for all images, from the few."
     took = _duration(seconds * n)
     return _Line("cost", f"about {took} for {n} images through the network, births not counted")
 
+
 def _duration(seconds):
     "Seconds as a person says them."
-    if seconds < 90: return f"{seconds:.2g} s"
+    if seconds < 90:
+        return f"{seconds:.2g} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 # %% ../../nbs/assessment/10_preflight.ipynb #345c81c7
@@ -367,14 +429,21 @@ def preflight(
     x, again = _tensors(images, at), _tensors(images, at[:2])
     repeats, seconds = _about_repeats(network, images, at[:3], x[:3], chosen)
     right = _about_accuracy(network, x, images.labels[at], images, expected, label_map, logits_of)
-    lines = [_about_images(images), _about_input(x, torch.cat([again, x[2:]]), images),
-             _about_fit(x, images, expected, _untrained(network)),
-             _about_weights(network), right, repeats,
-             _about_layers(chosen, left_out), _about_cost(seconds, len(images))]
+    lines = [
+        _about_images(images),
+        _about_input(x, torch.cat([again, x[2:]]), images),
+        _about_fit(x, images, expected, _untrained(network)),
+        _about_weights(network),
+        right,
+        repeats,
+        _about_layers(chosen, left_out),
+        _about_cost(seconds, len(images)),
+    ]
     return Preflight(pd.DataFrame(lines, columns=_Line._fields), seconds)
 
 # %% ../../nbs/assessment/10_preflight.ipynb #f6c2522d
 POLICIES = ("stop", "warn", "off")
+
 
 def act(
     found: Preflight,  # what `check` found

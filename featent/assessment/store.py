@@ -25,8 +25,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..tools.files import (affordable, as_path, explained, make_folder, read_json, try_lock,
-                           unlock, write_whole)
+from featent.tools.files import (
+    affordable,
+    as_path,
+    explained,
+    make_folder,
+    read_json,
+    try_lock,
+    unlock,
+    write_whole,
+)
 
 # %% ../../nbs/assessment/20_store.ipynb #db8fabc0
 def shard_ranges(
@@ -35,10 +43,13 @@ def shard_ranges(
 ) -> list:  # one range of image numbers for each shard
     "Cut images into shards of consecutive images."
     for name, v in {"n_images": n_images, "shard_size": shard_size}.items():
-        if not isinstance(v, (int, np.integer)) or v < 1: raise ValueError(f"{name}={v!r}: must be a whole number, at least 1")
+        if not isinstance(v, (int, np.integer)) or v < 1:
+            raise ValueError(f"{name}={v!r}: must be a whole number, at least 1")
     return [_range(n_images, shard_size, i) for i in range(-(-n_images // shard_size))]
 
-def _range(n_images, shard_size, i): return range(i * shard_size, min((i + 1) * shard_size, n_images))
+
+def _range(n_images, shard_size, i):
+    return range(i * shard_size, min((i + 1) * shard_size, n_images))
 
 # %% ../../nbs/assessment/20_store.ipynb #5563bfbf
 def my_shards(
@@ -47,44 +58,77 @@ def my_shards(
     k: int,  # number of jobs
 ) -> range:  # numbers of this job's shards
     "The shards of job `i` of `k`."
-    if not all(isinstance(v, (int, np.integer)) for v in (n_shards, i, k)) or k < 1 or not 0 <= i < k:
-        raise ValueError(f"job {i!r} of {k!r}: jobs are numbered 0 to {k - 1 if isinstance(k, (int, np.integer)) and k > 0 else 'k - 1'}")
+    if (
+        not all(isinstance(v, (int, np.integer)) for v in (n_shards, i, k))
+        or k < 1
+        or not 0 <= i < k
+    ):
+        raise ValueError(
+            f"job {i!r} of {k!r}: jobs are numbered 0 to {k - 1 if isinstance(k, (int, np.integer)) and k > 0 else 'k - 1'}"
+        )
     return range(i, n_shards, k)
 
 # %% ../../nbs/assessment/20_store.ipynb #cc2d32c4
 def plain_json(value):
     "The same value after a journey through JSON: lists for tuples, text for keys, Python's numbers for NumPy's."
-    try: return json.loads(json.dumps(value, allow_nan=False, default=json_value))
-    except ValueError as e: raise ValueError(f"the manifest takes no NaN and no infinity: give None ({e})") from e
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=json_value))
+    except ValueError as e:
+        raise ValueError(f"the manifest takes no NaN and no infinity: give None ({e})") from e
+
 
 def json_value(value):
-    if isinstance(value, (np.generic, np.ndarray)): return value.tolist()
-    raise TypeError(f"{value!r} cannot be written to the manifest: give text, numbers, lists and dictionaries")
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(
+        f"{value!r} cannot be written to the manifest: give text, numbers, lists and dictionaries"
+    )
 
-def canonical_json(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
-def sha256(data): return hashlib.sha256(data).hexdigest()
+def canonical_json(value):
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
 
 # %% ../../nbs/assessment/20_store.ipynb #e036351d
 def _flat(value, name=""):
     "Nested dictionaries as {dotted name: value}."
-    if not isinstance(value, dict) or not value: return {name: value}
-    return {n: v for k, inner in value.items() for n, v in _flat(inner, f"{name}.{k}" if name else k).items()}
+    if not isinstance(value, dict) or not value:
+        return {name: value}
+    return {
+        n: v
+        for k, inner in value.items()
+        for n, v in _flat(inner, f"{name}.{k}" if name else k).items()
+    }
+
 
 def differing_entries(old, new):
     "Which entries differ, as `name: old -> new`."
     old, new, absent = _flat(old), _flat(new), object()
-    short = lambda v: "absent" if v is absent else t if len(t := json.dumps(v, ensure_ascii=False)) <= 60 else f"{t[:40]}... ({sha256(canonical_json(v))[:8]})"
-    return [f"{n}: {short(old.get(n, absent))} -> {short(new.get(n, absent))}" for n in {**old, **new} if old.get(n, absent) != new.get(n, absent)]
+    short = lambda v: (
+        "absent"
+        if v is absent
+        else t
+        if len(t := json.dumps(v, ensure_ascii=False)) <= 60
+        else f"{t[:40]}... ({sha256(canonical_json(v))[:8]})"
+    )
+    return [
+        f"{n}: {short(old.get(n, absent))} -> {short(new.get(n, absent))}"
+        for n in {**old, **new}
+        if old.get(n, absent) != new.get(n, absent)
+    ]
 
 # %% ../../nbs/assessment/20_store.ipynb #14a21c91
 def store_explained(folder):
     "Say what a failed write means."
     return explained(f"the store {folder}", lambda: _kept(folder))
 
+
 def _kept(folder):
     "The finished shards in words."
-    n = len(list((Path(folder)/"shards").glob("[0-9]*.npz")))
+    n = len(list((Path(folder) / "shards").glob("[0-9]*.npz")))
     verb = "is" if n == 1 else "are"
     return f"{n} finished shard{'s' * (n != 1)} in {folder} {verb} kept"
 
@@ -92,50 +136,92 @@ def _kept(folder):
 FORMAT = {"format": "featent store", "version": 1}
 BYTES_PER_BIRTH = 0.9  # on the disk; measured below
 
+
 @dataclass(frozen=True, repr=False)
 class Store:
     "A folder of births."
+
     folder: Path
     manifest: dict  # as in manifest.json
 
     @property
-    def key(self): return self.manifest["key"]
+    def key(self):
+        return self.manifest["key"]
+
     @property
-    def n_images(self): return self.manifest["n_images"]
+    def n_images(self):
+        return self.manifest["n_images"]
+
     @property
-    def ranges(self): return shard_ranges(self.n_images, self.manifest["shard_size"])
+    def ranges(self):
+        return shard_ranges(self.n_images, self.manifest["shard_size"])
+
     @property
-    def n_shards(self): return -(-self.n_images // self.manifest["shard_size"])
-    def images(self, i): return _range(self.n_images, self.manifest["shard_size"], i)
+    def n_shards(self):
+        return -(-self.n_images // self.manifest["shard_size"])
+
+    def images(self, i):
+        return _range(self.n_images, self.manifest["shard_size"], i)
+
     @property
     def labels(self):
         affordable(8 * self.n_images, f"the store {self.folder}")
         return np.repeat(*np.array(self.manifest["labels"], np.int64).T)
+
     @property
-    def layers(self): return pd.DataFrame(self.manifest["layers"])
+    def layers(self):
+        return pd.DataFrame(self.manifest["layers"])
+
     @property
-    def record(self): return self.manifest["record"]
-    def __repr__(self): return f"Store({self.n_images} images in {self.n_shards} shards of {self.manifest['shard_size']}, {len(self.manifest['arrays'])} arrays, key {self.key[:16]})"
+    def record(self):
+        return self.manifest["record"]
+
+    def __repr__(self):
+        return f"Store({self.n_images} images in {self.n_shards} shards of {self.manifest['shard_size']}, {len(self.manifest['arrays'])} arrays, key {self.key[:16]})"
 
 # %% ../../nbs/assessment/20_store.ipynb #f2ada2a9
 _LAYOUT = ("n_images", "shard_size", "labels", "layers", "arrays")
 
+
 def _runs(labels):
     "Labels as [[label, count], ...]."
     labels = np.asarray(labels)
-    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu": raise ValueError("labels must be whole numbers of shape (n_images,), n_images at least 1")
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+        raise ValueError("labels must be whole numbers of shape (n_images,), n_images at least 1")
     start = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
     return np.c_[labels[start], np.diff(np.r_[start, len(labels)])].tolist()
+
 
 def _manifest(identity, record, layers, labels, births, summaries, shard_size):
     "The content of a manifest."
     shard_ranges(len(labels), shard_size)
-    arrays = [{"what": what, "name": list(k), "units": int(n)} for what, keys in (("births", births), ("summaries", summaries)) for k, n in keys.items()]
-    n_births, n_summaries = (len(labels) * sum(a["units"] for a in arrays if a["what"] == what) for what in ("births", "summaries"))
-    content = plain_json({**FORMAT, "identity": identity, "n_images": len(labels), "shard_size": shard_size, "n_births": n_births,
-                      "bytes_per_birth": BYTES_PER_BIRTH, "expected_bytes": expected_bytes(n_births, n_summaries),
-                      "record": record, "arrays": arrays, "layers": layers.to_dict("list"), "labels": _runs(labels)})
-    content["key"] = sha256(canonical_json({k: content[k] for k in ("version", "identity", *_LAYOUT)}))
+    arrays = [
+        {"what": what, "name": list(k), "units": int(n)}
+        for what, keys in (("births", births), ("summaries", summaries))
+        for k, n in keys.items()
+    ]
+    n_births, n_summaries = (
+        len(labels) * sum(a["units"] for a in arrays if a["what"] == what)
+        for what in ("births", "summaries")
+    )
+    content = plain_json(
+        {
+            **FORMAT,
+            "identity": identity,
+            "n_images": len(labels),
+            "shard_size": shard_size,
+            "n_births": n_births,
+            "bytes_per_birth": BYTES_PER_BIRTH,
+            "expected_bytes": expected_bytes(n_births, n_summaries),
+            "record": record,
+            "arrays": arrays,
+            "layers": layers.to_dict("list"),
+            "labels": _runs(labels),
+        }
+    )
+    content["key"] = sha256(
+        canonical_json({k: content[k] for k in ("version", "identity", *_LAYOUT)})
+    )
     return {**content, "sha256": sha256(canonical_json(content))}
 
 # %% ../../nbs/assessment/20_store.ipynb #bd9651de
@@ -161,41 +247,65 @@ def create_store(
     manifest = _manifest(identity, record, layers, labels, births, summaries or {}, shard_size)
     return _same_store(_place(_folder(folder), manifest), manifest)
 
+
 def _folder(where):
     "A folder that stays the same one when the working folder changes."
     return as_path(where).absolute()
 
+
 def _place(folder, manifest):
     "The store in a folder; where there is none, one with this manifest."
-    path = folder/"manifest.json"
+    path = folder / "manifest.json"
     with store_explained(folder):
         make_folder(folder)
         others = [f for f in folder.iterdir() if not f.name.startswith(".manifest.json.")]
-        if others and not path.exists(): raise FileExistsError(f"{folder} holds other things and no store: choose a new or an empty folder")
-        if not path.exists(): write_whole(path, pretty_json(manifest), _link)
+        if others and not path.exists():
+            raise FileExistsError(
+                f"{folder} holds other things and no store: choose a new or an empty folder"
+            )
+        if not path.exists():
+            write_whole(path, pretty_json(manifest), _link)
     return open_store(folder)
+
 
 def _link(work, path):
     "Give a file its name unless the name is taken."
-    try: os.link(work, path)
-    except FileExistsError: pass
-    except OSError:  # a file system without links: shards carry the key, so even a lost race mixes nothing
-        if not path.exists(): os.replace(work, path)
+    try:
+        os.link(work, path)
+    except FileExistsError:
+        pass
+    except (
+        OSError
+    ):  # a file system without links: shards carry the key, so even a lost race mixes nothing
+        if not path.exists():
+            os.replace(work, path)
 
 # %% ../../nbs/assessment/20_store.ipynb #46c6e7a2
 def _same_store(store, manifest, layout=_LAYOUT):
     "The store, if it has the identity and the layout of this manifest."
     pick = lambda m: {k: m[k] for k in layout}
-    if found := differing_entries(store.manifest["identity"], manifest["identity"]) + differing_entries(pick(store.manifest), pick(manifest)):
-        raise ValueError(f"the store {store.folder} holds other births: {'; '.join(found)} (in the store -> asked for); "
-                         "choose another folder, or the network, images and options of the store")
+    if found := differing_entries(
+        store.manifest["identity"], manifest["identity"]
+    ) + differing_entries(pick(store.manifest), pick(manifest)):
+        raise ValueError(
+            f"the store {store.folder} holds other births: {'; '.join(found)} (in the store -> asked for); "
+            "choose another folder, or the network, images and options of the store"
+        )
     return store
+
 
 def pretty_json(manifest):
     "JSON with one short line for each entry that a person reads."
-    lines = lambda v: "[\n  " + ",\n  ".join(map(json.dumps, v)) + "\n ]" if isinstance(v, list) and v and isinstance(v[0], dict) else \
-        json.dumps(v, indent=1).replace("\n", "\n ") if isinstance(v, dict) else json.dumps(v)
-    return "{\n" + ",\n".join(f" {json.dumps(k)}: {lines(v)}" for k, v in manifest.items()) + "\n}\n"
+    lines = lambda v: (
+        "[\n  " + ",\n  ".join(map(json.dumps, v)) + "\n ]"
+        if isinstance(v, list) and v and isinstance(v[0], dict)
+        else json.dumps(v, indent=1).replace("\n", "\n ")
+        if isinstance(v, dict)
+        else json.dumps(v)
+    )
+    return (
+        "{\n" + ",\n".join(f" {json.dumps(k)}: {lines(v)}" for k, v in manifest.items()) + "\n}\n"
+    )
 
 # %% ../../nbs/assessment/20_store.ipynb #9490e36a
 def open_store(
@@ -207,52 +317,70 @@ def open_store(
     store = Store(folder, _read_manifest(folder))
     return store if identity is None else _same_store(store, {"identity": plain_json(identity)}, ())
 
+
 def _read_manifest(folder):
     "The manifest of a store, verified."
-    path = folder/"manifest.json"
-    try: manifest = read_json(path)
+    path = folder / "manifest.json"
+    try:
+        manifest = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(_no_store(folder)) from None
-    except OSError as e: raise OSError(e.errno, f"cannot read {path}: {e.strerror}") from e
-    except ValueError as e: raise ValueError(_no_manifest(path, e)) from e
+    except OSError as e:
+        raise OSError(e.errno, f"cannot read {path}: {e.strerror}") from e
+    except ValueError as e:
+        raise ValueError(_no_manifest(path, e)) from e
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT["format"]:
         raise ValueError(_no_manifest(path, "not a manifest"))
     if manifest.get("version") != FORMAT["version"]:
-        raise ValueError(f"the store {folder} has version {manifest.get('version')}, "
-                         f"and this featent reads version {FORMAT['version']}")
+        raise ValueError(
+            f"the store {folder} has version {manifest.get('version')}, "
+            f"and this featent reads version {FORMAT['version']}"
+        )
     if manifest.get("sha256") != _digest({k: v for k, v in manifest.items() if k != "sha256"}):
-        raise ValueError(f"{path} has been changed: its checksum is wrong; "
-                         "restore it, or choose another folder")
-    try: _sound(manifest)
+        raise ValueError(
+            f"{path} has been changed: its checksum is wrong; restore it, or choose another folder"
+        )
+    try:
+        _sound(manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise ValueError(_no_manifest(path, e)) from e
     return manifest
 
+
 def _no_store(folder):
     "Why there is no store."
-    if not folder.is_dir(): return f"no store in {folder}: there is no such folder"
-    saved = (folder/"record.json").exists()
+    if not folder.is_dir():
+        return f"no store in {folder}: there is no such folder"
+    saved = (folder / "record.json").exists()
     but = ", but it is a saved result: read it with load" if saved else ""
     return f"no store in {folder}: manifest.json is missing{but}"
 
+
 def _no_manifest(path, why):
     "Why this is no manifest."
-    return (f"{path} is no manifest of a store, or is damaged ({why}): "
-            "restore it, or choose another folder")
+    return (
+        f"{path} is no manifest of a store, or is damaged ({why}): "
+        "restore it, or choose another folder"
+    )
+
 
 def _digest(value):
     "SHA-256 of the canonical JSON of a value that may be nested without end."
-    try: return sha256(canonical_json(value))
-    except (ValueError, RecursionError): return None
+    try:
+        return sha256(canonical_json(value))
+    except (ValueError, RecursionError):
+        return None
 
 # %% ../../nbs/assessment/20_store.ipynb #3f0e9d12
 _MOST = {"n_images": 10**9, "shard_size": 10**9, "units": 10**7, "shards": 10**7}
+
 
 def _whole(value, name):
     "A whole number of at least 1 that a run can have."
     if type(value) is not int or not 1 <= value <= _MOST[name]:
         raise ValueError(f"{name} is {str(value)[:40]}")
     return value
+
 
 def _sound(manifest):
     "Refuse a manifest whose entries do not fit one another."
@@ -263,36 +391,47 @@ def _sound(manifest):
         raise ValueError("labels are no whole numbers")
     if any(count < 1 for _, count in runs) or sum(count for _, count in runs) != n:
         raise ValueError(f"labels are not those of {n} images")
-    for a in manifest["arrays"]: _array_entry(a)
+    for a in manifest["arrays"]:
+        _array_entry(a)
     if not isinstance(manifest["key"], str) or not isinstance(manifest["record"], dict):
         raise ValueError("key or record are missing")
-    if not isinstance(manifest["identity"], dict): raise ValueError("there is no identity")
+    if not isinstance(manifest["identity"], dict):
+        raise ValueError("there is no identity")
     if len({len(column) for column in manifest["layers"].values()}) != 1:
         raise ValueError("the table of layers has columns of several lengths")
+
 
 def _array_entry(a):
     "Refuse an entry of the list of arrays that is none."
     _whole(a["units"], "units")
-    if a["what"] not in ("births", "summaries"): raise ValueError(f"an array is {a['what']!r}")
+    if a["what"] not in ("births", "summaries"):
+        raise ValueError(f"an array is {a['what']!r}")
     if not all(isinstance(word, str) for word in a["name"]):
         raise ValueError("an array has no name")
 
 # %% ../../nbs/assessment/20_store.ipynb #60c37ceb
-_TAIL = 20 + 10 + 64 + 64 + 3  # characters of the comment: start and size of shard.json, two checksums, spaces
+_TAIL = (
+    20 + 10 + 64 + 64 + 3
+)  # characters of the comment: start and size of shard.json, two checksums, spaces
+
 
 def npy_bytes(a):
     f = io.BytesIO()
     np.lib.format.write_array(f, np.ascontiguousarray(a), allow_pickle=False)
     return f.getvalue()
 
+
 def _pack(about, arrays):
     "The bytes of a shard; the same for the same content."
     f, at, members = io.BytesIO(), [], [npy_bytes(a) for a in arrays]
     with zipfile.ZipFile(f, "w") as z:
+
         def add(name, data, method):
             z.writestr(info := zipfile.ZipInfo(name), data, method, 1)
             return f.tell() - info.compress_size, info.compress_size
-        for j, m in enumerate(members): at.append(add(f"{j:05d}.npy", m, zipfile.ZIP_DEFLATED))
+
+        for j, m in enumerate(members):
+            at.append(add(f"{j:05d}.npy", m, zipfile.ZIP_DEFLATED))
         about = canonical_json({**about, "sha256": [sha256(m) for m in members], "at": at})
         start, size = add("shard.json", about, zipfile.ZIP_STORED)
         z.comment = f"{start:020d} {size:010d} {sha256(about)} {'0' * 64}".encode()
@@ -303,25 +442,41 @@ def _pack(about, arrays):
 def _compact(a, what, name, shape):
     "An array as it is stored."
     a = np.asarray(a)
-    if a.shape != shape: raise ValueError(f"{what} of {name}: shape {a.shape}, and the shard needs {shape}")
-    if what == "summaries": return a.astype("<f4")
-    if a.dtype.kind not in "iu": raise TypeError(f"births of {name} are levels: integers, not {a.dtype}")
-    if a.min(initial=0) < 0 or a.max(initial=0) > np.iinfo(np.int32).max: raise ValueError(f"births of {name} are levels from 0 to 2**31 - 1; got {a.min()} to {a.max()}")
+    if a.shape != shape:
+        raise ValueError(f"{what} of {name}: shape {a.shape}, and the shard needs {shape}")
+    if what == "summaries":
+        return a.astype("<f4")
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"births of {name} are levels: integers, not {a.dtype}")
+    if a.min(initial=0) < 0 or a.max(initial=0) > np.iinfo(np.int32).max:
+        raise ValueError(
+            f"births of {name} are levels from 0 to 2**31 - 1; got {a.min()} to {a.max()}"
+        )
     return a.astype("<i2" if a.max(initial=0) < 2**15 else "<i4")
 
-def _path(store, i):
-    if not 0 <= i < store.n_shards: raise ValueError(f"shard {i}: the store has shards 0 to {store.n_shards - 1}")
-    return store.folder/"shards"/f"{i:06d}.npz"
 
-def _head(store, i): return {"key": store.key, "shard": int(i), "first": store.images(i)[0], "last": store.images(i)[-1]}
+def _path(store, i):
+    if not 0 <= i < store.n_shards:
+        raise ValueError(f"shard {i}: the store has shards 0 to {store.n_shards - 1}")
+    return store.folder / "shards" / f"{i:06d}.npz"
+
+
+def _head(store, i):
+    return {
+        "key": store.key,
+        "shard": int(i),
+        "first": store.images(i)[0],
+        "last": store.images(i)[-1],
+    }
 
 # %% ../../nbs/assessment/20_store.ipynb #939f5d63
 def _shards_folder(store):
     "The folder of the shards, made in the folder of the store, which must be there."
-    folder = store.folder/"shards"
+    folder = store.folder / "shards"
     if not folder.is_dir():
         os.stat(store.folder)
         make_folder(folder)
+
 
 def write_shard(
     store: Store,  # where to
@@ -330,14 +485,22 @@ def write_shard(
     summaries: "dict | None" = None,  # (layer, name, kind): (images of the shard, units)
 ) -> Path:  # the file
     "Write a shard, whole or not at all."
-    given, path, n = {"births": births, "summaries": summaries or {}}, _path(store, i), len(store.images(i))
+    given, path, n = (
+        {"births": births, "summaries": summaries or {}},
+        _path(store, i),
+        len(store.images(i)),
+    )
     wanted = [(a["what"], tuple(a["name"]), a["units"]) for a in store.manifest["arrays"]]
     if odd := {(w, tuple(k)) for w in given for k in given[w]} ^ {w[:2] for w in wanted}:
-        raise ValueError(f"shard {i} must hold the arrays of the manifest, no fewer and no others: {', '.join(map(str, sorted(odd)))}")
+        raise ValueError(
+            f"shard {i} must hold the arrays of the manifest, no fewer and no others: {', '.join(map(str, sorted(odd)))}"
+        )
     arrays = [_compact(given[w][k], w, k, (n, units)) for w, k, units in wanted]
     if shard_fault(store, i) is None:
         if _content(store, i) != [sha256(npy_bytes(a)) for a in arrays]:
-            raise ValueError(f"{path} holds other births for the same key: the computation is not repeatable; nothing was changed")
+            raise ValueError(
+                f"{path} holds other births for the same key: the computation is not repeatable; nothing was changed"
+            )
         return path
     with store_explained(store.folder):
         _shards_folder(store)
@@ -351,28 +514,37 @@ def _shard(store, i, deep=False):
     try:
         with open(_path(store, i), "rb") as f:
             total = os.fstat(f.fileno()).st_size
-            if total < _TAIL: raise ValueError("truncated")
+            if total < _TAIL:
+                raise ValueError("truncated")
             f.seek(-_TAIL, os.SEEK_END)
             start, size, sha256, whole = f.read().decode("ascii", "replace").split(" ")
-            if deep and _file_sha256(f) != whole: raise ValueError("checksum")
+            if deep and _file_sha256(f) != whole:
+                raise ValueError("checksum")
             about = _piece(f, int(start), int(size), total)
-            if sha256(about) != sha256: raise ValueError("checksum")
+            if sha256(about) != sha256:
+                raise ValueError("checksum")
             yield f, _same_shard(json.loads(about), store, i)
-    except (FileNotFoundError, PermissionError, MemoryError): raise
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
     except Exception as e:
         raise ValueError(str(e) if type(e) is ValueError else f"not readable: {e}") from e
 
+
 def _piece(f, start, size, total):
     "Part of an open file of `total` bytes."
-    if start < 0 or size < 0 or start + size > total: raise ValueError("truncated")
+    if start < 0 or size < 0 or start + size > total:
+        raise ValueError("truncated")
     f.seek(start)
     return f.read(size)
 
+
 def _same_shard(about, store, i):
     "The content of `shard.json`, if it is that of shard `i`."
-    if about["key"] != store.key: raise ValueError("of another store")
+    if about["key"] != store.key:
+        raise ValueError("of another store")
     head = {k: about[k] for k in about if k not in ("sha256", "at")}
-    if head != _head(store, i): raise ValueError(f"holds images {about['first']} to {about['last']}")
+    if head != _head(store, i):
+        raise ValueError(f"holds images {about['first']} to {about['last']}")
     return about
 
 # %% ../../nbs/assessment/20_store.ipynb #9bf7d56a
@@ -382,10 +554,12 @@ def _file_sha256(f):
     f.seek(0)
     while left:
         block = f.read(min(left, 2**20))
-        if not block: raise ValueError("truncated")
+        if not block:
+            raise ValueError("truncated")
         total.update(block)
         left -= len(block)
     return total.hexdigest()
+
 
 def _array(store, i, f, about, j):
     "Array `j` of an open shard, (images of the shard, units): births as int32, summaries as float32."
@@ -393,11 +567,15 @@ def _array(store, i, f, about, j):
     packed = _piece(f, start, size, os.fstat(f.fileno()).st_size)
     affordable(4 * n * a["units"], f"the store {store.folder}")
     data = zlib.decompressobj(-15).decompress(packed, 4 * n * a["units"] + 1000)
-    if sha256(data) != about["sha256"][j]: raise ValueError(f"checksum of array {j}")
+    if sha256(data) != about["sha256"][j]:
+        raise ValueError(f"checksum of array {j}")
     allowed = ("<i2", "<i4") if a["what"] == "births" else ("<f4",)
-    try: values = npy_values(data, (n, a["units"]), allowed)
-    except ValueError as e: raise ValueError(f"array {j}: {e}") from e
+    try:
+        values = npy_values(data, (n, a["units"]), allowed)
+    except ValueError as e:
+        raise ValueError(f"array {j}: {e}") from e
     return values.astype(np.int32 if a["what"] == "births" else np.float32)
+
 
 def npy_values(
     data: bytes,  # an array as `numpy.save` writes it
@@ -406,11 +584,13 @@ def npy_values(
 ) -> np.ndarray:  # a view of the bytes
     "The array in some bytes; nothing is made larger than they are, and no object is loaded."
     f = io.BytesIO(data)
-    if np.lib.format.read_magic(f) != (1, 0): raise ValueError("of another format")
+    if np.lib.format.read_magic(f) != (1, 0):
+        raise ValueError("of another format")
     found, by_columns, dtype = np.lib.format.read_array_header_1_0(f)
     if found != shape or dtype.str not in allowed:
         raise ValueError(f"it is {dtype} {found}, and not the {shape} that was promised")
-    if len(data) - f.tell() != dtype.itemsize * math.prod(shape): raise ValueError("truncated")
+    if len(data) - f.tell() != dtype.itemsize * math.prod(shape):
+        raise ValueError("truncated")
     values = np.frombuffer(data, dtype, offset=f.tell())
     return values.reshape(shape[::-1]).T if by_columns else values.reshape(shape)
 
@@ -418,33 +598,47 @@ def npy_values(
 def shard_fault(store, i, deep=True):
     "What is wrong with a shard: None, 'missing', or words."
     try:
-        with _shard(store, i, deep): return None
-    except FileNotFoundError: return "missing"
-    except ValueError as e: return str(e)
+        with _shard(store, i, deep):
+            return None
+    except FileNotFoundError:
+        return "missing"
+    except ValueError as e:
+        return str(e)
+
 
 def _content(store, i):
     "Checksums of a shard's arrays, before compression, which may differ between machines."
-    with _shard(store, i) as (_, about): return about["sha256"]
+    with _shard(store, i) as (_, about):
+        return about["sha256"]
+
 
 @contextmanager
 def _readable(store, i):
     "A shard that must be there, or an error that says how to get it."
     try:
-        with _shard(store, i) as opened: yield opened
-    except FileNotFoundError: raise FileNotFoundError(_incomplete(store, 1)) from None
+        with _shard(store, i) as opened:
+            yield opened
+    except FileNotFoundError:
+        raise FileNotFoundError(_incomplete(store, 1)) from None
     except PermissionError as e:
-        raise PermissionError(e.errno, f"{_path(store, i)} may not be read: "
-                                       "give yourself the permission") from e
+        raise PermissionError(
+            e.errno, f"{_path(store, i)} may not be read: give yourself the permission"
+        ) from e
     except ValueError as e:
-        raise ValueError(f"{_path(store, i)} is damaged ({e}): delete it and run the same command "
-                         "again; only this shard is computed anew") from e
+        raise ValueError(
+            f"{_path(store, i)} is damaged ({e}): delete it and run the same command "
+            "again; only this shard is computed anew"
+        ) from e
+
 
 def _incomplete(store, n_gone):
     "What a store lacks, in words."
     if not store.folder.is_dir():
         return f"the store {store.folder} is gone: it was removed, renamed or unmounted meanwhile"
-    return (f"the store {store.folder} is incomplete: {n_gone} of {store.n_shards} shards are "
-            "missing; run the same command again, it goes on from there")
+    return (
+        f"the store {store.folder} is incomplete: {n_gone} of {store.n_shards} shards are "
+        "missing; run the same command again, it goes on from there"
+    )
 
 # %% ../../nbs/assessment/20_store.ipynb #e71534c9
 def read_shard(
@@ -454,7 +648,8 @@ def read_shard(
     "Read a shard, verified."
     found = {"births": {}, "summaries": {}}
     with _readable(store, i) as (f, about):
-        for j, a in enumerate(store.manifest["arrays"]): found[a["what"]][tuple(a["name"])] = _array(store, i, f, about, j)
+        for j, a in enumerate(store.manifest["arrays"]):
+            found[a["what"]][tuple(a["name"])] = _array(store, i, f, about, j)
     return found["births"], found["summaries"]
 
 # %% ../../nbs/assessment/20_store.ipynb #ac7feae8
@@ -463,12 +658,20 @@ def missing(
 ) -> list:  # numbers of the shards to compute
     "The shards that are not there, or not good: all are read and their checksums verified."
     faults = {i: shard_fault(store, i) for i in range(store.n_shards)}
-    damaged = [f"{_path(store, i).name} ({f})" for i, f in faults.items() if f not in (None, "missing")]
-    if damaged: warnings.warn(f"damaged shards in {store.folder}, to be computed again: {', '.join(damaged)}", stacklevel=2)
+    damaged = [
+        f"{_path(store, i).name} ({f})" for i, f in faults.items() if f not in (None, "missing")
+    ]
+    if damaged:
+        warnings.warn(
+            f"damaged shards in {store.folder}, to be computed again: {', '.join(damaged)}",
+            stacklevel=2,
+        )
     return [i for i, f in faults.items() if f]
 
 # %% ../../nbs/assessment/20_store.ipynb #5376d01a
-def _lock_path(store, i): return store.folder/"locks"/_path(store, i).stem
+def _lock_path(store, i):
+    return store.folder / "locks" / _path(store, i).stem
+
 
 @contextmanager
 def claim(
@@ -483,52 +686,91 @@ def claim(
     with f:
         locked = try_lock(f)
         if locked is None:
-            warnings.warn(f"the file system of {store.folder} has no locks: "
-                          "processes may do the same work twice", stacklevel=3)
+            warnings.warn(
+                f"the file system of {store.folder} has no locks: "
+                "processes may do the same work twice",
+                stacklevel=3,
+            )
         try:
-            if locked: _clean(store, i)
+            if locked:
+                _clean(store, i)
             yield locked is not False and shard_fault(store, i) is not None
         finally:
-            if locked: unlock(f)
+            if locked:
+                unlock(f)
+
 
 def _clean(store, i):
     "Remove what a killed writer of this shard has left; its lock is ours, so it no longer lives."
     path = _path(store, i)
-    for f in path.parent.glob(f".{path.name}.*.tmp"): f.unlink(missing_ok=True)
+    for f in path.parent.glob(f".{path.name}.*.tmp"):
+        f.unlink(missing_ok=True)
 
 # %% ../../nbs/assessment/20_store.ipynb #c27fc0ae
 def shard_states(
     store: Store,  # an open store
     deep: bool = True,  # verify every byte
-) -> pd.DataFrame:  # shard, first, last, state ("done", "missing", "damaged" or "claimed"), problem, bytes
+) -> (
+    pd.DataFrame
+):  # shard, first, last, state ("done", "missing", "damaged" or "claimed"), problem, bytes
     "One row for each shard."
     rows = []
     for i, r in enumerate(store.ranges):
         fault, path = shard_fault(store, i, deep), _path(store, i)
-        state = "done" if fault is None else "claimed" if _claimed(store, i) else "missing" if fault == "missing" else "damaged"
-        rows.append((i, r[0], r[-1], state, "" if fault in (None, "missing") else fault, path.stat().st_size if path.exists() else 0))
+        state = (
+            "done"
+            if fault is None
+            else "claimed"
+            if _claimed(store, i)
+            else "missing"
+            if fault == "missing"
+            else "damaged"
+        )
+        rows.append(
+            (
+                i,
+                r[0],
+                r[-1],
+                state,
+                "" if fault in (None, "missing") else fault,
+                path.stat().st_size if path.exists() else 0,
+            )
+        )
     return pd.DataFrame(rows, columns=["shard", "first", "last", "state", "problem", "bytes"])
+
 
 def _claimed(store, i):
     "Whether a process holds the lock of a shard."
     try:
         with open(_lock_path(store, i), "rb") as f:
             locked = try_lock(f, shared=True)
-            if locked: unlock(f)
+            if locked:
+                unlock(f)
             return locked is False
-    except OSError: return False
+    except OSError:
+        return False
 
 # %% ../../nbs/assessment/20_store.ipynb #071c8bba
 class StoredBirths(Mapping):
     "(layer, filtration, kind): int32 (n_images, units), read when asked for."
+
     what, dtype = "births", np.int32
 
     def __init__(self, store):
-        there = {p.name for p in (store.folder/"shards").glob("[0-9]*.npz")}
+        there = {p.name for p in (store.folder / "shards").glob("[0-9]*.npz")}
         gone = store.n_shards - len(there)
-        if gone <= 0: gone = sum(_path(store, i).name not in there for i in range(store.n_shards))
-        if gone: raise FileNotFoundError(_incomplete(store, gone))
-        self.store, self.at = store, {tuple(a["name"]): j for j, a in enumerate(store.manifest["arrays"]) if a["what"] == self.what}
+        if gone <= 0:
+            gone = sum(_path(store, i).name not in there for i in range(store.n_shards))
+        if gone:
+            raise FileNotFoundError(_incomplete(store, gone))
+        self.store, self.at = (
+            store,
+            {
+                tuple(a["name"]): j
+                for j, a in enumerate(store.manifest["arrays"])
+                if a["what"] == self.what
+            },
+        )
 
     def __getitem__(self, key):
         j = self.at[key]
@@ -536,20 +778,31 @@ class StoredBirths(Mapping):
         affordable(4 * shape[0] * shape[1], f"the store {self.store.folder}")
         values = np.empty(shape, self.dtype)
         for i, r in enumerate(self.store.ranges):
-            with _readable(self.store, i) as (f, about): values[r.start:r.stop] = _array(self.store, i, f, about, j)
+            with _readable(self.store, i) as (f, about):
+                values[r.start : r.stop] = _array(self.store, i, f, about, j)
         return values
 
     @property
     def units(self):
         arrays = self.store.manifest["arrays"]
         return {k: arrays[j]["units"] for k, j in self.at.items()}
-    def __contains__(self, key): return key in self.at
-    def __iter__(self): return iter(self.at)
-    def __len__(self): return len(self.at)
-    def __repr__(self): return f"{type(self).__name__}({len(self)} arrays of {self.store.n_images} images in {self.store.folder})"
+
+    def __contains__(self, key):
+        return key in self.at
+
+    def __iter__(self):
+        return iter(self.at)
+
+    def __len__(self):
+        return len(self.at)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({len(self)} arrays of {self.store.n_images} images in {self.store.folder})"
+
 
 class StoredSummaries(StoredBirths):
     "(layer, name, kind): float32 (n_images, units), read when asked for."
+
     what, dtype = "summaries", np.float32
 
 # %% ../../nbs/assessment/20_store.ipynb #125a0e38
@@ -558,27 +811,37 @@ def merge(
     folder: "str | Path",  # a new or empty folder, or a store with the same key, which then takes part
 ) -> Store:  # the union, complete or not
     "The union of stores with the same key."
-    if isinstance(stores, (str, Path, Store)): stores = [stores]
+    if isinstance(stores, (str, Path, Store)):
+        stores = [stores]
     stores, folder = [s if isinstance(s, Store) else open_store(s) for s in stores], _folder(folder)
-    if (folder/"manifest.json").exists(): stores.append(open_store(folder))
-    if not stores: raise ValueError("nothing to merge: give the stores, or their folders")
-    for s in stores[1:]: _same_store(s, stores[0].manifest)
+    if (folder / "manifest.json").exists():
+        stores.append(open_store(folder))
+    if not stores:
+        raise ValueError("nothing to merge: give the stores, or their folders")
+    for s in stores[1:]:
+        _same_store(s, stores[0].manifest)
     sources = [_one_of(stores, i) for i in range(stores[0].n_shards)]
     target = _place(folder, min((s.manifest for s in stores), key=lambda m: m["sha256"]))
     with store_explained(folder):
         _shards_folder(target)
         for i, source in enumerate(sources):
-            if not source or not shard_fault(target, i): continue
+            if not source or not shard_fault(target, i):
+                continue
             write_whole(_path(target, i), _path(source, i).read_bytes())
     return target
+
 
 def _one_of(stores, i):
     "A store that has shard `i`, or None."
     faults = [shard_fault(s, i) for s in stores]
-    if bad := [f"{_path(s, i)} ({f})" for s, f in zip(stores, faults) if f not in (None, "missing")]:
+    if bad := [
+        f"{_path(s, i)} ({f})" for s, f in zip(stores, faults) if f not in (None, "missing")
+    ]:
         warnings.warn(f"damaged shards, not merged: {', '.join(bad)}", stacklevel=3)
     having = [s for s, f in zip(stores, faults) if f is None]
     if any(_content(s, i) != _content(having[0], i) for s in having[1:]):
-        raise ValueError(f"shard {i} has different births for the same key in {' and '.join(str(s.folder) for s in having)}: "
-                         "the computation is not repeatable; nothing was written")
+        raise ValueError(
+            f"shard {i} has different births for the same key in {' and '.join(str(s.folder) for s in having)}: "
+            "the computation is not repeatable; nothing was written"
+        )
     return having[0] if having else None

@@ -32,17 +32,20 @@ from ..assessment.plots import STYLES, new_axes
 # %% ../../nbs/commands/40_bench.ipynb #4eb74e78
 def _smooth(n, size, seed):
     "Smooth noise (n, size, size) float32 of standard deviation about 1"
-    a = np.random.default_rng([seed, size]).standard_normal((n, size + 4, size + 4), dtype=np.float32)
+    a = np.random.default_rng([seed, size]).standard_normal(
+        (n, size + 4, size + 4), dtype=np.float32
+    )
     for _ in range(2):
-        a = a[:, 2:] + 2*a[:, 1:-1] + a[:, :-2]
-        a = a[:, :, 2:] + 2*a[:, :, 1:-1] + a[:, :, :-2]
+        a = a[:, 2:] + 2 * a[:, 1:-1] + a[:, :-2]
+        a = a[:, :, 2:] + 2 * a[:, :, 1:-1] + a[:, :, :-2]
     return a / np.float32(70)
 
+
 def relu_maps(
-    n: int,         # how many
-    size: int,      # height and width
+    n: int,  # how many
+    size: int,  # height and width
     seed: int = 0,  # of the noise
-) -> np.ndarray:    # (n, size, size) float32, about half exact zeros
+) -> np.ndarray:  # (n, size, size) float32, about half exact zeros
     "Smooth random maps as a ReLU leaves them"
     return np.maximum(_smooth(n, size, seed), 0)
 
@@ -51,6 +54,7 @@ def _from_curves(curves):
     "First level at which a curve is above zero"
     alive = curves > 0
     return np.where(alive.any(1), alive.argmax(1) + 1, 0)
+
 
 def _from_pairs(found):
     "First birth in dimension 1 of sorted pairs"
@@ -62,20 +66,48 @@ def _from_pairs(found):
 
 # %% ../../nbs/commands/40_bench.ipynb #a5d5e0c3
 OURS = {  # engine: its race, its work (maps, n_jobs), births of its result
-    "featent births, 51 levels": ("clique, 51 levels", lambda m, j: kernels.clique_births(m, max_level=51, n_jobs=j), np.asarray),
-    "featent births, clique": ("clique", lambda m, j: kernels.clique_births(m, n_jobs=j), np.asarray),
-    "featent Betti curves, clique": ("clique", lambda m, j: kernels.clique_betti1(m, n_jobs=j), lambda r: _from_curves(r[0])),
-    "featent births, cubical": ("cubical", lambda m, j: kernels.cubical_births(m, n_jobs=j), np.asarray),
-    "featent diagrams, cubical": ("cubical", lambda m, j: kernels.cubical_diagrams(m, n_jobs=j), _from_pairs),
-    "featent Betti curves, cubical": ("cubical", lambda m, j: kernels.cubical_betti(m, n_jobs=j), lambda r: _from_curves(r[1]))}
+    "featent births, 51 levels": (
+        "clique, 51 levels",
+        lambda m, j: kernels.clique_births(m, max_level=51, n_jobs=j),
+        np.asarray,
+    ),
+    "featent births, clique": (
+        "clique",
+        lambda m, j: kernels.clique_births(m, n_jobs=j),
+        np.asarray,
+    ),
+    "featent Betti curves, clique": (
+        "clique",
+        lambda m, j: kernels.clique_betti1(m, n_jobs=j),
+        lambda r: _from_curves(r[0]),
+    ),
+    "featent births, cubical": (
+        "cubical",
+        lambda m, j: kernels.cubical_births(m, n_jobs=j),
+        np.asarray,
+    ),
+    "featent diagrams, cubical": (
+        "cubical",
+        lambda m, j: kernels.cubical_diagrams(m, n_jobs=j),
+        _from_pairs,
+    ),
+    "featent Betti curves, cubical": (
+        "cubical",
+        lambda m, j: kernels.cubical_betti(m, n_jobs=j),
+        lambda r: _from_curves(r[1]),
+    ),
+}
 
 # %% ../../nbs/commands/40_bench.ipynb #53b00777
-def _negated(maps): return [-m for m in maps.astype(np.float64)]
+def _negated(maps):
+    return [-m for m in maps.astype(np.float64)]
+
 
 def _ranks(m):
     "Row, column and rank of the edges of a map's graph"
     i, j = np.triu_indices(len(m), 1)
-    return i, j, np.unique(-np.maximum(m, m.T)[i, j], return_inverse=True)[1] + 1.
+    return i, j, np.unique(-np.maximum(m, m.T)[i, j], return_inverse=True)[1] + 1.0
+
 
 def _full(maps):
     "Symmetric matrices of ranks, zero on the diagonal"
@@ -89,84 +121,144 @@ def _full(maps):
 def _sparse(maps, both=False):
     "Sparse matrices of the ranks up to 51, each edge once or in both directions"
     from scipy.sparse import coo_matrix
+
     out = []
     for m in maps:
         i, j, v = (x[keep] for r in [_ranks(m)] for keep in [r[2] <= 51] for x in r)
-        if both: i, j, v = np.r_[i, j], np.r_[j, i], np.r_[v, v]
+        if both:
+            i, j, v = np.r_[i, j], np.r_[j, i], np.r_[v, v]
         out.append(coo_matrix((v, (i, j)), shape=m.shape))
     return out
 
 # %% ../../nbs/commands/40_bench.ipynb #eacffa14
 def _gudhi_rips(matrices, kind):
     from gudhi.sklearn import RipsPersistence
-    return RipsPersistence(1, input_type=kind, homology_coeff_field=2, n_jobs=1).fit_transform(matrices)
+
+    return RipsPersistence(1, input_type=kind, homology_coeff_field=2, n_jobs=1).fit_transform(
+        matrices
+    )
+
 
 def _gudhi_fast(maps):
     from gudhi.sklearn import CubicalPersistence
-    return [d[1] for d in CubicalPersistence([0, 1], input_type="top_dimensional_cells", homology_coeff_field=2, n_jobs=1).fit_transform(maps)]
+
+    return [
+        d[1]
+        for d in CubicalPersistence(
+            [0, 1], input_type="top_dimensional_cells", homology_coeff_field=2, n_jobs=1
+        ).fit_transform(maps)
+    ]
+
 
 def _gudhi_complex(maps):
     import gudhi
+
     def loops(m):
         c = gudhi.CubicalComplex(top_dimensional_cells=m)
         c.compute_persistence(homology_coeff_field=2)
         return c.persistence_intervals_in_dimension(1)
+
     return [loops(m) for m in maps]
 
 # %% ../../nbs/commands/40_bench.ipynb #d9d2772a
 def _ripser(matrices):
     from ripser import ripser
+
     return [ripser(d, distance_matrix=True, maxdim=1)["dgms"][1] for d in matrices]
+
 
 def _cripser(maps):
     import tcripser
+
     def loops(m):
         p = tcripser.computePH(m, maxdim=1)
         return p[p[:, 0] == 1, 1:3]
+
     return [loops(m) for m in maps]
 
 # %% ../../nbs/commands/40_bench.ipynb #f7808116
 PEERS = {  # peer: its race, the module it needs, its input from maps, its work (list of inputs) -> H1 intervals (k, 2) of each
-    "gudhi RipsPersistence, 51 levels": ("clique, 51 levels", "gudhi", _sparse, lambda x: _gudhi_rips(x, "distance coo_matrix")),
+    "gudhi RipsPersistence, 51 levels": (
+        "clique, 51 levels",
+        "gudhi",
+        _sparse,
+        lambda x: _gudhi_rips(x, "distance coo_matrix"),
+    ),
     "ripser, 51 levels": ("clique, 51 levels", "ripser", lambda m: _sparse(m, both=True), _ripser),
-    "gudhi RipsPersistence": ("clique", "gudhi", _full, lambda x: _gudhi_rips(x, "full distance matrix")),
+    "gudhi RipsPersistence": (
+        "clique",
+        "gudhi",
+        _full,
+        lambda x: _gudhi_rips(x, "full distance matrix"),
+    ),
     "ripser": ("clique", "ripser", _full, _ripser),
     "gudhi CubicalPersistence": ("cubical", "gudhi", _negated, _gudhi_fast),
     "gudhi CubicalComplex": ("cubical", "gudhi", _negated, _gudhi_complex),
-    "cripser": ("cubical", "tcripser", _negated, _cripser)}
+    "cripser": ("cubical", "tcripser", _negated, _cripser),
+}
+
 
 def _chosen(peers):
     "The peers asked for, all known"
     unknown = [p for p in peers or () if p not in PEERS]
-    if unknown: raise ValueError(f"unknown peers {', '.join(unknown)}: choose from {', '.join(PEERS)}")
+    if unknown:
+        raise ValueError(f"unknown peers {', '.join(unknown)}: choose from {', '.join(PEERS)}")
     return {p: PEERS[p] for p in (PEERS if peers is None else peers)}
 
 # %% ../../nbs/commands/40_bench.ipynb #577ab30f
 def _first(race, intervals, maps):
     "Births as levels from H1 intervals; -1 for a birth at a value that the map does not have"
     value = [x[:, 0].min() if len(x) else None for x in intervals]
-    levels = [np.unique(-m) for m in maps] if race == "cubical" else [np.arange(1., m.size) for m in maps]
-    return np.array([0 if v is None else 1 + int(np.searchsorted(u, v)) if v in u else -1 for v, u in zip(value, levels)])
+    levels = (
+        [np.unique(-m) for m in maps]
+        if race == "cubical"
+        else [np.arange(1.0, m.size) for m in maps]
+    )
+    return np.array(
+        [
+            0 if v is None else 1 + int(np.searchsorted(u, v)) if v in u else -1
+            for v, u in zip(value, levels)
+        ]
+    )
+
 
 def _gudhi_births(race, maps):
     "The births that every engine has to find"
-    if race == "cubical": found = _gudhi_fast(_negated(maps))
-    elif race == "clique": found = _gudhi_rips(_full(maps), "full distance matrix")
-    else: found = _gudhi_rips(_sparse(maps), "distance coo_matrix")
+    if race == "cubical":
+        found = _gudhi_fast(_negated(maps))
+    elif race == "clique":
+        found = _gudhi_rips(_full(maps), "full distance matrix")
+    else:
+        found = _gudhi_rips(_sparse(maps), "distance coo_matrix")
     return _first(race, found, maps)
 
 # %% ../../nbs/commands/40_bench.ipynb #355a9bb6
 def _engines(cores, peers):
     "Rows (engine, race, cores, module, input from maps, work, births from result and maps)"
-    ours = [(e, race, c, None, lambda m: m, lambda x, w=work, c=c: w(x, c), lambda r, m, read=read: read(r))
-            for e, (race, work, read) in OURS.items() for c in cores]
-    return ours + [(e, race, 1, module, prepare, work, lambda r, m, race=race: _first(race, r, m))
-                   for e, (race, module, prepare, work) in peers.items()]
+    ours = [
+        (
+            e,
+            race,
+            c,
+            None,
+            lambda m: m,
+            lambda x, w=work, c=c: w(x, c),
+            lambda r, m, read=read: read(r),
+        )
+        for e, (race, work, read) in OURS.items()
+        for c in cores
+    ]
+    return ours + [
+        (e, race, 1, module, prepare, work, lambda r, m, race=race: _first(race, r, m))
+        for e, (race, module, prepare, work) in peers.items()
+    ]
+
 
 def _checked(engine, maps, expected):
     "What is wrong with an engine, or 'ok', and its seconds for these maps"
     _, race, _, module, prepare, work, read = engine
-    if module and importlib.util.find_spec(module) is None: return "not installed", np.nan
+    if module and importlib.util.find_spec(module) is None:
+        return "not installed", np.nan
     try:
         x = prepare(maps)
         work(x[:2])
@@ -174,7 +266,8 @@ def _checked(engine, maps, expected):
         found = work(x)
         seconds = time.perf_counter() - start
         wrong = int((read(found, maps) != expected[race]).sum())
-    except Exception as e: return f"failed: {type(e).__name__}: {e}", np.nan
+    except Exception as e:
+        return f"failed: {type(e).__name__}: {e}", np.nan
     return (f"wrong births: {wrong} of {len(maps)} maps" if wrong else "ok"), seconds
 
 # %% ../../nbs/commands/40_bench.ipynb #21e31475
@@ -193,15 +286,27 @@ def _take_turns(calls, seconds):
 def _bench_size(size, seconds, cores, peers, seed):
     "Rows of the engines table for one size"
     maps = relu_maps(min(20000, 2**22 // size**2), size, seed)
-    few = maps[:max(8, min(256, 2**18 // size**2))]
+    few = maps[: max(8, min(256, 2**18 // size**2))]
     engines = _engines(cores, peers)
     expected = {race: _gudhi_births(race, few) for race in dict.fromkeys(e[1] for e in engines)}
     rows, calls = [], []
     for e in engines:
         status, took = _checked(e, few, expected)
-        n = int(np.clip(len(few) / max(took, 1e-9) * seconds / 3, min(len(few), 8), len(maps))) if status == "ok" else 0
-        rows.append({"race": e[1], "engine": e[0], "size": size, "cores": e[2], "maps": n, "status": status})
-        if n: calls.append((lambda w=e[5], x=e[4](maps[:n]): w(x), time.process_time if e[2] == 1 else time.perf_counter))
+        n = (
+            int(np.clip(len(few) / max(took, 1e-9) * seconds / 3, min(len(few), 8), len(maps)))
+            if status == "ok"
+            else 0
+        )
+        rows.append(
+            {"race": e[1], "engine": e[0], "size": size, "cores": e[2], "maps": n, "status": status}
+        )
+        if n:
+            calls.append(
+                (
+                    lambda w=e[5], x=e[4](maps[:n]): w(x),
+                    time.process_time if e[2] == 1 else time.perf_counter,
+                )
+            )
     timed = iter(_take_turns(calls, seconds))
     for row in rows:
         best, turns = next(timed) if row["maps"] else (np.nan, 0)
@@ -211,23 +316,35 @@ def _bench_size(size, seconds, cores, peers, seed):
 # %% ../../nbs/commands/40_bench.ipynb #d2b438fe
 def _with_ratios(table):
     "The engines table with the column `ratio`: maps per second over those of the race's yardstick"
-    one = table[(table.cores == 1) & ~table.engine.isin(OURS) & ((table.race != "cubical") | (table.engine == "gudhi CubicalPersistence"))]
+    one = table[
+        (table.cores == 1)
+        & ~table.engine.isin(OURS)
+        & ((table.race != "cubical") | (table.engine == "gudhi CubicalPersistence"))
+    ]
     best = one.groupby(["race", "size"]).maps_per_s.max()
     yardstick = best.reindex(pd.MultiIndex.from_frame(table[["race", "size"]])).to_numpy()
     return table.assign(ratio=np.where(table.cores == 1, table.maps_per_s / yardstick, np.nan))
 
 # %% ../../nbs/commands/40_bench.ipynb #36627ca7
-MODES = {"clique": {}, "clique, released": {"convention": "released"}, "cubical": {"filtration": "cubical"}}
+MODES = {
+    "clique": {},
+    "clique, released": {"convention": "released"},
+    "cubical": {"filtration": "cubical"},
+}
+
 
 def _seconds(f):
     start = time.perf_counter()
     f()
     return time.perf_counter() - start
 
+
 def _forward(net, images, batch_size):
     "The forward pass alone"
     with evaluating(net), torch.inference_mode():
-        for _, x, _ in batches(images, batch_size): net(x)
+        for _, x, _ in batches(images, batch_size):
+            net(x)
+
 
 def _setup(net, images):
     "The part of `assess` that does not grow with the number of images"
@@ -237,39 +354,82 @@ def _setup(net, images):
 # %% ../../nbs/commands/40_bench.ipynb #b5b14704
 def pipeline(
     networks: tuple = ("vgg16", "resnet18"),  # names, as for `network`; random weights
-    images: int = 8,      # number of random images
-    size: int = 224,      # their height and width
+    images: int = 8,  # number of random images
+    size: int = 224,  # their height and width
     batch_size: int = 8,  # images in one forward pass, for both
-    turns: int = 5,       # times that each is run
-    seed: int = 0,        # of images and weights
-) -> pd.DataFrame:        # a row for each network and mode: medians of seconds, and of the ratios of each turn
+    turns: int = 5,  # times that each is run
+    seed: int = 0,  # of images and weights
+) -> (
+    pd.DataFrame
+):  # a row for each network and mode: medians of seconds, and of the ratios of each turn
     "Time `assess` over all convolutional layers against the forward pass alone, on all cores"
     rows = []
     for name in networks:
         net = network(name, seed=seed)
         noise = torch.from_numpy(_smooth(3 * images, size, seed)).reshape(images, 3, size, size)
-        rows += _against_forward(net, prepared(as_images([(x, 0) for x in noise]), net), batch_size, turns)
+        rows += _against_forward(
+            net, prepared(as_images([(x, 0) for x in noise]), net), batch_size, turns
+        )
     return pd.DataFrame(rows)
+
 
 def _against_forward(net, pictures: Images, batch_size, turns):
     "Rows of one network"
     run = lambda mode: assess(net, pictures, batch_size=batch_size, **MODES[mode])
     _forward(net, pictures, batch_size)
     layers = run("clique").layers
-    times = pd.DataFrame([{"forward": _seconds(lambda: _forward(net, pictures, batch_size)), "setup": _seconds(lambda: _setup(net, pictures)),
-                           **{m: _seconds(lambda m=m: run(m)) for m in MODES}} for _ in range(turns)])
-    common = {"network": net.featent["name"], "layers": len(layers), "units": int(layers.units.sum()), "images": len(pictures), "batch_size": batch_size}
-    return [{**common, "mode": m, "forward_s": times.forward.median(), "setup_s": times.setup.median(), "assess_s": times[m].median(),
-             "ratio": ((times[m] - times.setup) / times.forward).median(), "ratio_whole": (times[m] / times.forward).median()} for m in MODES]
+    times = pd.DataFrame(
+        [
+            {
+                "forward": _seconds(lambda: _forward(net, pictures, batch_size)),
+                "setup": _seconds(lambda: _setup(net, pictures)),
+                **{m: _seconds(lambda m=m: run(m)) for m in MODES},
+            }
+            for _ in range(turns)
+        ]
+    )
+    common = {
+        "network": net.featent["name"],
+        "layers": len(layers),
+        "units": int(layers.units.sum()),
+        "images": len(pictures),
+        "batch_size": batch_size,
+    }
+    return [
+        {
+            **common,
+            "mode": m,
+            "forward_s": times.forward.median(),
+            "setup_s": times.setup.median(),
+            "assess_s": times[m].median(),
+            "ratio": ((times[m] - times.setup) / times.forward).median(),
+            "ratio_whole": (times[m] / times.forward).median(),
+        }
+        for m in MODES
+    ]
 
 # %% ../../nbs/commands/40_bench.ipynb #26aabe46
 def _peak():
     "Largest resident size of this process so far, in MB; None where the system does not tell"
-    try: return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    except (OSError, StopIteration): pass
-    try: import resource
-    except ImportError: return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    try:
+        return (
+            next(
+                int(line.split()[1])
+                for line in Path("/proc/self/status").read_text().splitlines()
+                if line.startswith("VmHWM")
+            )
+            / 1024
+        )
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
+
 
 _CHILD = """
 import sys
@@ -283,63 +443,124 @@ print(_peak())"""
 # %% ../../nbs/commands/40_bench.ipynb #2cce706b
 def peak_memory(
     per_class: tuple = (10, 100),  # images of each of the ten digits
-    turns: int = 3,                # processes for each
-) -> dict:                         # number of images: median of the peak of resident memory, MB; None where unknown
+    turns: int = 3,  # processes for each
+) -> dict:  # number of images: median of the peak of resident memory, MB; None where unknown
     "Memory that it takes to assess a small network on 32 x 32 images, by their number"
+
     def one(n):
-        out = subprocess.run([sys.executable, "-c", _CHILD, str(n)], capture_output=True, text=True, check=True, env={**os.environ, "TQDM_DISABLE": "1"})
+        out = subprocess.run(
+            [sys.executable, "-c", _CHILD, str(n)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "TQDM_DISABLE": "1"},
+        )
         return out.stdout.split()[-1]
+
     found = {10 * n: [one(n) for _ in range(turns)] for n in per_class}
-    return {n: None if "None" in v else round(float(np.median(np.array(v, float))), 1) for n, v in found.items()}
+    return {
+        n: None if "None" in v else round(float(np.median(np.array(v, float))), 1)
+        for n, v in found.items()
+    }
 
 # %% ../../nbs/commands/40_bench.ipynb #088eb85b
 def _processor():
     "Model name of the processor"
-    try: lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError: lines = []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+
 
 def machine() -> dict:  # processor, cores, memory_GB, system, load, versions
     "Describe the machine, without its name"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else None
-    return {"processor": _processor(), "cores": kernels.n_threads(-1), "memory_GB": memory and round(memory), "system": f"{platform.system()} {platform.machine()}",
-            "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-            "versions": {**versions(), "ripser": version_of("ripser"), "cripser": version_of("cripser")}}
+    memory = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        if hasattr(os, "sysconf")
+        else None
+    )
+    return {
+        "processor": _processor(),
+        "cores": kernels.n_threads(-1),
+        "memory_GB": memory and round(memory),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "versions": {
+            **versions(),
+            "ripser": version_of("ripser"),
+            "cripser": version_of("cripser"),
+        },
+    }
 
 # %% ../../nbs/commands/40_bench.ipynb #08f2e48a
 def bench(
-    sizes: tuple = (7, 14, 28, 56, 112, 224),    # height and width of the maps, at least 4
-    seconds: float = 1.0,                        # for each engine at each size; at least three turns are taken
-    n_jobs: tuple = (1, -1),                     # threads for featent's kernels; peers have one
-    networks: tuple = ("vgg16", "resnet18"),     # for `pipeline`; empty: neither pipeline nor memory is measured
-    images: int = 8,                             # images of 224 x 224 for `pipeline`
-    seed: int = 0,                               # of maps, images and weights
-    peers: "tuple | None" = None,                # names from `PEERS`; None: all
-) -> tuple[pd.DataFrame, pd.DataFrame, dict]:    # engines, pipeline, and the machine with the peaks of memory
+    sizes: tuple = (7, 14, 28, 56, 112, 224),  # height and width of the maps, at least 4
+    seconds: float = 1.0,  # for each engine at each size; at least three turns are taken
+    n_jobs: tuple = (1, -1),  # threads for featent's kernels; peers have one
+    networks: tuple = (
+        "vgg16",
+        "resnet18",
+    ),  # for `pipeline`; empty: neither pipeline nor memory is measured
+    images: int = 8,  # images of 224 x 224 for `pipeline`
+    seed: int = 0,  # of maps, images and weights
+    peers: "tuple | None" = None,  # names from `PEERS`; None: all
+) -> tuple[
+    pd.DataFrame, pd.DataFrame, dict
+]:  # engines, pipeline, and the machine with the peaks of memory
     "Measure every engine and peer, the whole pipeline, and memory"
-    if not len(sizes) or min(sizes) < 4: raise ValueError(f"sizes={sizes!r}: choose at least one, each at least 4")
-    if seconds <= 0: raise ValueError(f"seconds={seconds!r} must be positive")
-    about, chosen, cores = machine(), _chosen(peers), list(dict.fromkeys(kernels.n_threads(j) for j in n_jobs))
+    if not len(sizes) or min(sizes) < 4:
+        raise ValueError(f"sizes={sizes!r}: choose at least one, each at least 4")
+    if seconds <= 0:
+        raise ValueError(f"seconds={seconds!r} must be positive")
+    about, chosen, cores = (
+        machine(),
+        _chosen(peers),
+        list(dict.fromkeys(kernels.n_threads(j) for j in n_jobs)),
+    )
     kernels.warm_up()
     bar = progress(sizes, desc="bench")
-    engines = pd.DataFrame([row for s in bar for row in _bench_size(int(s), seconds, cores, chosen, seed)])
+    engines = pd.DataFrame(
+        [row for s in bar for row in _bench_size(int(s), seconds, cores, chosen, seed)]
+    )
     about["peak_MB"] = peak_memory() if len(networks) else {}
     return _with_ratios(engines), pipeline(networks, images, seed=seed), about
 
 # %% ../../nbs/commands/40_bench.ipynb #da764707
-def _short(v): return "" if np.isnan(v) else f"{v / 1e6:.2f}M" if v >= 1e6 else f"{v / 1e3:.0f}k" if v >= 1e4 else f"{v / 1e3:.1f}k" if v >= 1e3 else f"{v:.3g}"
+def _short(v):
+    return (
+        ""
+        if np.isnan(v)
+        else f"{v / 1e6:.2f}M"
+        if v >= 1e6
+        else f"{v / 1e3:.0f}k"
+        if v >= 1e4
+        else f"{v / 1e3:.1f}k"
+        if v >= 1e3
+        else f"{v:.3g}"
+    )
+
 
 def speeds(
-    table: pd.DataFrame,       # the engines table of `bench`
-    cores: int = 1,            # rows with this number of threads
+    table: pd.DataFrame,  # the engines table of `bench`
+    cores: int = 1,  # rows with this number of threads
     values: str = "maps_per_s",  # "maps_per_s", or "ratio" to the yardstick of the race
-) -> pd.DataFrame:             # race and engine by size, as text; what is not "ok" says why
+) -> pd.DataFrame:  # race and engine by size, as text; what is not "ok" says why
     "The engines table by size"
     rows = table[table.cores == cores]
     say = _short if values == "maps_per_s" else lambda r: "" if np.isnan(r) else f"{r:.3g}"
     text = np.where(rows.status != "ok", rows.status, rows[values].map(say))
-    order = pd.MultiIndex.from_frame(rows[["race", "engine"]].drop_duplicates().sort_values("race", kind="stable"))
-    return rows.assign(text=text).pivot(index=["race", "engine"], columns="size", values="text").reindex(order)
+    order = pd.MultiIndex.from_frame(
+        rows[["race", "engine"]].drop_duplicates().sort_values("race", kind="stable")
+    )
+    return (
+        rows.assign(text=text)
+        .pivot(index=["race", "engine"], columns="size", values="text")
+        .reindex(order)
+    )
 
 # %% ../../nbs/commands/40_bench.ipynb #aae4db78
 def plot_bench(
@@ -350,27 +571,88 @@ def plot_bench(
     races = list(dict.fromkeys(one.race))
     fig, axes = new_axes(len(races), 3.6, 4.4)
     for ax, race in zip(axes[0], races):
-        for (name, rows), (color, marker, _) in zip(one[one.race == race].groupby("engine", sort=False), STYLES):
-            ax.plot(rows["size"], rows.maps_per_s, color=color, marker=marker, ls="-" if name in OURS else "--", ms=5, lw=1.5, label=name)
-        ax.set_xscale("log", base=2); ax.set_yscale("log"); ax.set_title(race, fontsize=10); ax.set_xlabel("map size (pixels)")
-        ax.set_xticks(sorted(one["size"].unique()), sorted(one["size"].unique())); ax.minorticks_off(); ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(loc="upper center", bbox_to_anchor=(.5, -.15), frameon=False, fontsize=8)
+        for (name, rows), (color, marker, _) in zip(
+            one[one.race == race].groupby("engine", sort=False), STYLES
+        ):
+            ax.plot(
+                rows["size"],
+                rows.maps_per_s,
+                color=color,
+                marker=marker,
+                ls="-" if name in OURS else "--",
+                ms=5,
+                lw=1.5,
+                label=name,
+            )
+        ax.set_xscale("log", base=2)
+        ax.set_yscale("log")
+        ax.set_title(race, fontsize=10)
+        ax.set_xlabel("map size (pixels)")
+        ax.set_xticks(sorted(one["size"].unique()), sorted(one["size"].unique()))
+        ax.minorticks_off()
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False, fontsize=8)
     axes[0][0].set_ylabel("maps per second, one core")
     low, high = one.maps_per_s.min(), one.maps_per_s.max()
-    for ax in axes[0]: ax.set_ylim(low / 2, high * 2)
+    for ax in axes[0]:
+        ax.set_ylim(low / 2, high * 2)
     return fig
 
 # %% ../../nbs/commands/40_bench.ipynb #24dee0eb
 GOALS = (  # text, table, rows, column, bound (from below for engines, from above for the pipeline)
-    ("clique births, 14 x 14, maps/s/core", "engines", ("featent births, 51 levels", 14), "maps_per_s", 1e6),
-    ("clique births, 224 x 224, maps/s/core", "engines", ("featent births, 51 levels", 224), "maps_per_s", 15e3),
-    ("cubical births, 14 x 14, maps/s/core", "engines", ("featent births, cubical", 14), "maps_per_s", 5e5),
-    ("cubical births, 14 x 14, times gudhi's fast class", "engines", ("featent births, cubical", 14), "ratio", 4),
-    ("cubical diagrams, 14 x 14, times gudhi's fast class", "engines", ("featent diagrams, cubical", 14), "ratio", 2.5),
-    ("cubical diagrams, 56 x 56, times gudhi's fast class", "engines", ("featent diagrams, cubical", 56), "ratio", 1.5),
+    (
+        "clique births, 14 x 14, maps/s/core",
+        "engines",
+        ("featent births, 51 levels", 14),
+        "maps_per_s",
+        1e6,
+    ),
+    (
+        "clique births, 224 x 224, maps/s/core",
+        "engines",
+        ("featent births, 51 levels", 224),
+        "maps_per_s",
+        15e3,
+    ),
+    (
+        "cubical births, 14 x 14, maps/s/core",
+        "engines",
+        ("featent births, cubical", 14),
+        "maps_per_s",
+        5e5,
+    ),
+    (
+        "cubical births, 14 x 14, times gudhi's fast class",
+        "engines",
+        ("featent births, cubical", 14),
+        "ratio",
+        4,
+    ),
+    (
+        "cubical diagrams, 14 x 14, times gudhi's fast class",
+        "engines",
+        ("featent diagrams, cubical", 14),
+        "ratio",
+        2.5,
+    ),
+    (
+        "cubical diagrams, 56 x 56, times gudhi's fast class",
+        "engines",
+        ("featent diagrams, cubical", 56),
+        "ratio",
+        1.5,
+    ),
     ("assess VGG16, clique, over forward pass", "pipeline", ("vgg16", "clique"), "ratio", 1.1),
-    ("assess VGG16, clique as released, over forward pass", "pipeline", ("vgg16", "clique, released"), "ratio", 1.1),
-    ("assess VGG16, cubical, over forward pass", "pipeline", ("vgg16", "cubical"), "ratio", 1.3))
+    (
+        "assess VGG16, clique as released, over forward pass",
+        "pipeline",
+        ("vgg16", "clique, released"),
+        "ratio",
+        1.1,
+    ),
+    ("assess VGG16, cubical, over forward pass", "pipeline", ("vgg16", "cubical"), "ratio", 1.3),
+)
+
 
 def _lookup(table, keys, key, column):
     "One value of a table, or nan"
@@ -379,44 +661,69 @@ def _lookup(table, keys, key, column):
 
 # %% ../../nbs/commands/40_bench.ipynb #6285d554
 def targets(
-    engines: pd.DataFrame,   # the three results of `bench`
+    engines: pd.DataFrame,  # the three results of `bench`
     pipeline: pd.DataFrame,  # may be empty
-    about: dict,             # with peak_MB
-) -> pd.DataFrame:           # goal, target, measured, met: "yes", "no" or "not measured"
+    about: dict,  # with peak_MB
+) -> pd.DataFrame:  # goal, target, measured, met: "yes", "no" or "not measured"
     "What was aimed at, and what was reached"
     one, rows = engines[engines.cores == 1], []
     for text, kind, key, column, bound in GOALS:
-        v = _lookup(one, ("engine", "size"), key, column) if kind == "engines" else _lookup(pipeline, ("network", "mode"), key, column)
+        v = (
+            _lookup(one, ("engine", "size"), key, column)
+            if kind == "engines"
+            else _lookup(pipeline, ("network", "mode"), key, column)
+        )
         rows.append((text, bound, v, kind == "engines"))
     peak = [v for _, v in sorted(about.get("peak_MB", {}).items()) if v]
-    rows.append(("peak memory, 1000 over 100 images", 1.05, peak[-1] / peak[0] if len(peak) > 1 else np.nan, False))
+    rows.append(
+        (
+            "peak memory, 1000 over 100 images",
+            1.05,
+            peak[-1] / peak[0] if len(peak) > 1 else np.nan,
+            False,
+        )
+    )
     say = lambda v: f"{v:,.0f}" if v >= 1000 else f"{v:.3g}"
-    return pd.DataFrame([{"goal": t, "target": ("at least " if least else "at most ") + say(b), "measured": "" if np.isnan(v) else say(v),
-                          "met": "not measured" if np.isnan(v) else "yes" if (v >= b if least else v <= b) else "no"} for t, b, v, least in rows])
+    return pd.DataFrame(
+        [
+            {
+                "goal": t,
+                "target": ("at least " if least else "at most ") + say(b),
+                "measured": "" if np.isnan(v) else say(v),
+                "met": "not measured"
+                if np.isnan(v)
+                else "yes"
+                if (v >= b if least else v <= b)
+                else "no",
+            }
+            for t, b, v, least in rows
+        ]
+    )
 
 # %% ../../nbs/commands/40_bench.ipynb #1e574ef8
 def save_bench(
-    folder: "str | Path",    # made if it does not exist
-    engines: pd.DataFrame,   # the three results of `bench`
+    folder: "str | Path",  # made if it does not exist
+    engines: pd.DataFrame,  # the three results of `bench`
     pipeline: pd.DataFrame,
     about: dict,
-) -> Path:                   # the folder: bench.csv, pipeline.csv, bench.json (machine and targets), bench.png
+) -> Path:  # the folder: bench.csv, pipeline.csv, bench.json (machine and targets), bench.png
     "Write the results of a benchmark"
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    engines.to_csv(folder/"bench.csv", index=False)
-    pipeline.to_csv(folder/"pipeline.csv", index=False)
+    engines.to_csv(folder / "bench.csv", index=False)
+    pipeline.to_csv(folder / "pipeline.csv", index=False)
     content = {"machine": about, "targets": targets(engines, pipeline, about).to_dict("records")}
-    (folder/"bench.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-    plot_bench(engines).savefig(folder/"bench.png", dpi=150)
+    (folder / "bench.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    plot_bench(engines).savefig(folder / "bench.png", dpi=150)
     return folder
 
 # %% ../../nbs/commands/40_bench.ipynb #4fd29667
 def main(
     out: "str | Path | None" = None,  # folder for the files; None: none are written
-    quick: bool = False,              # small maps only, without networks: some seconds instead of some minutes
-) -> tuple:                           # engines, pipeline, machine, as `bench` returns them
+    quick: bool = False,  # small maps only, without networks: some seconds instead of some minutes
+) -> tuple:  # engines, pipeline, machine, as `bench` returns them
     "Run the benchmark, and save it"
-    found = bench(sizes=(7, 14), seconds=.05, networks=()) if quick else bench()
-    if out is not None: save_bench(out, *found)
+    found = bench(sizes=(7, 14), seconds=0.05, networks=()) if quick else bench()
+    if out is not None:
+        save_bench(out, *found)
     return found

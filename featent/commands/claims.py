@@ -20,82 +20,241 @@ from .runs import experiments, parameters
 # %% ../../nbs/commands/30_claims.ipynb #cd9d25a5
 COLUMNS = ["claim", "statement", "case", "verdict", "effect", "value", "low", "high"]
 
-def _row(claim, statement, case, verdict, effect, value, low=np.nan, high=np.nan): return dict(zip(COLUMNS, (claim, statement, case, verdict, effect, float(value), float(low), float(high))))
 
-def _side(low, high): return "holds" if low > 0 else "fails" if high < 0 else "undecided"
+def _row(claim, statement, case, verdict, effect, value, low=np.nan, high=np.nan):
+    return dict(
+        zip(
+            COLUMNS,
+            (claim, statement, case, verdict, effect, float(value), float(low), float(high)),
+        )
+    )
 
-def _table(folder, name): return read_table(folder/f"{name}.csv")
+
+def _side(low, high):
+    return "holds" if low > 0 else "fails" if high < 0 else "undecided"
+
+
+def _table(folder, name):
+    return read_table(folder / f"{name}.csv")
 
 # %% ../../nbs/commands/30_claims.ipynb #c03b9728
 def _depth(folder):
     trends, profiles = _table(folder, "trends"), _table(folder, "profiles")
-    return [row for f in trends.filtration.unique() for row in (*_c1(trends[trends.filtration == f], f), *_c23(profiles[profiles.filtration == f], f))]
+    return [
+        row
+        for f in trends.filtration.unique()
+        for row in (
+            *_c1(trends[trends.filtration == f], f),
+            *_c23(profiles[profiles.filtration == f], f),
+        )
+    ]
+
 
 def _c1(trends, f):
     own, rows = trends[trends.series == "trained"].iloc[0], []
     for control, t in trends[trends.series != "trained"].groupby("series", sort=False):
         low, high = t.beyond_lo.min(), t.beyond_hi.max()
-        verdict = "fails" if own.fall_hi < 0 else "holds" if own.fall_lo > 0 and low > 0 else "not beyond its control" if own.fall_lo > 0 else "undecided"
-        rows.append(_row("C1", "mean H falls with depth in a trained network", f"{f}, against {control}", verdict, "fall of H beyond the control's (nats)", t.beyond.mean(), low, high))
+        verdict = (
+            "fails"
+            if own.fall_hi < 0
+            else "holds"
+            if own.fall_lo > 0 and low > 0
+            else "not beyond its control"
+            if own.fall_lo > 0
+            else "undecided"
+        )
+        rows.append(
+            _row(
+                "C1",
+                "mean H falls with depth in a trained network",
+                f"{f}, against {control}",
+                verdict,
+                "fall of H beyond the control's (nats)",
+                t.beyond.mean(),
+                low,
+                high,
+            )
+        )
     return rows
 
 # %% ../../nbs/commands/30_claims.ipynb #9bd486a4
 def _c23(profiles, f):
     own, random = (profiles[profiles.series == s] for s in ("trained", "random networks"))
-    if not len(random): return []
-    limits = random.groupby("layer", sort=False).agg(lo=("H_lo", "min"), hi=("H_hi", "max")).join(own.set_index("layer")[["H_lo", "H_hi"]])
+    if not len(random):
+        return []
+    limits = (
+        random.groupby("layer", sort=False)
+        .agg(lo=("H_lo", "min"), hi=("H_hi", "max"))
+        .join(own.set_index("layer")[["H_lo", "H_hi"]])
+    )
     above, below = (limits.lo > limits.H_hi).mean(), (limits.hi < limits.H_lo).mean()
     verdict = "holds" if above == 1 else "fails" if below > 0 else "undecided"
-    c2 = _row("C2", "random networks have higher H in every layer", f, verdict, f"share of {len(limits)} layers where they have (lower in {below:.0%})", above)
+    c2 = _row(
+        "C2",
+        "random networks have higher H in every layer",
+        f,
+        verdict,
+        f"share of {len(limits)} layers where they have (lower in {below:.0%})",
+        above,
+    )
     gaps = [_gap(rows.eps.to_numpy()) for _, rows in (("trained", own), *random.groupby("run"))]
-    verdict = "fails" if gaps[0] <= 0 else "holds" if max(gaps[1:]) <= 0 else "not beyond its control"
-    return [c2, _row("C3", "eps is lowest in the last layer of a trained network", f, verdict, f"eps of the lowest other layer minus that of the last ({sum(g > 0 for g in gaps[1:])} of {len(gaps) - 1} random networks have it too)", gaps[0])]
+    verdict = (
+        "fails" if gaps[0] <= 0 else "holds" if max(gaps[1:]) <= 0 else "not beyond its control"
+    )
+    return [
+        c2,
+        _row(
+            "C3",
+            "eps is lowest in the last layer of a trained network",
+            f,
+            verdict,
+            f"eps of the lowest other layer minus that of the last ({sum(g > 0 for g in gaps[1:])} of {len(gaps) - 1} random networks have it too)",
+            gaps[0],
+        ),
+    ]
 
-def _gap(eps): return eps[:-1].min() - eps[-1]
+
+def _gap(eps):
+    return eps[:-1].min() - eps[-1]
 
 # %% ../../nbs/commands/30_claims.ipynb #ea7f9b60
 def _rescaling(folder):
     moved = _table(folder, "moved").set_index(["factors", "indicator"])
-    if "powers of two" not in moved.index.get_level_values(0): return []
+    if "powers of two" not in moved.index.get_level_values(0):
+        return []
     rows = moved.loc["powers of two"]
     counts = {name: (r.differ, r["values"]) for name, r in rows.iterrows()}
-    births = [_row("C7", "H does not move under function-preserving rescaling", name.removeprefix("births "), "holds" if n == 0 else "fails", f"births that differ, of {total:,}", n)
-              for name, (n, total) in counts.items() if name.startswith("births")]
-    others = [_row("C7", f"{text} does move", "rescaling of the network, powers of two", "holds" if n > .5 * total else "fails", f"values that differ, of {total:,}", n)
-              for name, text in (("l1", "the activation norm L1"), ("class_selectivity", "class selectivity")) if name in counts for n, total in [counts[name]]]
+    births = [
+        _row(
+            "C7",
+            "H does not move under function-preserving rescaling",
+            name.removeprefix("births "),
+            "holds" if n == 0 else "fails",
+            f"births that differ, of {total:,}",
+            n,
+        )
+        for name, (n, total) in counts.items()
+        if name.startswith("births")
+    ]
+    others = [
+        _row(
+            "C7",
+            f"{text} does move",
+            "rescaling of the network, powers of two",
+            "holds" if n > 0.5 * total else "fails",
+            f"values that differ, of {total:,}",
+            n,
+        )
+        for name, text in (
+            ("l1", "the activation norm L1"),
+            ("class_selectivity", "class selectivity"),
+        )
+        if name in counts
+        for n, total in [counts[name]]
+    ]
     return births + others
 
 # %% ../../nbs/commands/30_claims.ipynb #5cdf2f97
 def _randomness(folder):
     "An indicator separates where its AUC lies beyond the limit that the experiment was told."
-    limit = json.loads((folder/"parameters.json").read_text()).get("separability", .5) / 2
-    auc, matched = (_table(folder, name).set_index("indicator") for name in ("auc_pooled", "auc_matched"))
-    text = f"AUC of trained against random units; .5: not at all; limits {.5 - limit:.2f} and {.5 + limit:.2f}"
-    row = lambda statement, case, verdict, r: _row("C8", statement, case, verdict, text, r.auc, r.low, r.high)
-    own = [row("H separates trained units from random ones, which have more", n.removeprefix("H "), "holds" if r.high <= .5 - limit else "fails" if r.low > .5 - limit else "undecided", r)
-           for n, r in auc.iterrows() if n.startswith("H ")]
-    rivals = [("L1", "as it is", auc.loc["l1"]), ("APoZ", "as it is", auc.loc["apoz"]), *([("L1", "scale of the layers matched", matched.loc["l1"])] if "l1" in matched.index else [])]
-    return own + [row(f"{name} does not separate them", case, _inside(r, limit), r) for name, case, r in rivals]
+    limit = json.loads((folder / "parameters.json").read_text()).get("separability", 0.5) / 2
+    auc, matched = (
+        _table(folder, name).set_index("indicator") for name in ("auc_pooled", "auc_matched")
+    )
+    text = f"AUC of trained against random units; .5: not at all; limits {0.5 - limit:.2f} and {0.5 + limit:.2f}"
+    row = lambda statement, case, verdict, r: _row(
+        "C8", statement, case, verdict, text, r.auc, r.low, r.high
+    )
+    own = [
+        row(
+            "H separates trained units from random ones, which have more",
+            n.removeprefix("H "),
+            "holds" if r.high <= 0.5 - limit else "fails" if r.low > 0.5 - limit else "undecided",
+            r,
+        )
+        for n, r in auc.iterrows()
+        if n.startswith("H ")
+    ]
+    rivals = [
+        ("L1", "as it is", auc.loc["l1"]),
+        ("APoZ", "as it is", auc.loc["apoz"]),
+        *(
+            [("L1", "scale of the layers matched", matched.loc["l1"])]
+            if "l1" in matched.index
+            else []
+        ),
+    ]
+    return own + [
+        row(f"{name} does not separate them", case, _inside(r, limit), r)
+        for name, case, r in rivals
+    ]
 
-def _inside(r, limit): return "holds" if max(.5 - r.low, r.high - .5) < limit else "fails" if max(r.low - .5, .5 - r.high) >= limit else "undecided"
+
+def _inside(r, limit):
+    return (
+        "holds"
+        if max(0.5 - r.low, r.high - 0.5) < limit
+        else "fails"
+        if max(r.low - 0.5, 0.5 - r.high) >= limit
+        else "undecided"
+    )
 
 # %% ../../nbs/commands/30_claims.ipynb #7eeae753
 def _ablation(folder):
-    transition, comparison = _table(folder, "transition").set_index("order"), _table(folder, "comparison")
+    transition, comparison = (
+        _table(folder, "transition").set_index("order"),
+        _table(folder, "comparison"),
+    )
     rows = []
-    for order, case in (("H/eps reversed", "an order for each class"), ("H/eps, one order reversed", "one order for all classes")):
+    for order, case in (
+        ("H/eps reversed", "an order for each class"),
+        ("H/eps, one order reversed", "one order for all classes"),
+    ):
         if order in transition.index:
             t = transition.loc[order]
-            rows.append(_row("phase transition", "accuracy holds or rises until a turning point, then breaks down", case, "holds" if t.transition else "fails",
-                             f"change of test accuracy at the turning point, {int(t.turning_point)} units removed", t.gain, t.low_gain, t.high_gain))
-    for (kind, direction, against), r in comparison[comparison.split == "test"].groupby(["kind", "direction", "against"], sort=False):
+            rows.append(
+                _row(
+                    "phase transition",
+                    "accuracy holds or rises until a turning point, then breaks down",
+                    case,
+                    "holds" if t.transition else "fails",
+                    f"change of test accuracy at the turning point, {int(t.turning_point)} units removed",
+                    t.gain,
+                    t.low_gain,
+                    t.high_gain,
+                )
+            )
+    for (kind, direction, against), r in comparison[comparison.split == "test"].groupby(
+        ["kind", "direction", "against"], sort=False
+    ):
         sign, r = (-1 if direction.startswith("most") else 1), r.iloc[0]
         low, high = sorted((sign * r.low, sign * r.high))
-        rows.append(_row("ordering", f"ordering by H/eps is better than {_NAMES.get(against, against)}", f"{kind}, {direction}", _side(low, high), "difference of the area under test accuracy", sign * r.difference, low, high))
+        rows.append(
+            _row(
+                "ordering",
+                f"ordering by H/eps is better than {_NAMES.get(against, against)}",
+                f"{kind}, {direction}",
+                _side(low, high),
+                "difference of the area under test accuracy",
+                sign * r.difference,
+                low,
+                high,
+            )
+        )
     return rows
 
-_NAMES = {"l1": "L1", "apoz": "APoZ", "kernel_l1": "kernel L1", "random": "random orders", "mean": "mean activation", "max": "maximum", "weight_l1": "L1 of the weights",
-          "bn_scale": "BatchNorm's scale", "taylor": "Taylor expansion"}
+
+_NAMES = {
+    "l1": "L1",
+    "apoz": "APoZ",
+    "kernel_l1": "kernel L1",
+    "random": "random orders",
+    "mean": "mean activation",
+    "max": "maximum",
+    "weight_l1": "L1 of the weights",
+    "bn_scale": "BatchNorm's scale",
+    "taylor": "Taylor expansion",
+}
 
 # %% ../../nbs/commands/30_claims.ipynb #ce1ebeea
 def _roles(folder):
@@ -103,34 +262,89 @@ def _roles(folder):
     for r in links[links.role == "train only"].itertuples():
         rho = links.loc[r.Index, "rho with the gap"]
         n, low, high = r.networks, *_rho_limits(rho, r.networks)
-        if np.isfinite(rho): rows.append(_row("roles", "the share of units useful on training images only grows with the gap", f"{r.definition}, {n} networks", _side(low, high), "Spearman's rho over networks", rho, low, high))
+        if np.isfinite(rho):
+            rows.append(
+                _row(
+                    "roles",
+                    "the share of units useful on training images only grows with the gap",
+                    f"{r.definition}, {n} networks",
+                    _side(low, high),
+                    "Spearman's rho over networks",
+                    rho,
+                    low,
+                    high,
+                )
+            )
     return rows
+
 
 def _rho_limits(rho, n):
     "95% limits of a rank correlation by Fisher's transform, with the variance of Bonett and Wright (2000)."
-    if not np.isfinite(rho) or n < 4: return -1., 1.
-    z, se = np.arctanh(np.clip(rho, -.999999, .999999)), np.sqrt((1 + rho ** 2 / 2) / max(n - 3, 1))
+    if not np.isfinite(rho) or n < 4:
+        return -1.0, 1.0
+    z, se = np.arctanh(np.clip(rho, -0.999999, 0.999999)), np.sqrt((1 + rho**2 / 2) / max(n - 3, 1))
     return np.tanh(z - 1.96 * se), np.tanh(z + 1.96 * se)
+
 
 def _pruning(folder):
     rows = _table(folder, "differences")
-    return [_row("pruning", f"keeping units of low H is better than {_NAMES.get(r.rival, r.rival)}", r.value, _side(r.low, r.high), "difference of test accuracy", r.difference, r.low, r.high)
-            for r in rows.itertuples() if r.rival in _NAMES]
+    return [
+        _row(
+            "pruning",
+            f"keeping units of low H is better than {_NAMES.get(r.rival, r.rival)}",
+            r.value,
+            _side(r.low, r.high),
+            "difference of test accuracy",
+            r.difference,
+            r.low,
+            r.high,
+        )
+        for r in rows.itertuples()
+        if r.rival in _NAMES
+    ]
 
 # %% ../../nbs/commands/30_claims.ipynb #8202363c
 def _training(folder):
     t = _table(folder, "correlations")
     t = t[(t.value == "H") & (t.layer == t.layer.iloc[-1])]
     rows, late = [], t[(t.networks == "true labels, whole epochs") & (t.measure == "levels")]
-    for f, part in t[(t.networks == "true labels") & (t.loss == "loss")].groupby("filtration", sort=False):
+    for f, part in t[(t.networks == "true labels") & (t.loss == "loss")].groupby(
+        "filtration", sort=False
+    ):
         m = part.set_index("measure")
         control = m.loc["changes given time"]
         for name, r in m.loc[["levels", "changes given time"]].iterrows():
             side = _side(r.low, r.high)
-            verdict = "not beyond its control" if name == "levels" and side == "holds" and control.low <= 0 else side
-            rows.append(_row("C4", "H of the last convolution follows the training loss", f"{f}, {name}, {r.runs:.0f} trainings", verdict, "Spearman's rho", r.rho, r.low, r.high))
+            verdict = (
+                "not beyond its control"
+                if name == "levels" and side == "holds" and control.low <= 0
+                else side
+            )
+            rows.append(
+                _row(
+                    "C4",
+                    "H of the last convolution follows the training loss",
+                    f"{f}, {name}, {r.runs:.0f} trainings",
+                    verdict,
+                    "Spearman's rho",
+                    r.rho,
+                    r.low,
+                    r.high,
+                )
+            )
         for r in late[late.filtration == f].itertuples():
-            rows.append(_row("C4", "H of the last convolution follows the training loss", f"{f}, ends of epochs alone, {r.runs:.0f} trainings", _side(r.low, r.high), "Spearman's rho", r.rho, r.low, r.high))
+            rows.append(
+                _row(
+                    "C4",
+                    "H of the last convolution follows the training loss",
+                    f"{f}, ends of epochs alone, {r.runs:.0f} trainings",
+                    _side(r.low, r.high),
+                    "Spearman's rho",
+                    r.rho,
+                    r.low,
+                    r.high,
+                )
+            )
     return rows
 
 # %% ../../nbs/commands/30_claims.ipynb #150697c6
@@ -138,96 +352,236 @@ def _against(m, name, sign=1):
     "Verdict on a rank correlation that should have a sign, with the excess over shuffled maps as its control."
     r = m.loc[name]
     side = _side(*sorted((sign * r.rho_low, sign * r.rho_high)))
-    beyond = sign * m.loc["excess"].rho < 0 and max(sign * m.loc["excess"].rho_low, sign * m.loc["excess"].rho_high) < 0 if "excess" in m.index else True
-    return "not beyond its control" if side == "holds" and name in ("H", "score") and not beyond else side, r
+    beyond = (
+        sign * m.loc["excess"].rho < 0
+        and max(sign * m.loc["excess"].rho_low, sign * m.loc["excess"].rho_high) < 0
+        if "excess" in m.index
+        else True
+    )
+    return "not beyond its control" if side == "holds" and name in (
+        "H",
+        "score",
+    ) and not beyond else side, r
+
 
 def _generalization(folder):
     rows, t = [], _table(folder, "correlations")
     for f, part in t[t.group == "all"].groupby("filtration", sort=False):
         for name, text in (("H", "H"), ("score", "the score (H with the rule for small eps)")):
             verdict, r = _against(part.set_index("measure"), name)
-            rows.append(_row("C5", f"{text} of the last layer rises with the generalisation gap", f"{f}, {r.n:.0f} networks", verdict, "Spearman's rho", r.rho, r.rho_low, r.rho_high))
+            rows.append(
+                _row(
+                    "C5",
+                    f"{text} of the last layer rises with the generalisation gap",
+                    f"{f}, {r.n:.0f} networks",
+                    verdict,
+                    "Spearman's rho",
+                    r.rho,
+                    r.rho_low,
+                    r.rho_high,
+                )
+            )
     return rows
+
 
 def _corruption(folder):
     rows, t = [], _table(folder, "correlations")
     for f, part in t[t.group == "all"].groupby("filtration", sort=False):
-        for name, text, sign in (("eps", "eps falls", -1), ("H", "H rises", 1), ("score", "the score (H with the rule for small eps) rises", 1)):
+        for name, text, sign in (
+            ("eps", "eps falls", -1),
+            ("H", "H rises", 1),
+            ("score", "the score (H with the rule for small eps) rises", 1),
+        ):
             verdict, r = _against(part.set_index("measure"), name, sign)
-            rows.append(_row("C6", f"with more wrong labels {text}", f"{f}, {r.n:.0f} networks", verdict, "Spearman's rho with the share", r.rho, r.rho_low, r.rho_high))
+            rows.append(
+                _row(
+                    "C6",
+                    f"with more wrong labels {text}",
+                    f"{f}, {r.n:.0f} networks",
+                    verdict,
+                    "Spearman's rho with the share",
+                    r.rho,
+                    r.rho_low,
+                    r.rho_high,
+                )
+            )
     return rows
 
 # %% ../../nbs/commands/30_claims.ipynb #5c455f58
 def _fc_patterns(folder):
     p = _table(folder, "profile")
-    h = p[p.activated & p.series.isin(["trained", "untrained"])].pivot(index="depth", columns=["series", "run"], values="h_mean").sort_index()
-    if len(h) < 2: return []
+    h = (
+        p[p.activated & p.series.isin(["trained", "untrained"])]
+        .pivot(index="depth", columns=["series", "run"], values="h_mean")
+        .sort_index()
+    )
+    if len(h) < 2:
+        return []
     falls = h.iloc[0] - h.iloc[-1]
     own, control = falls["trained"].iloc[0], falls["untrained"]
     beyond = own - control
     verdict = "fails" if own <= 0 else "holds" if beyond.min() > 0 else "not beyond its control"
-    return [_row("linear layers", "pattern entropy of linear layers falls with depth", "against untrained networks", verdict, f"fall beyond the control's (nats a neuron; own fall {own:.3f})", beyond.mean(), beyond.min(), beyond.max()),
-            *_advice(folder)]
+    return [
+        _row(
+            "linear layers",
+            "pattern entropy of linear layers falls with depth",
+            "against untrained networks",
+            verdict,
+            f"fall beyond the control's (nats a neuron; own fall {own:.3f})",
+            beyond.mean(),
+            beyond.min(),
+            beyond.max(),
+        ),
+        *_advice(folder),
+    ]
+
 
 def _advice(folder):
-    if not (folder/"advice.json").is_file(): return []
-    a = json.loads((folder/"advice.json").read_text())
-    return [_row("linear layers", "it tells how many linear layers are needed", "against accuracy", "holds" if a["tells"] else "fails", f"layers by entropy minus layers by accuracy ({a['by_accuracy']:.0f})", a["by_entropy"] - a["by_accuracy"])]
+    if not (folder / "advice.json").is_file():
+        return []
+    a = json.loads((folder / "advice.json").read_text())
+    return [
+        _row(
+            "linear layers",
+            "it tells how many linear layers are needed",
+            "against accuracy",
+            "holds" if a["tells"] else "fails",
+            f"layers by entropy minus layers by accuracy ({a['by_accuracy']:.0f})",
+            a["by_entropy"] - a["by_accuracy"],
+        )
+    ]
 
 # %% ../../nbs/commands/30_claims.ipynb #7a5182b0
-READERS = {"depth": _depth, "training": _training, "generalization": _generalization, "corruption": _corruption, "rescaling": _rescaling, "randomness": _randomness, "ablation": _ablation, "roles": _roles, "pruning": _pruning, "fc_patterns": _fc_patterns}
+READERS = {
+    "depth": _depth,
+    "training": _training,
+    "generalization": _generalization,
+    "corruption": _corruption,
+    "rescaling": _rescaling,
+    "randomness": _randomness,
+    "ablation": _ablation,
+    "roles": _roles,
+    "pruning": _pruning,
+    "fc_patterns": _fc_patterns,
+}
+
 
 def _experiment_of(folder):
     "The experiment that left a folder, by the page that lies there, or by the folder's own name."
-    if not (folder/"parameters.json").is_file(): raise FileNotFoundError(f"{folder.name} is no result of an experiment (it has no parameters.json): pass folders that `featent run NAME -o FOLDER` left")
-    pages = {p.stem for p in folder.glob("*.ipynb")} & set(experiments()) or {n for n in experiments() if folder.name == f"featent-{n}"}
-    if len(pages) != 1: raise ValueError(f"{folder.name} holds the pages of {len(pages)} experiments: it must hold that of one, {', '.join(experiments())}")
+    if not (folder / "parameters.json").is_file():
+        raise FileNotFoundError(
+            f"{folder.name} is no result of an experiment (it has no parameters.json): pass folders that `featent run NAME -o FOLDER` left"
+        )
+    pages = {p.stem for p in folder.glob("*.ipynb")} & set(experiments()) or {
+        n for n in experiments() if folder.name == f"featent-{n}"
+    }
+    if len(pages) != 1:
+        raise ValueError(
+            f"{folder.name} holds the pages of {len(pages)} experiments: it must hold that of one, {', '.join(experiments())}"
+        )
     return pages.pop()
+
 
 def _command(name, settings):
     "The command line that repeats a run."
     known = parameters(name)
-    changed = {k: v for k, v in settings.items() if k in known and k != "out" and v != known[k]["default"] and (k, known[k]["default"]) != ("layer", "")}
-    return " ".join([f"featent run {name} -o {name}", *(f"-p {k} {shlex.quote(str(v).lower() if isinstance(v, bool) else str(v))}" for k, v in changed.items())])
+    changed = {
+        k: v
+        for k, v in settings.items()
+        if k in known
+        and k != "out"
+        and v != known[k]["default"]
+        and (k, known[k]["default"]) != ("layer", "")
+    }
+    return " ".join(
+        [
+            f"featent run {name} -o {name}",
+            *(
+                f"-p {k} {shlex.quote(str(v).lower() if isinstance(v, bool) else str(v))}"
+                for k, v in changed.items()
+            ),
+        ]
+    )
 
 # %% ../../nbs/commands/30_claims.ipynb #f95e4ed3
 def claims(
     folders: "str | Path | Sequence",  # folders that `featent run` left; one of an experiment that is about no claim is passed over
 ) -> pd.DataFrame:  # a row for each statement: claim, statement, case, verdict, effect, value, low, high, data, network, command
     "What runs of experiments say about the published claims."
-    folders = [Path(f).expanduser() for f in ([folders] if isinstance(folders, (str, Path)) else folders)]
-    if missing := [f.name for f in folders if not f.is_dir()]: raise FileNotFoundError(f"there is no folder {', '.join(missing)}")
+    folders = [
+        Path(f).expanduser() for f in ([folders] if isinstance(folders, (str, Path)) else folders)
+    ]
+    if missing := [f.name for f in folders if not f.is_dir()]:
+        raise FileNotFoundError(f"there is no folder {', '.join(missing)}")
     found = [_claims_of(f, _experiment_of(f)) for f in folders]
-    if not any(map(len, found)): raise ValueError(f"nothing about a claim in {', '.join(f.name for f in folders)}: pass results of {', '.join(READERS)}")
+    if not any(map(len, found)):
+        raise ValueError(
+            f"nothing about a claim in {', '.join(f.name for f in folders)}: pass results of {', '.join(READERS)}"
+        )
     table = pd.concat([f for f in found if len(f)], ignore_index=True)
-    return table.sort_values("claim", key=lambda c: c.map(_ORDER.index), kind="stable", ignore_index=True)
+    return table.sort_values(
+        "claim", key=lambda c: c.map(_ORDER.index), kind="stable", ignore_index=True
+    )
 
-_ORDER = [*(f"C{i}" for i in range(1, 9)), "phase transition", "ordering", "roles", "pruning", "linear layers"]
+
+_ORDER = [
+    *(f"C{i}" for i in range(1, 9)),
+    "phase transition",
+    "ordering",
+    "roles",
+    "pruning",
+    "linear layers",
+]
+
 
 def _claims_of(folder, name):
     "The rows of one folder."
-    settings = json.loads((folder/"parameters.json").read_text(encoding="utf-8"))
-    try: rows = READERS[name](folder) if name in READERS else []
+    settings = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    try:
+        rows = READERS[name](folder) if name in READERS else []
     except (OSError, KeyError, IndexError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-        raise ValueError(f"{folder.name}: its tables cannot be read ({type(e).__name__}: {e}): run the experiment again with this version, `{_command(name, settings)}`") from e
+        raise ValueError(
+            f"{folder.name}: its tables cannot be read ({type(e).__name__}: {e}): run the experiment again with this version, `{_command(name, settings)}`"
+        ) from e
     network = settings.get("weights") or settings.get("network", "")
-    return pd.DataFrame(rows, columns=COLUMNS).assign(data=settings.get("data", ""), network=network, command=_command(name, settings))
+    return pd.DataFrame(rows, columns=COLUMNS).assign(
+        data=settings.get("data", ""), network=network, command=_command(name, settings)
+    )
 
 # %% ../../nbs/commands/30_claims.ipynb #fccbccc9
 VERDICTS = ["holds", "not beyond its control", "undecided", "fails"]
-TITLES = {"C1": "mean H falls with depth in a trained network", "C2": "random networks have higher H in every layer", "C3": "eps is lowest in the last layer of a trained network",
-          "C4": "H of the last convolution follows the training loss", "C5": "lower H of the last layer goes with better generalisation",
-          "C6": "with more label corruption, eps falls and H rises", "C7": "H does not move under rescaling of weights; L1 and class selectivity do",
-          "C8": "H separates trained from random units; L1 and APoZ do not", "phase transition": "units can go without loss until accuracy breaks down",
-          "ordering": "removing units by H/eps beats other orders", "roles": "role shares follow generalisation", "pruning": "units of low H are those to keep",
-          "linear layers": "pattern entropy falls with depth and tells how many layers are needed"}
+TITLES = {
+    "C1": "mean H falls with depth in a trained network",
+    "C2": "random networks have higher H in every layer",
+    "C3": "eps is lowest in the last layer of a trained network",
+    "C4": "H of the last convolution follows the training loss",
+    "C5": "lower H of the last layer goes with better generalisation",
+    "C6": "with more label corruption, eps falls and H rises",
+    "C7": "H does not move under rescaling of weights; L1 and class selectivity do",
+    "C8": "H separates trained from random units; L1 and APoZ do not",
+    "phase transition": "units can go without loss until accuracy breaks down",
+    "ordering": "removing units by H/eps beats other orders",
+    "roles": "role shares follow generalisation",
+    "pruning": "units of low H are those to keep",
+    "linear layers": "pattern entropy falls with depth and tells how many layers are needed",
+}
+
 
 def overview(
     table: pd.DataFrame,  # what `claims` returned, or several of them one below the other
-) -> pd.DataFrame:  # a row for each claim: claim, what it says, a column of counts for each verdict, data
+) -> (
+    pd.DataFrame
+):  # a row for each claim: claim, what it says, a column of counts for each verdict, data
     "How often each verdict was reached, by claim."
-    counts = table.groupby(["claim", "verdict"], sort=False).size().unstack("verdict", fill_value=0).reindex(columns=VERDICTS, fill_value=0)
-    data = table.groupby("claim", sort=False).data.agg(lambda d: ", ".join(dict.fromkeys(map(str, d))))
+    counts = (
+        table.groupby(["claim", "verdict"], sort=False)
+        .size()
+        .unstack("verdict", fill_value=0)
+        .reindex(columns=VERDICTS, fill_value=0)
+    )
+    data = table.groupby("claim", sort=False).data.agg(
+        lambda d: ", ".join(dict.fromkeys(map(str, d)))
+    )
     rows = counts.loc[sorted(counts.index, key=_ORDER.index)].assign(data=data).reset_index()
     rows.insert(1, "what it says", rows.claim.map(TITLES))
     return rows.rename_axis(columns=None)

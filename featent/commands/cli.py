@@ -20,36 +20,65 @@ import traceback
 import warnings
 from pathlib import Path
 
-from ..tools.files import Terminated, as_path, claimed, ending_well, publish, workplace, write_whole
+from featent.tools.files import (
+    Terminated,
+    as_path,
+    claimed,
+    ending_well,
+    publish,
+    workplace,
+    write_whole,
+)
 from .health import doctor
-from .runs import experiments, parameters, read_grid, read_parameters, run, sweep, title
+from featent.commands.runs import (
+    experiments,
+    parameters,
+    read_grid,
+    read_parameters,
+    run,
+    sweep,
+    title,
+)
 
 # %% ../../nbs/commands/60_cli.ipynb #92b7ff8f
 def whole_package():
     "featent with all its names; the command line starts with a few of its chapters."
     package = sys.modules["featent"]
-    if hasattr(package, "__version__"): return package
-    try: package.__spec__.loader.exec_module(package)
+    if hasattr(package, "__version__"):
+        return package
+    try:
+        package.__spec__.loader.exec_module(package)
     except Exception as e:
-        raise RuntimeError(f"featent cannot be loaded ({type(e).__name__}: {e}): "
-                           "`featent doctor` says what is broken and what to do") from e
+        raise RuntimeError(
+            f"featent cannot be loaded ({type(e).__name__}: {e}): "
+            "`featent doctor` says what is broken and what to do"
+        ) from e
     return package
 
 # %% ../../nbs/commands/60_cli.ipynb #ea252799
 @contextlib.contextmanager
 def doing(
-    what: str,      # "making the network mine.py:Net"
+    what: str,  # "making the network mine.py:Net"
     code: int = 1,  # exit code where this fails: 2 where the command is to blame
 ):
     "Note what a command is at, for the line about an error."
-    try: yield
+    try:
+        yield
     except (Exception, SystemExit) as e:
         with contextlib.suppress(AttributeError, TypeError):
-            if not hasattr(e, "doing"): e.doing = what, code
+            if not hasattr(e, "doing"):
+                e.doing = what, code
         raise
 
+
 _PLAIN = (ValueError, TypeError, OSError, ImportError, RuntimeError)  # what featent itself raises
-_TO_BLAME = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # of the machine, not of the command
+_TO_BLAME = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+)  # of the machine, not of the command
+
 
 def explain(
     error: BaseException,  # what was raised
@@ -60,17 +89,27 @@ def explain(
     if isinstance(error, KeyboardInterrupt):
         return text or "interrupted", 143 if isinstance(error, Terminated) else 130
     if isinstance(error, MemoryError):
-        return f"{what}: out of memory; choose a smaller size, a smaller batch size or fewer images".lstrip(": "), 1
-    if isinstance(error, _PLAIN) and text and _of_featent(error): return text, _code(error)
-    if isinstance(error, OSError) and error.errno in _TO_BLAME: code = 1
+        return (
+            f"{what}: out of memory; choose a smaller size, a smaller batch size or fewer images".lstrip(
+                ": "
+            ),
+            1,
+        )
+    if isinstance(error, _PLAIN) and text and _of_featent(error):
+        return text, _code(error)
+    if isinstance(error, OSError) and error.errno in _TO_BLAME:
+        code = 1
     where = _own_line(error)
     line = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{what}: {line}{where}".lstrip(": "), code
 
+
 def _code(error):
     "Exit code of an error that featent raises: 2 for a wrong command, 1 for work that failed."
-    if isinstance(error, OSError) and error.errno in _TO_BLAME: return 1
+    if isinstance(error, OSError) and error.errno in _TO_BLAME:
+        return 1
     return 1 if isinstance(error, RuntimeError) else 2
+
 
 def _frames(error):
     "Files and lines that an exception came through, the innermost last."
@@ -80,18 +119,27 @@ def _frames(error):
         trace = trace.tb_next
     return found
 
+
 def _of_featent(error):
     "Whether an exception was raised by featent's own code."
     frames = _frames(error)
     return not frames or Path(frames[-1][0]).parent == _HERE
 
+
 _HERE = Path(experiments.__code__.co_filename).parent
+
 
 def _own_line(error):
     "Where in the user's own files an exception came from, in brackets, or nothing."
-    not_theirs = str(_HERE), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sysconfig.get_path("stdlib")
+    not_theirs = (
+        str(_HERE),
+        sysconfig.get_path("purelib"),
+        sysconfig.get_path("platlib"),
+        sysconfig.get_path("stdlib"),
+    )
     theirs = [f for f in _frames(error) if f[0][0] != "<" and not f[0].startswith(not_theirs)]
-    if not theirs or isinstance(error, SyntaxError): return ""
+    if not theirs or isinstance(error, SyntaxError):
+        return ""
     return f" ({Path(theirs[-1][0]).name}, line {theirs[-1][1]})"
 
 # %% ../../nbs/commands/60_cli.ipynb #33f78056
@@ -99,15 +147,20 @@ _WORDS = {"transform": ("mean", "std"), "preprocess": ("size", "crop", "channels
 _PLAIN_WORDS = """size crop channels mean std normalise per_class classes split root seed download on_error num_classes
 weights layers filtration convention pad null twins preflight store shard_size workers batch_size n_jobs summaries""".split()
 
+
 def in_options(
-    text: str,      # an error, in the words of Python
-    option,         # a function: word of Python -> how it is typed here, or None
+    text: str,  # an error, in the words of Python
+    option,  # a function: word of Python -> how it is typed here, or None
 ) -> str:  # the same, with what to type in brackets
     "An error with the options that it speaks of."
     named = re.findall(r"\b([a-z_]+)(?:=|\()", text) + re.findall(r"\b[a-z]+_[a-z_]+\b", text)
     plain = [n for n in named if n in _PLAIN_WORDS]
     words = dict.fromkeys(plain or [w for n in named for w in _WORDS.get(n, ())])
-    typed = [o for o in map(option, words) if o and not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)]
+    typed = [
+        o
+        for o in map(option, words)
+        if o and not re.search(rf"(?<![\w-]){re.escape(o)}(?![\w-])", text)
+    ]
     return f"{text} [here: {', '.join(typed)}]" if typed else text
 
 # %% ../../nbs/commands/60_cli.ipynb #a4b1842d
@@ -115,15 +168,29 @@ def pictures(args, source):
     "The images that a command means."
     fe = whole_package()
     from featent.commands.vocabulary import input_options
+
     with doing(f"reading the images {args.images}", 2):
-        given = input_options(args.size, args.crop, args.channels, args.mean, args.std, args.normalise)
-        return fe.images(source, per_class=args.per_class, classes=args.classes and args.classes.split(","), split=args.split,
-                         root=args.root, download=args.download, seed=args.seed, on_error=args.on_error, **given)
+        given = input_options(
+            args.size, args.crop, args.channels, args.mean, args.std, args.normalise
+        )
+        return fe.images(
+            source,
+            per_class=args.per_class,
+            classes=args.classes and args.classes.split(","),
+            split=args.split,
+            root=args.root,
+            download=args.download,
+            seed=args.seed,
+            on_error=args.on_error,
+            **given,
+        )
+
 
 def network_of(args, name, images):
     "The network that a command means, which fits the images."
     whole_package()
     from featent.commands.vocabulary import network_for
+
     with doing(f"making the network {name}", 2):
         return network_for(name, images, args.weights, args.num_classes, args.seed)
 
@@ -132,10 +199,19 @@ def scored(args, net, images, options):
     "The result that a command means; a share of a store has none."
     fe = whole_package()
     filtrations = ("clique", "cubical") if args.filtration == "both" else args.filtration
-    options = dict(layers=args.layers.split(","), filtration=filtrations, convention=args.convention, pad=args.pad, seed=args.seed,
-                   batch_size=args.batch_size, n_jobs=args.n_jobs, **{"preflight": args.preflight, **options})
+    options = dict(
+        layers=args.layers.split(","),
+        filtration=filtrations,
+        convention=args.convention,
+        pad=args.pad,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        n_jobs=args.n_jobs,
+        **{"preflight": args.preflight, **options},
+    )
     with doing(f"assessing {args.network} with {args.images}"):
-        if args.shard: return _fill(args, net, images, options)
+        if args.shard:
+            return _fill(args, net, images, options)
         return fe.assess(net, images, **options)
 
 # %% ../../nbs/commands/60_cli.ipynb #55c92137
@@ -146,8 +222,12 @@ def _assess(args):
         images = pictures(args, args.images)
         net = network_of(args, args.network, images)
         lines = _looked(args, net, images)
-        result = scored(args, net, images, options | ({} if lines is None else {"preflight": "off"}))
-        if result is not None: _keep(result, out, lines)
+        result = scored(
+            args, net, images, options | ({} if lines is None else {"preflight": "off"})
+        )
+        if result is not None:
+            _keep(result, out, lines)
+
 
 def checked(args, net, images, sample=64):
     "What goes into a network, and whether it fits."
@@ -155,22 +235,27 @@ def checked(args, net, images, sample=64):
     with doing(f"checking {args.network} with {args.images}"):
         return fe.check(net, images, args.layers.split(","), sample=sample)
 
+
 def _looked(args, net, images):
     "Show what goes in, before the work; the lines for the record, or None where the jobs look for themselves."
-    if args.shard or args.preflight == "off": return None
+    if args.shard or args.preflight == "off":
+        return None
     found = checked(args, net, images, min(64, max(4, len(images) // 16)))  # as `assess` does
     print(found, file=sys.stderr, flush=True)
     from featent.assessment.preflight import act
+
     act(found, args.preflight)
     return found.lines
 
+
 def _keep(result, out, lines):
     "Show a result, and save it with its picture."
-    if lines is not None: result = dataclasses.replace(result, record={**result.record, "preflight": lines})
+    if lines is not None:
+        result = dataclasses.replace(result, record={**result.record, "preflight": lines})
     print(result.summary().round(3).to_string(index=False), flush=True)
     with doing(f"saving in {out}"):
         result.save(out)
-        result.plot().savefig(out/"profile.png", dpi=150)
+        result.plot().savefig(out / "profile.png", dpi=150)
     print(f"saved in {out}")
 
 # %% ../../nbs/commands/60_cli.ipynb #5265ff30
@@ -184,40 +269,70 @@ def _check(args):
 # %% ../../nbs/commands/60_cli.ipynb #ca14ecfc
 def _share(args):
     "(i, k) for job i of k, or None."
-    if args.shard is None and args.n_shards is None: return None
-    if args.shard is None or args.n_shards is None: raise ValueError("--shard and --n-shards go together: job i of k, i from 0")
-    if not 0 <= args.shard < args.n_shards: raise ValueError(f"--shard {args.shard} --n-shards {args.n_shards}: the jobs are numbered 0 to {args.n_shards - 1}")
+    if args.shard is None and args.n_shards is None:
+        return None
+    if args.shard is None or args.n_shards is None:
+        raise ValueError("--shard and --n-shards go together: job i of k, i from 0")
+    if not 0 <= args.shard < args.n_shards:
+        raise ValueError(
+            f"--shard {args.shard} --n-shards {args.n_shards}: the jobs are numbered 0 to {args.n_shards - 1}"
+        )
     return args.shard, args.n_shards
+
 
 def optional(args):
     "Options of `assess` that were given, and those that do not go together."
     args.shard = _share(args)
-    if args.shard and not args.store: raise ValueError("the shares of the jobs meet in a store: give it with --store DIR")
-    if args.shard and args.output: raise ValueError("one share has no result: leave out -o, and give it with the same command without --shard and --n-shards at the end")
-    if not args.shard and not args.output: raise ValueError("give a folder for the result with -o DIR")
-    if not args.store and (args.workers or args.shard_size): raise ValueError("--workers and --shard-size need a store: give it with --store DIR")
+    if args.shard and not args.store:
+        raise ValueError("the shares of the jobs meet in a store: give it with --store DIR")
+    if args.shard and args.output:
+        raise ValueError(
+            "one share has no result: leave out -o, and give it with the same command without --shard and --n-shards at the end"
+        )
+    if not args.shard and not args.output:
+        raise ValueError("give a folder for the result with -o DIR")
+    if not args.store and (args.workers or args.shard_size):
+        raise ValueError("--workers and --shard-size need a store: give it with --store DIR")
     null = args.null and (args.null[0] if len(args.null) == 1 else tuple(args.null))
-    given = dict(null=null, twins=args.twins, summaries=None, store=args.store, workers=args.workers, shard_size=args.shard_size)
-    return {k: v for k, v in given.items() if v is not None or (k == "summaries" and args.summaries is False)}
+    given = dict(
+        null=null,
+        twins=args.twins,
+        summaries=None,
+        store=args.store,
+        workers=args.workers,
+        shard_size=args.shard_size,
+    )
+    return {
+        k: v
+        for k, v in given.items()
+        if v is not None or (k == "summaries" and args.summaries is False)
+    }
+
 
 def _fill(args, net, images, options):
     "Fill one share of a store."
     from featent.assessment.assessing import fill
+
     states = fill(options.pop("store"), net, images, shard=args.shard, **options)
-    print(f"job {args.shard[0]} of {args.shard[1]} is done; of the store's {len(states)} shards, {(states.state == 'done').sum()} are done")
+    print(
+        f"job {args.shard[0]} of {args.shard[1]} is done; of the store's {len(states)} shards, {(states.state == 'done').sum()} are done"
+    )
 
 # %% ../../nbs/commands/60_cli.ipynb #8fc2157f
 def _bench(args):
     "featent bench"
     whole_package()
     from featent.commands import bench
+
     with claimed(args.output) as out:
         engines, pipeline, about = bench.main(None, args.quick)
         print(bench.speeds(engines).to_string())
-        if len(pipeline): print(pipeline.round(3).to_string(index=False))
+        if len(pipeline):
+            print(pipeline.round(3).to_string(index=False))
         print(bench.targets(engines, pipeline, about).to_string(index=False), flush=True)
         work = workplace(out)
-        with doing(f"saving in {out}"): bench.save_bench(work, engines, pipeline, about)
+        with doing(f"saving in {out}"):
+            bench.save_bench(work, engines, pipeline, about)
         publish(work, out)
     print(f"saved in {out}")
 
@@ -226,12 +341,15 @@ def _claims(args):
     "featent claims"
     whole_package()
     from featent.commands.claims import claims
+
     out = as_path(args.output) if args.output else None
-    if out and out.exists(): raise ValueError(f"{out} exists already: choose another file, or remove it")
+    if out and out.exists():
+        raise ValueError(f"{out} exists already: choose another file, or remove it")
     table = claims(args.folders)
     shown = table[["claim", "statement", "case", "data", "verdict", "value", "low", "high"]]
     print(shown.round(3).to_string(index=False), flush=True)
-    if not out: return
+    if not out:
+        return
     write_whole(out, table.to_csv(index=False))
     print(f"saved in {out}")
 
@@ -240,40 +358,65 @@ def _doctor(args):
     "featent doctor"
     lines, failed = doctor()
     print("\n".join(lines))
-    if failed: print(f"featent: {len(failed)} parts of this installation do not work, see FAILED above", file=sys.stderr)
+    if failed:
+        print(
+            f"featent: {len(failed)} parts of this installation do not work, see FAILED above",
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 # %% ../../nbs/commands/60_cli.ipynb #d28caa75
 def run_experiment(args):
     "featent run"
-    if args.list or not args.experiment: return _list()
-    if args.parameters: return _explain(args.experiment)
+    if args.list or not args.experiment:
+        return _list()
+    if args.parameters:
+        return _explain(args.experiment)
     given = read_parameters(args.experiment, args.p)
     name, share = Path(args.experiment).stem, _run_share(args, given)
-    out = args.output or given.get("out") or (f"featent-{name}-{args.shard}-of-{args.n_shards}" if share else None)
+    out = (
+        args.output
+        or given.get("out")
+        or (f"featent-{name}-{args.shard}-of-{args.n_shards}" if share else None)
+    )
     out = run(args.experiment, {**given, **share}, out)
     print(f"{name} is done: see {out}/{name}.ipynb and the figures beside it")
+
 
 def _list():
     "featent run --list"
     found = {name: " ".join(title(path)) for name, path in experiments().items()}
     width = max(map(len, found), default=0) + 2
-    for name, text in found.items(): print(f"{name:{width}}{text}")
+    for name, text in found.items():
+        print(f"{name:{width}}{text}")
+
 
 def _explain(experiment):
     "featent run EXPERIMENT --parameters"
     known = parameters(experiment)
-    wide = max(map(len, known)), max(len(p["type"]) for p in known.values()), max(len(repr(p["default"])) for p in known.values())
-    for k, p in known.items(): print(f"{k:{wide[0]}}  {p['type']:{wide[1]}}  {p['default']!r:{wide[2]}}  {p['help']}")
+    wide = (
+        max(map(len, known)),
+        max(len(p["type"]) for p in known.values()),
+        max(len(repr(p["default"])) for p in known.values()),
+    )
+    for k, p in known.items():
+        print(f"{k:{wide[0]}}  {p['type']:{wide[1]}}  {p['default']!r:{wide[2]}}  {p['help']}")
+
 
 def _run_share(args, given):
     "The parameters that make a run one job of an array."
     share, known = _share(args), parameters(args.experiment)
-    if not share: return {}
+    if not share:
+        return {}
     lacks = [k for k in ("shard", "n_shards", "store") if k not in known]
-    if lacks: raise ValueError(f"experiment {args.experiment!r} cannot be one job of an array: it has no parameter {', '.join(lacks)}")
-    if not given.get("store", known["store"]["default"]): raise ValueError("the shares of the jobs meet in a store: give it with -p store DIR")
+    if lacks:
+        raise ValueError(
+            f"experiment {args.experiment!r} cannot be one job of an array: it has no parameter {', '.join(lacks)}"
+        )
+    if not given.get("store", known["store"]["default"]):
+        raise ValueError("the shares of the jobs meet in a store: give it with -p store DIR")
     return {"shard": share[0], "n_shards": share[1]}
+
 
 def _sweep(args):
     "featent sweep"
@@ -281,17 +424,26 @@ def _sweep(args):
     grid = read_grid(args.experiment, [(k, texts) for k, *texts in args.p])
     table = sweep(args.experiment, grid, out, args.jobs, args.redo, args.dry_run)
     count = ", ".join(f"{v} {k}" for k, v in table.state.value_counts(sort=False).items())
-    if args.dry_run: print(table[["run", "state"]].to_string(index=False))
-    print(f"{len(table)} runs: {count}" + ("" if args.dry_run else f"; see {out/'index.html'}"))
+    if args.dry_run:
+        print(table[["run", "state"]].to_string(index=False))
+    print(f"{len(table)} runs: {count}" + ("" if args.dry_run else f"; see {out / 'index.html'}"))
     return 0 if args.dry_run else _tell_failed(args, out, table[table.state == "failed"])
+
 
 def _tell_failed(args, out, failed):
     "What failed, why, and where to look."
-    if not len(failed): return 0
-    print(f"featent: {len(failed)} runs failed; the rest is kept, and the same command tries these again:", file=sys.stderr)
+    if not len(failed):
+        return 0
+    print(
+        f"featent: {len(failed)} runs failed; the rest is kept, and the same command tries these again:",
+        file=sys.stderr,
+    )
     for r in failed.itertuples():
-        page = out/r.folder/f"{Path(args.experiment).stem}.ipynb"
-        print(f"  {r.run}: {r.error} (see {page if page.exists() else page.with_name('log.txt')})", file=sys.stderr)
+        page = out / r.folder / f"{Path(args.experiment).stem}.ipynb"
+        print(
+            f"  {r.run}: {r.error} (see {page if page.exists() else page.with_name('log.txt')})",
+            file=sys.stderr,
+        )
     return 1
 
 # %% ../../nbs/commands/60_cli.ipynb #6fe655b3
@@ -306,66 +458,172 @@ _EXAMPLES = """examples:
   featent bench --quick
   featent doctor"""
 
+
 def command_parser() -> argparse.ArgumentParser:  # of the whole command
     "The argument parser."
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("featent", description="An honest score for every unit of a convolutional network.", epilog=_EXAMPLES, formatter_class=raw)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="run | sweep | assess | check | claims | bench | doctor")
-    add = lambda name, help, text, **more: commands.add_parser(name, help=help, description=text, formatter_class=raw, **more)
-    _run_arguments(add("run", "run an experiment", "Run an experiment: a notebook with parameters.", epilog=_EXAMPLES))
-    _sweep_arguments(add("sweep", "run an experiment for every combination of a grid", "Run an experiment for every combination of a grid. "
-                         "The same command goes on where it was stopped.", epilog=_EXAMPLES))
-    assess_arguments(add("assess", "score the units of a network", "Feature entropy of every unit of a network.", epilog=_EXAMPLES))
+    parser = argparse.ArgumentParser(
+        "featent",
+        description="An honest score for every unit of a convolutional network.",
+        epilog=_EXAMPLES,
+        formatter_class=raw,
+    )
+    commands = parser.add_subparsers(
+        title="commands",
+        required=True,
+        metavar="run | sweep | assess | check | claims | bench | doctor",
+    )
+    add = lambda name, help, text, **more: commands.add_parser(
+        name, help=help, description=text, formatter_class=raw, **more
+    )
+    _run_arguments(
+        add(
+            "run",
+            "run an experiment",
+            "Run an experiment: a notebook with parameters.",
+            epilog=_EXAMPLES,
+        )
+    )
+    _sweep_arguments(
+        add(
+            "sweep",
+            "run an experiment for every combination of a grid",
+            "Run an experiment for every combination of a grid. "
+            "The same command goes on where it was stopped.",
+            epilog=_EXAMPLES,
+        )
+    )
+    assess_arguments(
+        add(
+            "assess",
+            "score the units of a network",
+            "Feature entropy of every unit of a network.",
+            epilog=_EXAMPLES,
+        )
+    )
     look = "what goes into a network, and whether it fits"
-    _check_arguments(add("check", look, f"{look.capitalize()}. Nothing is assessed or written.", epilog=_EXAMPLES))
-    claims = add("claims", "what runs of experiments say about the published claims",
-                 "Verdict, effect, interval and command for each published claim, from folders that `featent run` left.")
+    _check_arguments(
+        add(
+            "check", look, f"{look.capitalize()}. Nothing is assessed or written.", epilog=_EXAMPLES
+        )
+    )
+    claims = add(
+        "claims",
+        "what runs of experiments say about the published claims",
+        "Verdict, effect, interval and command for each published claim, from folders that `featent run` left.",
+    )
     claims.add_argument("folders", nargs="+", metavar="DIR", help="folders that featent run left")
-    claims.add_argument("-o", "--output", metavar="FILE", help="write the whole table to a CSV file")
+    claims.add_argument(
+        "-o", "--output", metavar="FILE", help="write the whole table to a CSV file"
+    )
     claims.set_defaults(do=_claims)
-    bench = add("bench", "speed of every engine and installed peer", "Every engine and installed peer on the same maps in one run.")
-    bench.add_argument("--quick", action="store_true", help="small maps only: seconds instead of minutes")
-    bench.add_argument("-o", "--output", default="featent-bench", metavar="DIR", help="folder for tables, figure and JSON (default: %(default)s)")
+    bench = add(
+        "bench",
+        "speed of every engine and installed peer",
+        "Every engine and installed peer on the same maps in one run.",
+    )
+    bench.add_argument(
+        "--quick", action="store_true", help="small maps only: seconds instead of minutes"
+    )
+    bench.add_argument(
+        "-o",
+        "--output",
+        default="featent-bench",
+        metavar="DIR",
+        help="folder for tables, figure and JSON (default: %(default)s)",
+    )
     bench.set_defaults(do=_bench)
     health = "try every part of the installation, and say what to do about those that fail"
     add("doctor", health, f"{health.capitalize()}.").set_defaults(do=_doctor)
-    for p in (parser, *commands.choices.values()): common_options(p)
+    for p in (parser, *commands.choices.values()):
+        common_options(p)
     return parser
+
 
 def common_options(
     p: argparse.ArgumentParser,  # of one command
 ):
     "What every command has, before its name or after it."
-    p.add_argument("--traceback", "--debug", action="store_true", help="show the whole traceback of an error",
-                   default=False if p._subparsers else argparse.SUPPRESS)
-    p._negative_number_matcher = re.compile(r"-\.?\d|-inf$|-nan$")  # -1e-3 is a value, which Python before 3.14 does not know
+    p.add_argument(
+        "--traceback",
+        "--debug",
+        action="store_true",
+        help="show the whole traceback of an error",
+        default=False if p._subparsers else argparse.SUPPRESS,
+    )
+    p._negative_number_matcher = re.compile(
+        r"-\.?\d|-inf$|-nan$"
+    )  # -1e-3 is a value, which Python before 3.14 does not know
 
 # %% ../../nbs/commands/60_cli.ipynb #228f13c7
 def _run_arguments(p):
     "Options of featent run."
     add = p.add_argument
-    add("experiment", nargs="?", help="name of the experiment, or a notebook file (.ipynb), which is executed")
+    add(
+        "experiment",
+        nargs="?",
+        help="name of the experiment, or a notebook file (.ipynb), which is executed",
+    )
     add("--list", action="store_true", help="list the experiments")
     add("--parameters", action="store_true", help="list the experiment's parameters")
-    add("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter; may be repeated")
-    add("-o", "--output", metavar="DIR", help="folder for the results (default: featent-EXPERIMENT)")
+    add(
+        "-p",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="set a parameter; may be repeated",
+    )
+    add(
+        "-o", "--output", metavar="DIR", help="folder for the results (default: featent-EXPERIMENT)"
+    )
     _share_arguments(p)
     p.set_defaults(do=run_experiment)
+
 
 def _sweep_arguments(p):
     "Options of featent sweep."
     add = p.add_argument
     add("experiment", help="name of the experiment, or a notebook file (.ipynb), which is executed")
-    add("-p", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter and all its values; may be repeated")
-    add("-j", "--jobs", type=int, default=1, metavar="N", help="runs at the same time, -1 for one per core (default: %(default)s)")
-    add("-o", "--output", metavar="DIR", help="folder for runs, tables and page; may be that of an earlier sweep (default: featent-EXPERIMENT-sweep)")
+    add(
+        "-p",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a parameter and all its values; may be repeated",
+    )
+    add(
+        "-j",
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="runs at the same time, -1 for one per core (default: %(default)s)",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="folder for runs, tables and page; may be that of an earlier sweep (default: featent-EXPERIMENT-sweep)",
+    )
     add("--dry-run", action="store_true", help="list the runs, and do nothing")
-    add("--redo", action="store_true", help="set aside finished runs of another version of the experiment or of featent, and do them again")
+    add(
+        "--redo",
+        action="store_true",
+        help="set aside finished runs of another version of the experiment or of featent, and do them again",
+    )
     p.set_defaults(do=_sweep)
+
 
 def _share_arguments(p):
     "Options of one job of an array."
-    p.add_argument("--shard", type=int, metavar="I", help="do the share of job I of an array, from 0; all jobs need one store")
+    p.add_argument(
+        "--shard",
+        type=int,
+        metavar="I",
+        help="do the share of job I of an array, from 0; all jobs need one store",
+    )
     p.add_argument("--n-shards", type=int, metavar="K", help="number of jobs of the array")
 
 # %% ../../nbs/commands/60_cli.ipynb #869c1901
@@ -374,29 +632,87 @@ def material_arguments(
 ):
     "Options that say which network and which images."
     add = p.add_argument
-    add("--network", required=True, help="name of a network, see featent.list_networks(); or file.py:Name, file.py:Name(width=64): the .py file is executed")
-    add("--weights", help="checkpoint file, or torchvision weights such as DEFAULT (default: random)")
-    add("--num-classes", type=int, metavar="N", help="outputs of the network (default: as the weights have them; without weights, the classes of the images)")
-    add("--images", default="digits", help="digits, mnist, fashion_mnist, cifar10, cifar100, or a folder of class folders (default: %(default)s)")
+    add(
+        "--network",
+        required=True,
+        help="name of a network, see featent.list_networks(); or file.py:Name, file.py:Name(width=64): the .py file is executed",
+    )
+    add(
+        "--weights",
+        help="checkpoint file, or torchvision weights such as DEFAULT (default: random)",
+    )
+    add(
+        "--num-classes",
+        type=int,
+        metavar="N",
+        help="outputs of the network (default: as the weights have them; without weights, the classes of the images)",
+    )
+    add(
+        "--images",
+        default="digits",
+        help="digits, mnist, fashion_mnist, cifar10, cifar100, or a folder of class folders (default: %(default)s)",
+    )
     add("--root", help="folder of the torchvision data sets")
     add("--download", action="store_true", help="fetch a torchvision data set that is not there")
-    add("--split", default="train", choices=("train", "val", "test"), help="part of the data set; val: of a folder alone (default: %(default)s)")
-    add("--classes", metavar="NAMES", help="names of the classes to keep, separated by commas (default: all)")
-    add("--per-class", type=int, metavar="N", help="images of each class, drawn with the seed (default: all)")
-    add("--on-error", default="stop", choices=("stop", "skip"), help="at an image that cannot be read (default: %(default)s)")
+    add(
+        "--split",
+        default="train",
+        choices=("train", "val", "test"),
+        help="part of the data set; val: of a folder alone (default: %(default)s)",
+    )
+    add(
+        "--classes",
+        metavar="NAMES",
+        help="names of the classes to keep, separated by commas (default: all)",
+    )
+    add(
+        "--per-class",
+        type=int,
+        metavar="N",
+        help="images of each class, drawn with the seed (default: all)",
+    )
+    add(
+        "--on-error",
+        default="stop",
+        choices=("stop", "skip"),
+        help="at an image that cannot be read (default: %(default)s)",
+    )
     _input_arguments(p)
-    add("--layers", default="conv", help="kinds, names or patterns, separated by commas (default: %(default)s)")
+    add(
+        "--layers",
+        default="conv",
+        help="kinds, names or patterns, separated by commas (default: %(default)s)",
+    )
     add("--seed", type=int, default=0, help="(default: %(default)s)")
+
 
 def _input_arguments(p):
     "Options that say what goes into the network."
     add = p.add_argument
-    add("--channels", type=int, choices=(1, 3), help="read the images as gray (1) or colour (3) (default: as they are; folders: colour)")
-    add("--size", metavar="PIXELS", help="resize images to a square, or to HEIGHT,WIDTH; with --crop, the shorter side alone")
-    add("--crop", metavar="PIXELS", help="keep the middle of the resized image; usual for ImageNet: --size 256 --crop 224")
-    add("--mean", metavar="VALUES", help="subtract: a number, one for each channel (0.5,0.4,0.3), or imagenet")
+    add(
+        "--channels",
+        type=int,
+        choices=(1, 3),
+        help="read the images as gray (1) or colour (3) (default: as they are; folders: colour)",
+    )
+    add(
+        "--size",
+        metavar="PIXELS",
+        help="resize images to a square, or to HEIGHT,WIDTH; with --crop, the shorter side alone",
+    )
+    add(
+        "--crop",
+        metavar="PIXELS",
+        help="keep the middle of the resized image; usual for ImageNet: --size 256 --crop 224",
+    )
+    add(
+        "--mean",
+        metavar="VALUES",
+        help="subtract: a number, one for each channel (0.5,0.4,0.3), or imagenet",
+    )
     add("--std", metavar="VALUES", help="then divide by: as for --mean")
     add("--normalise", choices=("imagenet",), help="the same as --mean imagenet --std imagenet")
+
 
 def assess_arguments(
     p: argparse.ArgumentParser,  # of one command
@@ -404,21 +720,63 @@ def assess_arguments(
     "Options of featent assess."
     material_arguments(p)
     add = p.add_argument
-    add("--filtration", default="clique", choices=("clique", "cubical", "both"), help="(default: %(default)s)")
-    add("--convention", default="text", choices=("text", "released"), help="rules of the paper's text or of its released code (default: %(default)s)")
-    add("--null", nargs="+", choices=("shuffle", "random", "weights"), help="assess shuffled maps too, random networks, networks with shuffled weights, or several")
-    add("--twins", type=int, metavar="N", help="networks for --null random and weights (default: 3 of each)")
-    add("--summaries", action=argparse.BooleanOptionalAction, help="keep the summaries of maps that the other indicators need (default: yes)")
-    add("--preflight", default="stop", choices=("stop", "warn", "off"), help="look first, as `featent check` does, and stop at what is wrong, only warn, or do not look (default: %(default)s)")
-    add("--store", metavar="DIR", help="keep finished births in this folder: the same command goes on where it was stopped")
+    add(
+        "--filtration",
+        default="clique",
+        choices=("clique", "cubical", "both"),
+        help="(default: %(default)s)",
+    )
+    add(
+        "--convention",
+        default="text",
+        choices=("text", "released"),
+        help="rules of the paper's text or of its released code (default: %(default)s)",
+    )
+    add(
+        "--null",
+        nargs="+",
+        choices=("shuffle", "random", "weights"),
+        help="assess shuffled maps too, random networks, networks with shuffled weights, or several",
+    )
+    add(
+        "--twins",
+        type=int,
+        metavar="N",
+        help="networks for --null random and weights (default: 3 of each)",
+    )
+    add(
+        "--summaries",
+        action=argparse.BooleanOptionalAction,
+        help="keep the summaries of maps that the other indicators need (default: yes)",
+    )
+    add(
+        "--preflight",
+        default="stop",
+        choices=("stop", "warn", "off"),
+        help="look first, as `featent check` does, and stop at what is wrong, only warn, or do not look (default: %(default)s)",
+    )
+    add(
+        "--store",
+        metavar="DIR",
+        help="keep finished births in this folder: the same command goes on where it was stopped",
+    )
     add("--shard-size", type=int, metavar="N", help="images of one shard of the store")
     add("--workers", type=int, metavar="N", help="processes that fill the store")
     _share_arguments(p)
-    add("--pad", action="store_true", help="pad maps that are not square, for the clique filtration")
+    add(
+        "--pad", action="store_true", help="pad maps that are not square, for the clique filtration"
+    )
     add("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
-    add("--n-jobs", type=int, default=-1, metavar="N", help="threads for births, -1 for all cores (default: %(default)s)")
+    add(
+        "--n-jobs",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="threads for births, -1 for all cores (default: %(default)s)",
+    )
     add("-o", "--output", metavar="DIR", help="folder for the result")
     p.set_defaults(do=_assess)
+
 
 def _check_arguments(p):
     "Options of featent check."
@@ -430,44 +788,59 @@ def main(
     argv: "list | None" = None,  # words of the command; default: those of the process
 ) -> int:  # exit code: 0 done, 1 the work failed, 2 the command was wrong
     "The `featent` command."
-    try: args = command_parser().parse_args(argv)
+    try:
+        args = command_parser().parse_args(argv)
     except SystemExit:
-        try: sys.stdout.flush()
-        except BrokenPipeError: return _unheard()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return _unheard()
         raise
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         return _done(args)
 
+
 def _done(args):
     "Do a command; its exit code."
     try:
-        with ending_well(): code = args.do(args) or 0
+        with ending_well():
+            code = args.do(args) or 0
         sys.stdout.flush()
         return code
     except (Exception, SystemExit, KeyboardInterrupt) as e:
-        if isinstance(e, BrokenPipeError) and Path(_frames(e)[-1][0]).stem == "cli": return _unheard()
-        if args.traceback: traceback.print_exception(e)
+        if isinstance(e, BrokenPipeError) and Path(_frames(e)[-1][0]).stem == "cli":
+            return _unheard()
+        if args.traceback:
+            traceback.print_exception(e)
         line, code = explain(e)
         print(f"featent: error: {in_words_of(args, line)}", file=sys.stderr)
         return code
 
+
 def _unheard():
     "Nobody reads any more what is printed, so nothing more is; the exit code, as of a process that is ended by it."
-    with contextlib.suppress(OSError, ValueError): os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
+
 
 def _warn(message, category, filename, lineno, file=None, line=None):
     "A warning on one line."
     print(f"featent: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
 
+
 def in_words_of(
     args: argparse.Namespace,  # a command
-    line: str,                 # an error
+    line: str,  # an error
 ) -> str:  # the same, with the options of this command
     "An error in the words of a command."
-    if hasattr(args, "output"): line = re.sub(r"choose another folder$", "choose another folder with -o", line)
-    if not hasattr(args, "p"): return in_options(line, lambda w: f"--{w.replace('_', '-')}" if hasattr(args, w) else None)
-    try: known = parameters(args.experiment)
-    except (ValueError, OSError, TypeError): return line
+    if hasattr(args, "output"):
+        line = re.sub(r"choose another folder$", "choose another folder with -o", line)
+    if not hasattr(args, "p"):
+        return in_options(line, lambda w: f"--{w.replace('_', '-')}" if hasattr(args, w) else None)
+    try:
+        known = parameters(args.experiment)
+    except (ValueError, OSError, TypeError):
+        return line
     return in_options(line, lambda w: f"-p {w}" if w in known else None)

@@ -17,19 +17,22 @@ from typing import NamedTuple
 
 # %% ../../nbs/commands/50_health.ipynb #3e59b64f
 class Item(NamedTuple):
-    name: str            # what the report calls it
-    code: str            # what its process runs; the last line that it prints is reported
-    remedy: str          # what to do where it fails
+    name: str  # what the report calls it
+    code: str  # what its process runs; the last line that it prints is reported
+    remedy: str  # what to do where it fails
     needed: bool = True  # whether its absence is a fault
+
 
 _ABSENT = 44  # how a process ends that did not find an optional part
 
 _ALONE = "import sys\nif '' in sys.path: sys.path.remove('')\n"  # not what lies in this folder
 
+
 class Finding(NamedTuple):
     item: Item
     state: str  # "ok", "absent" or "failed"
-    text: str   # what was found, or what went wrong
+    text: str  # what was found, or what went wrong
+
 
 def try_item(
     item: Item,  # what to try
@@ -37,27 +40,48 @@ def try_item(
 ) -> Finding:  # how it went
     "Try one item in a process of its own."
     command, text = [sys.executable, "-c", _ALONE + item.code], dict(text=True, errors="replace")
-    try: done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience, **text)
-    except subprocess.TimeoutExpired: return Finding(item, "failed", f"no answer within {patience:.0f} s")
-    except OSError as e: return Finding(item, "failed", f"{type(e).__name__}: {e}")
-    if done.returncode == 0: return Finding(item, "ok", _last(done.stdout))
-    if done.returncode == _ABSENT and not item.needed: return Finding(item, "absent", _last(done.stdout))
-    if done.returncode < 0: return Finding(item, "failed", f"its process was ended by signal {-done.returncode}")
-    return Finding(item, "failed", _last(done.stderr) or _last(done.stdout) or f"exit code {done.returncode}")
+    try:
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=patience, **text
+        )
+    except subprocess.TimeoutExpired:
+        return Finding(item, "failed", f"no answer within {patience:.0f} s")
+    except OSError as e:
+        return Finding(item, "failed", f"{type(e).__name__}: {e}")
+    if done.returncode == 0:
+        return Finding(item, "ok", _last(done.stdout))
+    if done.returncode == _ABSENT and not item.needed:
+        return Finding(item, "absent", _last(done.stdout))
+    if done.returncode < 0:
+        return Finding(item, "failed", f"its process was ended by signal {-done.returncode}")
+    return Finding(
+        item, "failed", _last(done.stderr) or _last(done.stdout) or f"exit code {done.returncode}"
+    )
 
-def _last(text): return next((" ".join(line.split()) for line in reversed(text.splitlines()) if line.strip()), "")
+
+def _last(text):
+    return next(
+        (" ".join(line.split()) for line in reversed(text.splitlines()) if line.strip()), ""
+    )
 
 # %% ../../nbs/commands/50_health.ipynb #4a9848a4
-OPTIONAL = {"pyarrow": "results as Parquet", "safetensors": "weights in .safetensors files", "torch-pruning": "pruning",
-            "ruptures": "a second opinion on change points", "dask": "births from many machines",
-            "weightwatcher": "its alpha beside other baselines"}
+OPTIONAL = {
+    "pyarrow": "results as Parquet",
+    "safetensors": "weights in .safetensors files",
+    "torch-pruning": "pruning",
+    "ruptures": "a second opinion on change points",
+    "dask": "births from many machines",
+    "weightwatcher": "its alpha beside other baselines",
+}
 _MODULES = {"scikit-learn": "sklearn"}  # where the name to import is another one
+
 
 def needed_packages() -> dict:  # package: oldest version, perhaps ""
     "What featent needs, as its metadata say."
     lines = [r for r in requires("featent") or () if "extra" not in r.partition(";")[2]]
     found = (re.match(r"([A-Za-z0-9._-]+)[^;]*?(?:>=\s*([0-9.]+))?[^;]*(?:;|$)", r) for r in lines)
     return {m[1]: m[2] or "" for m in found}
+
 
 _IMPORT = """
 import importlib, importlib.metadata as m, re, sys
@@ -72,6 +96,7 @@ importlib.import_module(module)
 print(found)
 """
 
+
 def _package(name, oldest="", needed=True):
     "The item for a package."
     module = _MODULES.get(name, name.replace("-", "_"))
@@ -79,7 +104,9 @@ def _package(name, oldest="", needed=True):
     wanted = f"'{name}>={oldest}'" if oldest else name
     return Item(name, text, _pip(wanted), needed)
 
-def _pip(*wanted): return f"{sys.executable} -m pip install --upgrade --force-reinstall {' '.join(wanted)}"
+
+def _pip(*wanted):
+    return f"{sys.executable} -m pip install --upgrade --force-reinstall {' '.join(wanted)}"
 
 # %% ../../nbs/commands/50_health.ipynb #4ad0cf63
 _LIGHT = """
@@ -115,7 +142,9 @@ if cache: sys.exit(cache[0])
 print(f"right, with featent {fe.__version__}")
 """
 
-_NOTEBOOK = _LIGHT + """
+_NOTEBOOK = (
+    _LIGHT
+    + """
 import json, tempfile
 from pathlib import Path
 import nbformat
@@ -128,6 +157,7 @@ with tempfile.TemporaryDirectory(prefix="featent-doctor-") as folder:
     said = json.loads(page.read_text(encoding="utf-8"))["cells"][-1]["outputs"][0]["text"]
 print("runs, with", "".join(said))
 """
+)
 
 _KERNEL = """
 import subprocess
@@ -202,35 +232,61 @@ def items() -> list:  # of `Item`
     return [
         *(_package(k, v) for k, v in needed_packages().items()),
         *(_package(k, needed=False) for k in OPTIONAL),
-        Item("torchvision's operators", _OPS, f"install both from one place: {_pip('torch', 'torchvision')}"),
-        Item("births", _BIRTHS, "mend the packages above first; where only the cache is named, do what the line says"),
+        Item(
+            "torchvision's operators",
+            _OPS,
+            f"install both from one place: {_pip('torch', 'torchvision')}",
+        ),
+        Item(
+            "births",
+            _BIRTHS,
+            "mend the packages above first; where only the cache is named, do what the line says",
+        ),
         Item("cache of kernels", _CACHE, "let NUMBA_CACHE_DIR name a folder that can be written"),
         Item("a notebook", _NOTEBOOK, kernel),
-        Item("Jupyter's python3", _KERNEL, "remove or rename that kernel, unset JUPYTER_PATH, or run "
-             f"{sys.executable} -m ipykernel install --sys-prefix"),
+        Item(
+            "Jupyter's python3",
+            _KERNEL,
+            "remove or rename that kernel, unset JUPYTER_PATH, or run "
+            f"{sys.executable} -m ipykernel install --sys-prefix",
+        ),
         Item("widgets in JupyterLab", _WIDGETS, _pip("ipywidgets", "jupyterlab_widgets")),
         Item("launcher", _LAUNCHER, "", needed=False),
         Item("disk", _SPACE, "free some space, or set TMPDIR to a folder on another disk"),
-        Item("GPU", _GPU, "run on the CPU with CUDA_VISIBLE_DEVICES= (empty), or install torch for this driver", needed=False)]
+        Item(
+            "GPU",
+            _GPU,
+            "run on the CPU with CUDA_VISIBLE_DEVICES= (empty), or install torch for this driver",
+            needed=False,
+        ),
+    ]
 
 # %% ../../nbs/commands/50_health.ipynb #3b94a670
 def doctor(
     chosen: "list | None" = None,  # of `Item`; None: `items()`
 ) -> tuple:  # lines of the report, and the findings that failed
     "Try every part of the installation, and say what to do about those that fail."
-    try: own = version("featent")
-    except PackageNotFoundError: own = "(not installed: python -m pip install featent)"
+    try:
+        own = version("featent")
+    except PackageNotFoundError:
+        own = "(not installed: python -m pip install featent)"
     about = f"featent {own}, Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-    try: chosen = items() if chosen is None else chosen
-    except PackageNotFoundError: chosen = [_package("featent")]
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool: found = list(pool.map(try_item, chosen))
+    try:
+        chosen = items() if chosen is None else chosen
+    except PackageNotFoundError:
+        chosen = [_package("featent")]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(try_item, chosen))
     return [about, *map(_line, found)], [f for f in found if f.state == "failed"]
+
 
 def _line(finding):
     "A finding as the report says it."
     item, state, text = finding
-    if state == "failed": return f"  {item.name:24}FAILED: {text}\n  {'':24}remedy: {item.remedy}"
+    if state == "failed":
+        return f"  {item.name:24}FAILED: {text}\n  {'':24}remedy: {item.remedy}"
     return f"  {item.name:24}{text}" + _use(finding)
+
 
 def _use(finding):
     use = OPTIONAL.get(finding.item.name)

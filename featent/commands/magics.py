@@ -22,8 +22,19 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..assessment.assessing import Result
-from .cli import (assess_arguments, checked, command_parser, common_options, explain, in_words_of,
-                         network_of, optional, pictures, run_experiment, scored)
+from featent.commands.cli import (
+    assess_arguments,
+    checked,
+    command_parser,
+    common_options,
+    explain,
+    in_words_of,
+    network_of,
+    optional,
+    pictures,
+    run_experiment,
+    scored,
+)
 from ..explorers.app import EXPLORERS, explore
 from ..tools.files import as_path, claimed
 from ..data.images import Images
@@ -37,23 +48,43 @@ _EXPLORE = """examples:
   featent explore first second --explorer compare
   featent explore --network small_vgg --weights mine.pth --images digits --per-class 20"""
 
-def _commands(parser): return parser._subparsers._group_actions[0].choices
+
+def _commands(parser):
+    return parser._subparsers._group_actions[0].choices
+
 
 def _magic_parser():
     "The parser of the command line with `explore`, and with what a notebook returns."
     parser = command_parser()
     group = parser._subparsers._group_actions[0]
     group.metavar += " | explore"
-    _explore_arguments(group.add_parser("explore", help="look at a result, a folder, a network or an example", formatter_class=parser.formatter_class, epilog=_EXPLORE,
-                                        description="Explore a result, a folder, or a network given as for assess; or, without a word, an example."))
-    for name, do in {"assess": _assess, "check": _check, "run": _run_here}.items(): _commands(parser)[name].set_defaults(do=do)
-    for name in ("assess", "check", "explore"): _commands(parser)[name].description += " In a notebook, variables may stand for the network, the images and the result."
-    for p in (parser, *_commands(parser).values()): p.prog, p.epilog = f"%{p.prog}", p.epilog and p.epilog.replace("  featent ", "  %featent ")
+    _explore_arguments(
+        group.add_parser(
+            "explore",
+            help="look at a result, a folder, a network or an example",
+            formatter_class=parser.formatter_class,
+            epilog=_EXPLORE,
+            description="Explore a result, a folder, or a network given as for assess; or, without a word, an example.",
+        )
+    )
+    for name, do in {"assess": _assess, "check": _check, "run": _run_here}.items():
+        _commands(parser)[name].set_defaults(do=do)
+    for name in ("assess", "check", "explore"):
+        _commands(parser)[
+            name
+        ].description += (
+            " In a notebook, variables may stand for the network, the images and the result."
+        )
+    for p in (parser, *_commands(parser).values()):
+        p.prog, p.epilog = f"%{p.prog}", p.epilog and p.epilog.replace("  featent ", "  %featent ")
     return parser
+
 
 def _explore_arguments(p):
     "Options of %featent explore."
-    p.add_argument("thing", nargs="*", help="a result or a folder that holds one, or several to compare")
+    p.add_argument(
+        "thing", nargs="*", help="a result or a folder that holds one, or several to compare"
+    )
     p.add_argument("--explorer", choices=list(EXPLORERS), help="the one to open first")
     p.add_argument("--layer", help="layer to begin with")
     p.add_argument("--unit", type=int, metavar="N", help="unit to begin with")
@@ -63,38 +94,68 @@ def _explore_arguments(p):
     p.set_defaults(do=_explore)
 
 # %% ../../nbs/commands/70_magics.ipynb #9817e4e2
-def _network_of(names, word): return names[word] if isinstance(names.get(word), nn.Module) else word
+def _network_of(names, word):
+    return names[word] if isinstance(names.get(word), nn.Module) else word
 
-def _images_of(names, word): return names[word] if isinstance(names.get(word), (Images, Dataset)) else word
+
+def _images_of(names, word):
+    return names[word] if isinstance(names.get(word), (Images, Dataset)) else word
+
 
 def _sampled(source, args):
     "The images that a command means."
     if isinstance(source, Images):
         told = [f"--{k.replace('_', '-')}" for k in _OF_IMAGES if getattr(args, k)]
-        if told: raise ValueError(f"{', '.join(told)} cannot change the images in the variable {args.images}: give them to featent.images(...)")
+        if told:
+            raise ValueError(
+                f"{', '.join(told)} cannot change the images in the variable {args.images}: give them to featent.images(...)"
+            )
         return source
     return pictures(args, source)
 
-_OF_IMAGES = "per_class", "classes", "size", "crop", "channels", "mean", "std", "normalise", "root", "download"
+
+_OF_IMAGES = (
+    "per_class",
+    "classes",
+    "size",
+    "crop",
+    "channels",
+    "mean",
+    "std",
+    "normalise",
+    "root",
+    "download",
+)
 
 # %% ../../nbs/commands/70_magics.ipynb #45b298b7
 def _material(args):
     "Network and images of a command."
-    source, images = _network_of(args.names, args.network), _sampled(_images_of(args.names, args.images), args)
-    if isinstance(source, nn.Module): return (as_network(source, args.weights, args.num_classes) if args.weights or args.num_classes else source), images
+    source, images = (
+        _network_of(args.names, args.network),
+        _sampled(_images_of(args.names, args.images), args),
+    )
+    if isinstance(source, nn.Module):
+        return (
+            as_network(source, args.weights, args.num_classes)
+            if args.weights or args.num_classes
+            else source
+        ), images
     return network_of(args, source, images), images
 
 # %% ../../nbs/commands/70_magics.ipynb #f286f93f
 def _assess(args):
     "%featent assess"
     out, args.output = args.output, args.output or "."
-    if args.shard is not None and not out: args.output = None
+    if args.shard is not None and not out:
+        args.output = None
     options = optional(args)
     with claimed(out) if out else contextlib.nullcontext() as out:
         net, images = _material(args)
         result = scored(args, net, images, options)
-        if out and result is not None: result.save(out)
+        if out and result is not None:
+            result.save(out)
     return result
+
 
 def _check(args):
     "%featent check"
@@ -110,32 +171,58 @@ def _explore(args):
         if not things:
             args.output = args.output or "."
             things = [scored(args, *given.values(), {"null": "shuffle", **optional(args)})]
-    shown = explore(things if len(things) > 1 else things[0] if things else None, args.explorer, **given)
-    if args.layer or args.unit is not None: _begin(shown, args.layer, args.unit)
+    shown = explore(
+        things if len(things) > 1 else things[0] if things else None, args.explorer, **given
+    )
+    if args.layer or args.unit is not None:
+        _begin(shown, args.layer, args.unit)
     return shown
+
 
 def _begin(shown, layer, unit):
     "Go to a layer and a unit."
-    if shown.current is None: raise shown.failure or ValueError("this explorer is not computed yet: leave out --layer and --unit, or choose --explorer unit")
+    if shown.current is None:
+        raise shown.failure or ValueError(
+            "this explorer is not computed yet: leave out --layer and --unit, or choose --explorer unit"
+        )
     layers = shown.source.result.layers
-    row = layers[(layers.layer == layer) | (layers.module == layer)] if layer else layers[layers.layer == shown.current.state["layer"]]
-    if not len(row): raise ValueError(f"no layer {layer!r} in this result; choose from {', '.join(layers.module)}")
-    if unit is not None and not 0 <= unit < row.units.iloc[0]: raise ValueError(f"unit {unit}: {row.module.iloc[0]} has units 0 to {row.units.iloc[0] - 1}")
+    row = (
+        layers[(layers.layer == layer) | (layers.module == layer)]
+        if layer
+        else layers[layers.layer == shown.current.state["layer"]]
+    )
+    if not len(row):
+        raise ValueError(
+            f"no layer {layer!r} in this result; choose from {', '.join(layers.module)}"
+        )
+    if unit is not None and not 0 <= unit < row.units.iloc[0]:
+        raise ValueError(
+            f"unit {unit}: {row.module.iloc[0]} has units 0 to {row.units.iloc[0] - 1}"
+        )
     shown.current.show(layer=row.layer.iloc[0], **({} if unit is None else {"unit": unit}))
+
 
 def _thing(names, word):
     "A variable, or a path."
     found = names.get(word)
-    if isinstance(found, (Result, pd.DataFrame, dict)) or hasattr(found, "tables"): return found
+    if isinstance(found, (Result, pd.DataFrame, dict)) or hasattr(found, "tables"):
+        return found
     path = as_path(word)
-    if not path.exists(): raise ValueError(f"{word!r} is neither a result among the variables, nor a folder or file")
+    if not path.exists():
+        raise ValueError(f"{word!r} is neither a result among the variables, nor a folder or file")
     return str(path)
+
 
 def _run_here(args):
     "%featent run"
     run_experiment(args)
-    if args.list or args.parameters or not args.experiment: return None
-    out = args.output or read_parameters(args.experiment, args.p).get("out") or f"featent-{Path(args.experiment).stem}"
+    if args.list or args.parameters or not args.experiment:
+        return None
+    out = (
+        args.output
+        or read_parameters(args.experiment, args.p).get("out")
+        or f"featent-{Path(args.experiment).stem}"
+    )
     return as_path(out) if as_path(out).is_dir() else None
 
 # %% ../../nbs/commands/70_magics.ipynb #f63a1022
@@ -146,69 +233,105 @@ def _call(
     "Do what a command says."
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said): args = _magic_parser().parse_args(words or ["--help"])
+        with contextlib.redirect_stderr(said):
+            args = _magic_parser().parse_args(words or ["--help"])
     except SystemExit as e:
-        if e.code: raise UsageError(said.getvalue().strip().splitlines()[-1]) from None
+        if e.code:
+            raise UsageError(said.getvalue().strip().splitlines()[-1]) from None
         return None
     args.names = names
     command = next(w for w in words if not w.startswith("-"))
-    try: made = args.do(args)
+    try:
+        made = args.do(args)
     except (Exception, SystemExit, KeyboardInterrupt) as e:
-        if args.traceback: raise
+        if args.traceback:
+            raise
         raise UsageError(f"%featent {command}: error: {in_words_of(args, explain(e)[0])}") from None
     return None if isinstance(made, int) else made
+
 
 def _words(line):
     "The words of a line; a backslash is a character like others, as in paths of Windows, or precedes a space."
     space = "\0" if os.name == "posix" else "\\ "
     lexer = shlex.shlex(line.replace("\\ ", space), posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
-    try: return [word.replace("\0", " ") for word in lexer]
+    try:
+        return [word.replace("\0", " ") for word in lexer]
     except ValueError as e:
-        raise UsageError(f"%featent: error: {str(e).lower()} in {line.strip()!r}: a quote is never closed") from None
+        raise UsageError(
+            f"%featent: error: {str(e).lower()} in {line.strip()!r}: a quote is never closed"
+        ) from None
 
 # %% ../../nbs/commands/70_magics.ipynb #5436e383
 @lru_cache(maxsize=16)
 def _named_layers(name):
     "Layers of a network by name."
-    with torch.device("meta"): return tuple(_module_layers(built_network(name, None, 3, 0)).items())
+    with torch.device("meta"):
+        return tuple(_module_layers(built_network(name, None, 3, 0)).items())
+
 
 def _module_layers(net):
     "{layer: number of units} of a network."
-    return {n: m.out_channels if hasattr(m, "out_channels") else m.out_features for n, m in net.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))}
+    return {
+        n: m.out_channels if hasattr(m, "out_channels") else m.out_features
+        for n, m in net.named_modules()
+        if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
+    }
 
 # %% ../../nbs/commands/70_magics.ipynb #f8ba6670
 def _layer_units(words, names):
     "{layer: number of units} of what a line is about: a network, a result, a folder, or the example."
     word = words[words.index("--network") + 1] if "--network" in words[:-1] else None
-    if isinstance(names.get(word), nn.Module): return _module_layers(names[word])
-    if word in list_networks(): return dict(_named_layers(word))
+    if isinstance(names.get(word), nn.Module):
+        return _module_layers(names[word])
+    if word in list_networks():
+        return dict(_named_layers(word))
     things = [names.get(w, w) for w in words[1:] if words[0] == "explore"]
     for thing in things:
-        if isinstance(thing, Result): return dict(zip(thing.layers.module, thing.layers.units))
-        if isinstance(thing, str) and (Path(thing)/"record.json").is_file():
-            layers = json.loads((Path(thing)/"record.json").read_text(encoding="utf-8"))["layers"]
+        if isinstance(thing, Result):
+            return dict(zip(thing.layers.module, thing.layers.units))
+        if isinstance(thing, str) and (Path(thing) / "record.json").is_file():
+            layers = json.loads((Path(thing) / "record.json").read_text(encoding="utf-8"))["layers"]
             return dict(zip(layers["module"], layers["units"]))
     return dict(_named_layers("small_vgg")) if words[0] == "explore" else {}
 
 # %% ../../nbs/commands/70_magics.ipynb #0ba6f748
 def _values(action, words, names):
     "What may stand for an argument."
-    kinds = {"network": (nn.Module,), "images": (Images, Dataset), "thing": (Result,)}.get(action.dest, ())
+    kinds = {"network": (nn.Module,), "images": (Images, Dataset), "thing": (Result,)}.get(
+        action.dest, ()
+    )
     mine = [k for k, v in names.items() if kinds and isinstance(v, kinds) and not k.startswith("_")]
-    if action.choices: return list(action.choices)
-    if action.dest == "network": return [*mine, *list_networks()]
-    if action.dest == "images": return [*mine, "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
-    if action.dest == "layers": return ["conv", "linear", *_layer_units(words, names)]
-    if action.dest == "layer": return list(_layer_units(words, names))
+    if action.choices:
+        return list(action.choices)
+    if action.dest == "network":
+        return [*mine, *list_networks()]
+    if action.dest == "images":
+        return [*mine, "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
+    if action.dest == "layers":
+        return ["conv", "linear", *_layer_units(words, names)]
+    if action.dest == "layer":
+        return list(_layer_units(words, names))
     if action.dest == "unit":
         layer = words[words.index("--layer") + 1] if "--layer" in words else None
         return [str(i) for i in range(_layer_units(words, names).get(layer, 0))]
-    if action.dest == "experiment": return list(experiments())
-    if action.dest == "p" and words[-1] == "-p" and words[1] in experiments(): return list(parameters(words[1]))
+    if action.dest == "experiment":
+        return list(experiments())
+    if action.dest == "p" and words[-1] == "-p" and words[1] in experiments():
+        return list(parameters(words[1]))
     return mine
 
-_PATHS = ("images", "thing", "weights", "root", "output", "store", "experiment", "folders")  # arguments that may be files
+
+_PATHS = (
+    "images",
+    "thing",
+    "weights",
+    "root",
+    "output",
+    "store",
+    "experiment",
+    "folders",
+)  # arguments that may be files
 
 # %% ../../nbs/commands/70_magics.ipynb #fe965e1c
 def completions(
@@ -217,29 +340,54 @@ def completions(
     token: str,  # what is being typed: the end of `text`
 ) -> tuple:  # what may stand instead of the token, and whether a file name may too
     "What the Tab key offers in a line with `%featent`."
-    line = re.search(r"%%?featent\b(.*)$", text[:len(text) - len(token)], re.S)
-    if not line: return [], True
+    line = re.search(r"%%?featent\b(.*)$", text[: len(text) - len(token)], re.S)
+    if not line:
+        return [], True
     words, parser = line[1].split(), _magic_parser()
-    if words and not line[1][-1].isspace(): words.pop()  # the token is the rest of a word, such as a list of layers
+    if words and not line[1][-1].isspace():
+        words.pop()  # the token is the rest of a word, such as a list of layers
     found, paths = _next(parser, words, names)
     return [w for w in found if w.startswith(token)], paths
 
+
 def _next(parser, words, names):
     "All that may follow some words."
-    if not words or words[0] not in _commands(parser): return ([] if any(not w.startswith("-") for w in words) else [*_commands(parser), "--help"]), False
+    if not words or words[0] not in _commands(parser):
+        return (
+            [] if any(not w.startswith("-") for w in words) else [*_commands(parser), "--help"]
+        ), False
     p = _commands(parser)[words[0]]
     open_ = _open_option(p, words)
-    free = [a for a in p._actions if not a.option_strings and (a.nargs in ("*", "+") or all(w.startswith("-") for w in words[1:2]))]
-    options = [max(a.option_strings, key=len) for a in p._actions if a.option_strings and (a.dest == "p" or not set(a.option_strings) & set(words))]
-    if open_ is None: return [*(v for a in free for v in _values(a, words, names)), *options], any(a.dest in _PATHS for a in free)
-    return [*_values(open_, words, names), *(options if open_.nargs == "+" and words[-1] not in open_.option_strings else [])], open_.dest in _PATHS
+    free = [
+        a
+        for a in p._actions
+        if not a.option_strings
+        and (a.nargs in ("*", "+") or all(w.startswith("-") for w in words[1:2]))
+    ]
+    options = [
+        max(a.option_strings, key=len)
+        for a in p._actions
+        if a.option_strings and (a.dest == "p" or not set(a.option_strings) & set(words))
+    ]
+    if open_ is None:
+        return [*(v for a in free for v in _values(a, words, names)), *options], any(
+            a.dest in _PATHS for a in free
+        )
+    return [
+        *_values(open_, words, names),
+        *(options if open_.nargs == "+" and words[-1] not in open_.option_strings else []),
+    ], open_.dest in _PATHS
+
 
 def _open_option(p, words):
     "The option whose value comes next, or None."
     at = max((i for i, w in enumerate(words) if w in p._option_string_actions), default=None)
-    if at is None: return None
+    if at is None:
+        return None
     action, given = p._option_string_actions[words[at]], len(words) - at - 1
-    room = {None: 1, "+": 99}.get(action.nargs, action.nargs if isinstance(action.nargs, int) else 0)
+    room = {None: 1, "+": 99}.get(
+        action.nargs, action.nargs if isinstance(action.nargs, int) else 0
+    )
     return action if given < room else None
 
 # %% ../../nbs/commands/70_magics.ipynb #74913175
@@ -247,6 +395,7 @@ def load_ipython_extension(
     ip,  # the running IPython
 ):
     "Make `%featent` and `%%featent` known."
+
     def featent(line, cell=""):
         "The `featent` command in a notebook: `%featent --help` lists what it does."
         return _call(_words(f"{line} {cell or ''}"), ip.user_ns)
@@ -254,16 +403,27 @@ def load_ipython_extension(
     def featent_matcher(context):
         lines = context.full_text.split("\n")
         whole = lines[0].lstrip().startswith("%%featent")
-        text = "\n".join([*(lines[:context.cursor_line] if whole else []), context.text_until_cursor])
-        try: found, paths = completions(text, ip.user_ns, context.token)
-        except Exception: found, paths = [], True  # a line that is half written is no error
-        return {"completions": [SimpleCompletion(w, type="featent") for w in found], "suppress": not paths, "ordered": True}
+        text = "\n".join(
+            [*(lines[: context.cursor_line] if whole else []), context.text_until_cursor]
+        )
+        try:
+            found, paths = completions(text, ip.user_ns, context.token)
+        except Exception:
+            found, paths = [], True  # a line that is half written is no error
+        return {
+            "completions": [SimpleCompletion(w, type="featent") for w in found],
+            "suppress": not paths,
+            "ordered": True,
+        }
 
     ip.register_magic_function(featent, "line_cell", "featent")
     with contextlib.suppress(ImportError):  # IPython before 8.6 has no such matchers
         from IPython.core.completer import SimpleCompletion, context_matcher
+
         matchers = ip.Completer.custom_matchers
         matchers[:] = [m for m in matchers if m.__name__ != "featent_matcher"]
         matchers.append(context_matcher(identifier="featent")(featent_matcher))
 
-def _jupyter_labextension_paths(): return [{"src": "labextension", "dest": "featent"}]
+
+def _jupyter_labextension_paths():
+    return [{"src": "labextension", "dest": "featent"}]

@@ -32,33 +32,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..tools.files import (Busy, alone, as_path, claimed, ending_well, explained, keep, must_be_free,
-                           publish, sync_tree, workplace, write_whole)
+from featent.tools.files import (
+    Busy,
+    alone,
+    as_path,
+    claimed,
+    ending_well,
+    explained,
+    keep,
+    must_be_free,
+    publish,
+    sync_tree,
+    workplace,
+    write_whole,
+)
 
-if TYPE_CHECKING: import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # %% ../../nbs/commands/20_runs.ipynb #9f5d08bb
 def experiments() -> dict:  # name: path of the notebook
     "The experiments that come with featent."
     folder = importlib.resources.files("featent.experiments")
-    return {p.stem: p for p in sorted(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".ipynb"))}
+    return {
+        p.stem: p
+        for p in sorted(Path(str(f)) for f in folder.iterdir() if f.name.endswith(".ipynb"))
+    }
+
 
 def _experiment(name):
     "Path of an experiment, which is a name or a notebook file, or an error with the valid names."
     if str(name).endswith(".ipynb"):
         path = as_path(name)
-        if not path.is_file(): raise FileNotFoundError(f"no notebook {name}")
+        if not path.is_file():
+            raise FileNotFoundError(f"no notebook {name}")
         return path.resolve()
     found = experiments()
-    if name not in found: raise ValueError(f"no experiment {name!r}; choose from {', '.join(found)}, or name a notebook file (.ipynb)")
+    if name not in found:
+        raise ValueError(
+            f"no experiment {name!r}; choose from {', '.join(found)}, or name a notebook file (.ipynb)"
+        )
     return found[name]
 
 # %% ../../nbs/commands/20_runs.ipynb #fc276e67
 def _cells(path, kind):
     "Source and tags of a notebook's cells of one kind."
-    try: cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError): raise ValueError(f"{Path(path).name} is not a notebook (of format 4)") from None
-    return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in cells if c["cell_type"] == kind]
+    try:
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{Path(path).name} is not a notebook (of format 4)") from None
+    return [
+        ("".join(c["source"]), c["metadata"].get("tags", []))
+        for c in cells
+        if c["cell_type"] == kind
+    ]
+
 
 def title(
     path: Path,  # a notebook
@@ -71,53 +99,97 @@ def title(
 # %% ../../nbs/commands/20_runs.ipynb #9afced15
 def _comments(code):
     "The comment at the end of each line of code, by line number."
-    return {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type == tokenize.COMMENT}
+    return {
+        t.start[0]: t.string.lstrip("# ")
+        for t in tokenize.generate_tokens(io.StringIO(code).readline)
+        if t.type == tokenize.COMMENT
+    }
+
 
 def _declared(line, help):
     "Name of the parameter on a line of the cell, and its type, default and help."
-    target, kind = (line.target, ast.unparse(line.annotation).strip("'\"")) if isinstance(line, ast.AnnAssign) else (line.targets[0], None)
+    target, kind = (
+        (line.target, ast.unparse(line.annotation).strip("'\""))
+        if isinstance(line, ast.AnnAssign)
+        else (line.targets[0], None)
+    )
     default = ast.literal_eval(line.value)
-    if kind == "float": default = float(default)  # 0 and 0.0 are one default
-    return target.id, {"type": kind or type(default).__name__, "default": default, "help": help.get(line.end_lineno, "")}
+    if kind == "float":
+        default = float(default)  # 0 and 0.0 are one default
+    return target.id, {
+        "type": kind or type(default).__name__,
+        "default": default,
+        "help": help.get(line.end_lineno, ""),
+    }
+
 
 def parameters(
     name: "str | Path",  # an experiment, or a notebook file
 ) -> dict:  # parameter: its type, default and help
     "The parameters of an experiment."
-    cell = next((source for source, tags in _cells(_experiment(name), "code") if "parameters" in tags), None)
-    if cell is None: raise ValueError(f"{name} is no experiment: no cell of it has the tag `parameters`")
-    try: found = dict(_declared(line, _comments(cell)) for line in ast.parse(cell).body)
-    except (SyntaxError, TypeError, ValueError, AttributeError): raise ValueError(f"the parameters of {name} cannot be read: each line must be `name: type = literal  # help`") from None
-    if "out" not in found: raise ValueError(f"{name} is no experiment: it has no parameter `out`, the folder for its results")
+    cell = next(
+        (source for source, tags in _cells(_experiment(name), "code") if "parameters" in tags), None
+    )
+    if cell is None:
+        raise ValueError(f"{name} is no experiment: no cell of it has the tag `parameters`")
+    try:
+        found = dict(_declared(line, _comments(cell)) for line in ast.parse(cell).body)
+    except (SyntaxError, TypeError, ValueError, AttributeError):
+        raise ValueError(
+            f"the parameters of {name} cannot be read: each line must be `name: type = literal  # help`"
+        ) from None
+    if "out" not in found:
+        raise ValueError(
+            f"{name} is no experiment: it has no parameter `out`, the folder for its results"
+        )
     return found
 
 # %% ../../nbs/commands/20_runs.ipynb #5680c84c
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 
+
 def _value(name, kind, text):
     "A parameter's text in the type that the notebook declares."
     try:
-        if kind == "bool": return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        if kind == "bool":
+            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
         return _TYPES[kind](_at_home(text)) if kind in _TYPES else ast.literal_eval(text)
-    except (KeyError, ValueError, SyntaxError): raise ValueError(f"parameter {name}={text!r} is not of type {kind}") from None
+    except (KeyError, ValueError, SyntaxError):
+        raise ValueError(f"parameter {name}={text!r} is not of type {kind}") from None
+
 
 def _checked(name, kind, value):
     "A parameter's value, if it is of the type that the notebook declares."
-    value = value.item() if hasattr(value, "item") else os.fspath(value) if isinstance(value, os.PathLike) else value
+    value = (
+        value.item()
+        if hasattr(value, "item")
+        else os.fspath(value)
+        if isinstance(value, os.PathLike)
+        else value
+    )
     value = _at_home(value)
-    if kind == "float" and type(value) is int: value = float(value)
-    if kind in _TYPES and type(value) is not _TYPES[kind]: raise TypeError(f"parameter {name}={value!r} is not of type {kind}")
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if kind in _TYPES and type(value) is not _TYPES[kind]:
+        raise TypeError(f"parameter {name}={value!r} is not of type {kind}")
     return value
+
 
 def _at_home(value):
     "A path that begins with ~ in full; any other value as it is."
-    return str(as_path(value)) if isinstance(value, str) and value.startswith(("~/", "~\\")) else value
+    return (
+        str(as_path(value)) if isinstance(value, str) and value.startswith(("~/", "~\\")) else value
+    )
+
 
 def _known(name, chosen):
     "The parameters of an experiment, or an error if one of the chosen is not among them."
     known = parameters(name)
     unknown = [k for k in chosen if k not in known]
-    if unknown: raise ValueError(f"experiment {str(name)!r} has no parameter {', '.join(unknown)}; choose from {', '.join(known)}")
+    if unknown:
+        raise ValueError(
+            f"experiment {str(name)!r} has no parameter {', '.join(unknown)}; choose from {', '.join(known)}"
+        )
     return known
 
 # %% ../../nbs/commands/20_runs.ipynb #659ebcd6
@@ -129,13 +201,15 @@ def read_parameters(
     known = _known(name, [k for k, _ in pairs])
     return {k: _value(k, known[k]["type"], text) for k, text in pairs}
 
+
 def read_grid(
     name: "str | Path",  # an experiment, or a notebook file
     pairs: list,  # (parameter, texts) pairs
 ) -> dict:  # parameter: list of values
     "A grid given as text, checked and converted."
     names = [k for k, _ in pairs]
-    if twice := [k for k in names if names.count(k) > 1]: raise ValueError(f"parameter {twice[0]} is given twice: put all its values after one -p")
+    if twice := [k for k in names if names.count(k) > 1]:
+        raise ValueError(f"parameter {twice[0]} is given twice: put all its values after one -p")
     known = _known(name, names)
     return {k: [_value(k, known[k]["type"], text) for text in texts] for k, texts in pairs}
 
@@ -152,63 +226,86 @@ def run(
     with claimed(out or values.get("out") or f"featent-{path.stem}") as out, ending_well():
         work = workplace(out)
         try:
-            _execute(path, work/path.name, {**values, "out": str(work)}, _bar(path), _KERNEL)
+            _execute(path, work / path.name, {**values, "out": str(work)}, _bar(path), _KERNEL)
             return _published(work, out, path.name)
-        except BaseException as e: raise _failure(e, work, out, path.name) from None
-        finally: shutil.rmtree(work, ignore_errors=True)
+        except BaseException as e:
+            raise _failure(e, work, out, path.name) from None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
-def _bar(path): return {"desc": path.stem, "disable": None}
+
+def _bar(path):
+    return {"desc": path.stem, "disable": None}
 
 # %% ../../nbs/commands/20_runs.ipynb #98bd216c
 def _published(work, out, page):
     "Give a finished folder its name, and have its page name it."
-    _renamed(work/page, work, out)
-    try: return publish(work, out)
+    _renamed(work / page, work, out)
+    try:
+        return publish(work, out)
     except OSError as e:
         for place in out.parent.glob("*-kept*"):  # where `publish` has put it
-            if place.name.startswith(out.name): _renamed(place/page, out, place)
+            if place.name.startswith(out.name):
+                _renamed(place / page, out, place)
         raise RuntimeError(e.strerror or str(e)) from e
+
 
 def _renamed(page, old, new):
     "Have a page name the folder in which it will be, or is, instead of another."
     old, new = (os.path.realpath(p) for p in (old, new))
+
     def mended(value):
-        if isinstance(value, str): return value.replace(old, new)
-        if isinstance(value, list): return [mended(v) for v in value]
-        if isinstance(value, dict): return {k: mended(v) for k, v in value.items()}
+        if isinstance(value, str):
+            return value.replace(old, new)
+        if isinstance(value, list):
+            return [mended(v) for v in value]
+        if isinstance(value, dict):
+            return {k: mended(v) for k, v in value.items()}
         return value
+
     with contextlib.suppress(OSError, ValueError):
         content = json.loads(page.read_text(encoding="utf-8"))
         text = json.dumps(mended(content), indent=1, ensure_ascii=False)
         write_whole(page, text + "\n")
 
+
 def _failure(error, work, out, page):
     "The error to raise: ValueError where the checking cell failed; else one that says where page and files are kept."
-    if _refused(work/page): return ValueError(f"{error.evalue}")
-    if not work.is_dir() or not any(work.iterdir()): return error
+    if _refused(work / page):
+        return ValueError(f"{error.evalue}")
+    if not work.is_dir() or not any(work.iterdir()):
+        return error
     place = keep(work, out, "stopped" if isinstance(error, KeyboardInterrupt) else "failed")
-    _renamed(place/page, work, place)
+    _renamed(place / page, work, place)
     if isinstance(error, KeyboardInterrupt):
-        return type(error)(f"{str(error) or 'interrupted'}: what was there up to then is kept in {place}")
+        return type(error)(
+            f"{str(error) or 'interrupted'}: what was there up to then is kept in {place}"
+        )
     what = "the page up to the error and the files of the run are"
     return RuntimeError(f"{_reason(error)} ({what} kept in {place})")
 
+
 def _refused(page):
     "Whether the cell that failed is the checking one."
-    try: cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError): return False
+    try:
+        cells = json.loads(page.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return False
     failed = (c for c in cells if any(o["output_type"] == "error" for o in c.get("outputs", [])))
     return "validate" in next(failed, {"metadata": {}})["metadata"].get("tags", [])
 
+
 def _reason(error):
     "What went wrong in a run, on one line."
-    if hasattr(error, "evalue"): return f"{error.ename}: {' '.join(str(error.evalue).split())}"
+    if hasattr(error, "evalue"):
+        return f"{error.ename}: {' '.join(str(error.evalue).split())}"
     if type(error).__name__ == "DeadKernelError":
         return "the kernel was killed or died (out of memory?)"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 # %% ../../nbs/commands/20_runs.ipynb #3b1ee3a1
 _at_work, _counting, _before = 0, threading.Lock(), []
+
 
 @contextlib.contextmanager
 def _quiet():
@@ -220,61 +317,95 @@ def _quiet():
             _before[0].__enter__()
             warnings.simplefilter("ignore")
         _at_work += 1
-    try: yield
+    try:
+        yield
     finally:
         with _counting:
             _at_work -= 1
-            if not _at_work: _before.pop().__exit__(None, None, None)
+            if not _at_work:
+                _before.pop().__exit__(None, None, None)
 
 # %% ../../nbs/commands/20_runs.ipynb #88b74703
-_KERNEL = {"TQDM_DISABLE": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # figures on the page, and no bars: papermill has one
+_KERNEL = {
+    "TQDM_DISABLE": "1",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+}  # figures on the page, and no bars: papermill has one
 
-_QUIET = {"extra_arguments": ["--IPKernelApp.log_level=50"]}  # Jupyter interrupts a kernel before it shuts it down, and the kernel reports that as an error
+_QUIET = {
+    "extra_arguments": ["--IPKernelApp.log_level=50"]
+}  # Jupyter interrupts a kernel before it shuts it down, and the kernel reports that as an error
+
 
 def _own_kernel(env):
     "Class of a kernel of the Python that runs this, whatever other kernels are installed under its name."
     if importlib.util.find_spec("ipykernel") is None:
-        raise FileNotFoundError(f"{sys.executable} has no Jupyter kernel: run `{sys.executable} -m pip install ipykernel`")
+        raise FileNotFoundError(
+            f"{sys.executable} has no Jupyter kernel: run `{sys.executable} -m pip install ipykernel`"
+        )
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     literal = {k: v.replace("$", "$$") for k, v in env.items()}
     spec = KernelSpec(argv=argv, display_name="Python 3", language="python", env=literal)
     return type("OwnKernel", (AsyncKernelManager,), {"kernel_spec": spec})
+
 
 def _connection(folder):
     "How to reach a kernel: by sockets in a folder, if the system has them and their path is short enough for it."
     short = os.name == "posix" and len(folder) < 80
     return {"connection_file": f"{folder}/kernel.json", **({"transport": "ipc"} if short else {})}
 
+
 def _execute(path, page, values, bar, env):
     "Run the notebook at `path` with papermill, and write it to `page`; `env`: further variables for the kernel."
     import papermill
     from traitlets.config import Config
-    path, page = (str(p).replace("{", "{{").replace("}", "}}") for p in (path, page))  # papermill fills in braces
-    with tempfile.TemporaryDirectory(prefix="featent-", ignore_cleanup_errors=True) as sockets, _quiet():
+
+    path, page = (
+        str(p).replace("{", "{{").replace("}", "}}") for p in (path, page)
+    )  # papermill fills in braces
+    with (
+        tempfile.TemporaryDirectory(prefix="featent-", ignore_cleanup_errors=True) as sockets,
+        _quiet(),
+    ):
         config = Config(KernelManager=_connection(sockets), NotebookClient=_QUIET)
-        papermill.execute_notebook(path, page, values, kernel_name="python3", language="python",
-                                   cwd=os.getcwd(), start_timeout=300, progress_bar=bar,
-                                   config=config, kernel_manager_class=_own_kernel(env))
+        papermill.execute_notebook(
+            path,
+            page,
+            values,
+            kernel_name="python3",
+            language="python",
+            cwd=os.getcwd(),
+            start_timeout=300,
+            progress_bar=bar,
+            config=config,
+            kernel_manager_class=_own_kernel(env),
+        )
 
 # %% ../../nbs/commands/20_runs.ipynb #feea3162
 def _key(values):
     "A short hash of a run's parameters."
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
+
 def _name(values, varying, key):
     "Folder name of a run: what varies, as far as a file name can say it, and the hash."
     words = ",".join(f"{k}={values[k]}" for k in varying) or "run"
     return f"{re.sub(r'[^A-Za-z0-9_.=,+-]+', '_', words)[:80]}-{key}"
 
+
 def _values(k, values, kind):
     "The values of one parameter of a grid, checked."
-    if k == "out": raise ValueError("a sweep gives every run its own folder: out cannot be in the grid")
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"): raise TypeError(f"grid[{k!r}] must be a list of values, not {values!r}")
+    if k == "out":
+        raise ValueError("a sweep gives every run its own folder: out cannot be in the grid")
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise TypeError(f"grid[{k!r}] must be a list of values, not {values!r}")
     values = [_checked(k, kind, v) for v in values]
-    if not values: raise ValueError(f"parameter {k} has no values in the grid")
+    if not values:
+        raise ValueError(f"parameter {k} has no values in the grid")
     return values
+
 
 def _plan(name, grid):
     "The runs of a grid, {key: record}, in the order of its values, the last parameter fastest."
@@ -284,7 +415,13 @@ def _plan(name, grid):
     varying, runs = [k for k, v in grid.items() if len(v) > 1], {}
     for values in itertools.product(*grid.values()):
         values = {**default, **dict(zip(grid, values))}
-        runs[_key(values)] = {"run": _name(values, varying, _key(values)), "parameters": values, "state": "waiting", "seconds": None, "error": ""}
+        runs[_key(values)] = {
+            "run": _name(values, varying, _key(values)),
+            "parameters": values,
+            "state": "waiting",
+            "seconds": None,
+            "error": "",
+        }
     return runs
 
 # %% ../../nbs/commands/20_runs.ipynb #203fd0fa
@@ -293,15 +430,20 @@ def _about(path):
     code = hashlib.sha256(json.dumps(_cells(path, "code")).encode()).hexdigest()[:16]
     return {"experiment": path.stem, "code": code, "featent": version("featent")}
 
+
 def _read(path, parts):
     "A JSON file that a sweep wrote, with the parts that it must have."
-    try: found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError: found = None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
     if not isinstance(found, dict) or not set(parts) <= set(found):
         raise ValueError(f"{path} is damaged: move its folder away, and run the same command again")
     return found
 
+
 _MARK = "run", "parameters", "state", "seconds", "error", "code", "featent"
+
 
 def _marked(folder):
     "The markers of the runs in a folder, {key: marker}."
@@ -312,45 +454,74 @@ def _marked(folder):
 # %% ../../nbs/commands/20_runs.ipynb #f0373b32
 def _outdated(done, about, folder, redo):
     "The finished runs that another version made: an error, unless they are to be redone."
-    old = {k: m for k, m in done.items() if any(m[part] != about[part] for part in ("code", "featent"))}
+    old = {
+        k: m for k, m in done.items() if any(m[part] != about[part] for part in ("code", "featent"))
+    }
     if old and not redo:
         a = next(iter(old.values()))
-        what = f"featent {a['featent']}, not {about['featent']}" if a["featent"] != about["featent"] else f"another version of {about['experiment']}.ipynb"
-        raise ValueError(f"{len(old)} finished runs in {folder} were made by {what}: choose another folder, or set them aside and run the grid anew with --redo")
+        what = (
+            f"featent {a['featent']}, not {about['featent']}"
+            if a["featent"] != about["featent"]
+            else f"another version of {about['experiment']}.ipynb"
+        )
+        raise ValueError(
+            f"{len(old)} finished runs in {folder} were made by {what}: choose another folder, or set them aside and run the grid anew with --redo"
+        )
     return old
+
 
 def _records(folder, plan, about, redo):
     "All runs of a folder and of a plan, {key: record}, in the order in which they were first asked for; and those that are outdated."
-    if not any((folder/n).exists() for n in ("sweep.json", ".sweep.lock")): must_be_free(folder)
-    before = _read(folder/"sweep.json", ["experiment", "runs"]) if (folder/"sweep.json").exists() else {"experiment": about["experiment"], "runs": []}
-    if before["experiment"] != about["experiment"]: raise ValueError(f"{folder} has a sweep of {before['experiment']}, not of {about['experiment']}: choose another folder")
-    done, failed = _marked(folder/"runs"), _marked(folder/"failed")
+    if not any((folder / n).exists() for n in ("sweep.json", ".sweep.lock")):
+        must_be_free(folder)
+    before = (
+        _read(folder / "sweep.json", ["experiment", "runs"])
+        if (folder / "sweep.json").exists()
+        else {"experiment": about["experiment"], "runs": []}
+    )
+    if before["experiment"] != about["experiment"]:
+        raise ValueError(
+            f"{folder} has a sweep of {before['experiment']}, not of {about['experiment']}: choose another folder"
+        )
+    done, failed = _marked(folder / "runs"), _marked(folder / "failed")
     old = _outdated(done, about, folder, redo)
     known = {**plan, **failed, **{k: m for k, m in done.items() if k not in old}}
-    for place in (folder/"runs"/known[k]["run"] for k in plan if k not in done):
-        if place.exists(): raise ValueError(f"{place} has no run.json, so it is no finished run: move it away")
+    for place in (folder / "runs" / known[k]["run"] for k in plan if k not in done):
+        if place.exists():
+            raise ValueError(f"{place} has no run.json, so it is no finished run: move it away")
     order = dict.fromkeys([*(_key(r["parameters"]) for r in before["runs"]), *plan, *known])
-    return {k: {part: known[k][part] for part in ("run", "parameters", "state", "seconds", "error")} for k in order if k in known}, old
+    return {
+        k: {part: known[k][part] for part in ("run", "parameters", "state", "seconds", "error")}
+        for k in order
+        if k in known
+    }, old
 
 # %% ../../nbs/commands/20_runs.ipynb #cc5e3caa
 @contextlib.contextmanager
 def _alone(folder):
     "The one sweep at work in a folder."
-    with explained(f"the folder {folder}"): folder.mkdir(parents=True, exist_ok=True)
+    with explained(f"the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
-        with alone(folder/".sweep.lock"): yield
+        with alone(folder / ".sweep.lock"):
+            yield
     except Busy as e:
         who = f"another sweep is at work in {folder} ({e})"
         raise RuntimeError(f"{who}: wait for it, or choose another folder") from None
 
+
 def _set_aside(folder, old):
     "Move outdated runs to `outdated/`, and drop what a killed sweep left unfinished."
-    for part in ("runs", "failed"): (folder/part).mkdir(exist_ok=True)
-    for work in (folder/"runs").glob(".*"): shutil.rmtree(work, ignore_errors=True)
+    for part in ("runs", "failed"):
+        (folder / part).mkdir(exist_ok=True)
+    for work in (folder / "runs").glob(".*"):
+        shutil.rmtree(work, ignore_errors=True)
     for m in old.values():
-        (folder/"outdated").mkdir(exist_ok=True)
+        (folder / "outdated").mkdir(exist_ok=True)
         names = (f"{m['run']}{i or ''}" for i in itertools.count())
-        (folder/"runs"/m["run"]).rename(next(p for p in (folder/"outdated"/n for n in names) if not p.exists()))
+        (folder / "runs" / m["run"]).rename(
+            next(p for p in (folder / "outdated" / n for n in names) if not p.exists())
+        )
 
 # %% ../../nbs/commands/20_runs.ipynb #ddfeae93
 _CHILD = """import importlib.util as u, sys
@@ -360,99 +531,160 @@ sys.modules["featent"] = u.module_from_spec(spec)  # the package, of which only 
 from featent.commands.runs import _child
 _child()"""
 
+
 def _child():
     "The process of one run."
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_lifeline, daemon=True).start()
     page = Path(job["page"])
-    try: _execute(job["path"], page, job["values"], False, {})
-    except KeyboardInterrupt: sys.exit(130)
+    try:
+        _execute(job["path"], page, job["values"], False, {})
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as e:
         page.with_name("error.json").write_text(json.dumps(_reason(e)[:500]), encoding="utf-8")
         raise
 
+
 def _lifeline():
     "Interrupt this process when its standard input ends."
-    while os.read(0, 1): pass
-    if hasattr(signal, "pthread_kill"): signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-    else: os._exit(130)
+    while os.read(0, 1):
+        pass
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    else:
+        os._exit(130)
 
 # %% ../../nbs/commands/20_runs.ipynb #7d1c579e
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
 
-def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def _at_once(n_jobs):
     "Number of runs at the same time that `n_jobs` means."
-    if type(n_jobs) is not int or n_jobs == 0: raise ValueError(f"n_jobs={n_jobs!r}: choose 1 or more, or -1 for one run per core")
+    if type(n_jobs) is not int or n_jobs == 0:
+        raise ValueError(f"n_jobs={n_jobs!r}: choose 1 or more, or -1 for one run per core")
     return n_jobs if n_jobs > 0 else max(1, _cores() + 1 + n_jobs)
+
 
 def _shared(n_jobs):
     "Environment of one of `n_jobs` processes: its share of the cores, or less where less was set already."
     share, env = max(1, _cores() // n_jobs), {**os.environ, **_KERNEL}
-    if n_jobs == 1: return env
-    return {**env, **{k: str(min(share, int(env[k])) if env.get(k, "").isdigit() else share) for k in _THREADS}}
+    if n_jobs == 1:
+        return env
+    return {
+        **env,
+        **{
+            k: str(min(share, int(env[k])) if env.get(k, "").isdigit() else share) for k in _THREADS
+        },
+    }
 
 # %% ../../nbs/commands/20_runs.ipynb #adb5921b
 def _start(path, folder, record, env):
     "Start the process of a run; its folder, the process, and the time."
-    work = workplace(folder/"runs"/record["run"])
+    work = workplace(folder / "runs" / record["run"])
     package = sys.modules["featent"].__spec__
     command = [sys.executable, "-c", _CHILD, package.origin, *package.submodule_search_locations]
-    job = {"path": str(path), "page": str(work/path.name), "values": {**record["parameters"], "out": str(work)}}
-    with open(work/"log.txt", "wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True)
+    job = {
+        "path": str(path),
+        "page": str(work / path.name),
+        "values": {**record["parameters"], "out": str(work)},
+    }
+    with open(work / "log.txt", "wb") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True
+        )
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(json.dumps(job).encode() + b"\n")
         process.stdin.flush()
     return work, process, time.perf_counter()
 
+
 def _stop(started, patience=20):
     "End processes that still run, and drop what they had."
     for _, process, _ in started:
-        with contextlib.suppress(OSError): process.stdin.close()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
     for work, process, _ in started:
-        try: process.wait(patience)
-        except subprocess.TimeoutExpired: process.kill()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
         shutil.rmtree(work, ignore_errors=True)
 
 # %% ../../nbs/commands/20_runs.ipynb #bec86c86
 def _error(work, code):
     "The line that says why a run failed, or nothing."
-    if code == 0: return ""
-    with contextlib.suppress(OSError, ValueError): return json.loads((work/"error.json").read_text(encoding="utf-8"))
-    if code < 0: return f"its process was ended by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-    return next(iter((work/"log.txt").read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]), "") or f"exit code {code}"
+    if code == 0:
+        return ""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((work / "error.json").read_text(encoding="utf-8"))
+    if code < 0:
+        return f"its process was ended by signal {-code}" + (
+            " (out of memory?)" if code == -9 else ""
+        )
+    return (
+        next(
+            iter(
+                (work / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")[-2:-1]
+            ),
+            "",
+        )
+        or f"exit code {code}"
+    )
 
 # %% ../../nbs/commands/20_runs.ipynb #81688f7f
 def _synced(work):
     "Have a finished run on the disk before it gets its name."
     sync_tree(work)
 
+
 def _finish(folder, about, record, started):
     "Mark a run whose process has ended, and give its folder its name."
     work, process, began = started
     process.stdin.close()
     error, seconds = _error(work, process.returncode), round(time.perf_counter() - began, 1)
-    mark = {**about, **record, "state": "failed" if error else "done", "seconds": seconds, "error": error}
-    try: _settle(folder, mark, work)
+    mark = {
+        **about,
+        **record,
+        "state": "failed" if error else "done",
+        "seconds": seconds,
+        "error": error,
+    }
+    try:
+        _settle(folder, mark, work)
     except OSError as e:
-        place, page = keep(work, folder/"runs"/record["run"]), f"{about['experiment']}.ipynb"
-        for named in (work, folder/_place(mark)): _renamed(place/page, named, place)
-        raise OSError(e.errno, f"{e.strerror or e} (the run {record['run']} is kept in {place})") from e
+        place, page = keep(work, folder / "runs" / record["run"]), f"{about['experiment']}.ipynb"
+        for named in (work, folder / _place(mark)):
+            _renamed(place / page, named, place)
+        raise OSError(
+            e.errno, f"{e.strerror or e} (the run {record['run']} is kept in {place})"
+        ) from e
     record.update({part: mark[part] for part in record})
+
 
 def _settle(folder, mark, work):
     "Write the marker of a run, and rename its folder."
-    place = folder/_place(mark)
-    (work/"error.json").unlink(missing_ok=True)
-    if not mark["error"]: (work/"log.txt").unlink(missing_ok=True)
-    _renamed(work/f"{mark['experiment']}.ipynb", work, place)
+    place = folder / _place(mark)
+    (work / "error.json").unlink(missing_ok=True)
+    if not mark["error"]:
+        (work / "log.txt").unlink(missing_ok=True)
+    _renamed(work / f"{mark['experiment']}.ipynb", work, place)
     finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    write_whole(work/"run.json", json.dumps({**mark, "finished": finished}, indent=1))
+    write_whole(work / "run.json", json.dumps({**mark, "finished": finished}, indent=1))
     _synced(work)
-    shutil.rmtree(folder/"failed"/mark["run"], ignore_errors=True)
+    shutil.rmtree(folder / "failed" / mark["run"], ignore_errors=True)
     work.rename(place)
 
 # %% ../../nbs/commands/20_runs.ipynb #4d765ddb
@@ -461,25 +693,48 @@ def _varying(records):
     names = dict.fromkeys(k for r in records for k in r["parameters"])
     return [k for k in names if len({json.dumps(r["parameters"].get(k)) for r in records}) > 1]
 
-def _heads(names, taken): return [f"{k}_parameter" if k in taken else k for k in names]  # a column of the table itself keeps its name
+
+def _heads(names, taken):
+    return [
+        f"{k}_parameter" if k in taken else k for k in names
+    ]  # a column of the table itself keeps its name
+
 
 def _rows(records):
     "One row for each run: what varies, and how it went."
     fixed = ["run", "state", "seconds", "error", "folder"]
     varying = _varying(records)
     heads = _heads(varying, fixed)
-    return [{"run": r["run"], **{h: r["parameters"].get(k) for h, k in zip(heads, varying)}, "state": r["state"], "seconds": r["seconds"],
-             "error": r["error"], "folder": _place(r)} for r in records]
+    return [
+        {
+            "run": r["run"],
+            **{h: r["parameters"].get(k) for h, k in zip(heads, varying)},
+            "state": r["state"],
+            "seconds": r["seconds"],
+            "error": r["error"],
+            "folder": _place(r),
+        }
+        for r in records
+    ]
 
-def _place(record): return {"done": f"runs/{record['run']}", "failed": f"failed/{record['run']}"}.get(record["state"], "")
+
+def _place(record):
+    return {"done": f"runs/{record['run']}", "failed": f"failed/{record['run']}"}.get(
+        record["state"], ""
+    )
 
 # %% ../../nbs/commands/20_runs.ipynb #55baad27
 def _opened(path):
     "Columns and rows of a CSV file; a name that occurs twice is two columns. None of either if it cannot be read."
     lines = []
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as f, contextlib.suppress(csv.Error): lines = [row for row in csv.reader(f) if row]
+    with (
+        open(path, encoding="utf-8", errors="surrogateescape", newline="") as f,
+        contextlib.suppress(csv.Error),
+    ):
+        lines = [row for row in csv.reader(f) if row]
     head, *rows = lines or [[]]
     return [(k, head[:i].count(k)) for i, k in enumerate(head)], rows
+
 
 def _joined(tables, heads):
     "Tables under one another as CSV text, each with its own values in front."
@@ -493,15 +748,17 @@ def _joined(tables, heads):
             out.writerow([*values, *(found.get(c, "") for c in columns)])
     return text.getvalue()
 
+
 def _tables(folder, records):
     "Write every table of the finished runs to `tables/`; name: number of runs that have it."
     done, varying, parts = [r for r in records if r["state"] == "done"], _varying(records), {}
-    (folder/"tables").mkdir(exist_ok=True)
+    (folder / "tables").mkdir(exist_ok=True)
     for r in done:
-        for p in sorted((folder/_place(r)).glob("*.csv")): parts.setdefault(p.name, []).append((r, p))
+        for p in sorted((folder / _place(r)).glob("*.csv")):
+            parts.setdefault(p.name, []).append((r, p))
     for name, found in parts.items():
         rows = [([r["parameters"].get(k, "") for k in varying], *_opened(p)) for r, p in found]
-        write_whole(folder/"tables"/name, _joined(rows, varying))
+        write_whole(folder / "tables" / name, _joined(rows, varying))
     return {name: len(found) for name, found in sorted(parts.items())}
 
 # %% ../../nbs/commands/20_runs.ipynb #695dd6f7
@@ -516,17 +773,37 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowra
 img { height: 4.5rem; max-width: 12rem; object-fit: contain; background: #fff; border: 1px solid var(--line); margin: 0 .3rem .3rem 0 }"""
 _STATES = {"done": "✓ done", "failed": "✗ failed", "waiting": "· waiting"}
 
+
 def _duration(seconds):
     "Seconds as a person says them."
-    if seconds is None: return ""
+    if seconds is None:
+        return ""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+    return (
+        f"{minutes // 60} h {minutes % 60:02} min"
+        if minutes >= 60
+        else f"{minutes} min {rest:02} s"
+        if minutes
+        else f"{seconds:.1f} s"
+    )
+
 
 def _figures(folder, record):
     "Thumbnails of a run's figures, each a link to the figure."
-    found = sorted(p.name for p in (folder/_place(record)).iterdir() if p.suffix in (".png", ".svg", ".jpg")) if _place(record) else []
+    found = (
+        sorted(
+            p.name
+            for p in (folder / _place(record)).iterdir()
+            if p.suffix in (".png", ".svg", ".jpg")
+        )
+        if _place(record)
+        else []
+    )
     link = lambda n: html.escape(quote(f"{_place(record)}/{n}"))
-    return "".join(f'<a href="{link(n)}"><img loading="lazy" src="{link(n)}" alt="{html.escape(n)}"></a>' for n in found)
+    return "".join(
+        f'<a href="{link(n)}"><img loading="lazy" src="{link(n)}" alt="{html.escape(n)}"></a>'
+        for n in found
+    )
 
 # %% ../../nbs/commands/20_runs.ipynb #2fa366d3
 def _cell(value):
@@ -534,23 +811,39 @@ def _cell(value):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f'<td class="n">{value}</td>' if number else f"<td>{html.escape(str(value))}</td>"
 
+
 def _line(folder, experiment, record, varying):
     "A run's row of the page."
-    page = next((f"{_place(record)}/{n}" for n in (f"{experiment}.ipynb", "log.txt") if _place(record) and (folder/_place(record)/n).exists()), "")
+    page = next(
+        (
+            f"{_place(record)}/{n}"
+            for n in (f"{experiment}.ipynb", "log.txt")
+            if _place(record) and (folder / _place(record) / n).exists()
+        ),
+        "",
+    )
     name = html.escape(record["run"])
     name = f'<a href="{html.escape(quote(page))}">{name}</a>' if page else name
     error = f'<div class="error">{html.escape(record["error"])}</div>' if record["error"] else ""
-    return (f'<tr><th scope="row">{name}</th><td><span class="{record["state"]}">{_STATES[record["state"]]}</span>{error}</td>'
-            f'<td class="n">{_duration(record["seconds"])}</td>{"".join(_cell(record["parameters"].get(k, "")) for k in varying)}'
-            f"<td>{_figures(folder, record)}</td></tr>")
+    return (
+        f'<tr><th scope="row">{name}</th><td><span class="{record["state"]}">{_STATES[record["state"]]}</span>{error}</td>'
+        f'<td class="n">{_duration(record["seconds"])}</td>{"".join(_cell(record["parameters"].get(k, "")) for k in varying)}'
+        f"<td>{_figures(folder, record)}</td></tr>"
+    )
+
 
 def _page(folder, title, about, records, tables):
     "The page of a sweep."
     e, varying = html.escape, _varying(records)
     count = {s: sum(r["state"] == s for r in records) for s in _STATES}
     same = {k: v for k, v in records[0]["parameters"].items() if k not in varying}
-    heads = "".join(f'<th scope="col">{e(h)}</th>' for h in ["run", "state", "time", *varying, "figures"])
-    files = "".join(f'<li><a href="{e(quote("tables/" + n))}">{e(n)}</a>, of {k} runs</li>' for n, k in tables.items())
+    heads = "".join(
+        f'<th scope="col">{e(h)}</th>' for h in ["run", "state", "time", *varying, "figures"]
+    )
+    files = "".join(
+        f'<li><a href="{e(quote("tables/" + n))}">{e(n)}</a>, of {k} runs</li>'
+        for n, k in tables.items()
+    )
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="script-src 'none'; object-src 'none'">
@@ -567,12 +860,14 @@ def _page(folder, title, about, records, tables):
 def _report(folder, title, about, records):
     "Write the list of runs, the tables over all of them, and the page."
     rows, text = _rows(records), io.StringIO()
-    write_whole(folder/"sweep.json", json.dumps({**about, "runs": records}, indent=1))
+    write_whole(folder / "sweep.json", json.dumps({**about, "runs": records}, indent=1))
     out = csv.DictWriter(text, list(rows[0]))
     out.writeheader()
     out.writerows(rows)
-    write_whole(folder/"summary.csv", text.getvalue())
-    write_whole(folder/"index.html", _page(folder, title, about, records, _tables(folder, records)))
+    write_whole(folder / "summary.csv", text.getvalue())
+    write_whole(
+        folder / "index.html", _page(folder, title, about, records, _tables(folder, records))
+    )
 
 # %% ../../nbs/commands/20_runs.ipynb #3c5a1b70
 def sweep(
@@ -585,6 +880,7 @@ def sweep(
 ) -> "pd.DataFrame":  # a row for each run of the grid: run, what varies, state ("done", "failed", "waiting"), seconds, error, folder
     "Run an experiment for every combination of a grid."
     import pandas as pd
+
     path, folder, n_jobs = _experiment(experiment), as_path(folder), _at_once(n_jobs)
     plan, about = _plan(experiment, grid), _about(path)
     records, _ = _records(folder, plan, about, redo)
@@ -593,10 +889,14 @@ def sweep(
             records, old = _records(folder, plan, about, redo)
             _set_aside(folder, old)
             try:
-                with ending_well(): _work(path, folder, about, records, plan, n_jobs)
-            except OSError as e: raise RuntimeError(f"the sweep has stopped: {e.strerror or e}; {_GOES_ON}") from e
-            except KeyboardInterrupt as e: raise type(e)(f"{str(e) or 'interrupted'}: {_GOES_ON}") from None
+                with ending_well():
+                    _work(path, folder, about, records, plan, n_jobs)
+            except OSError as e:
+                raise RuntimeError(f"the sweep has stopped: {e.strerror or e}; {_GOES_ON}") from e
+            except KeyboardInterrupt as e:
+                raise type(e)(f"{str(e) or 'interrupted'}: {_GOES_ON}") from None
     return pd.DataFrame(_rows([records[k] for k in plan]))
+
 
 _GOES_ON = "what is done is kept, and the same command goes on"
 
@@ -604,33 +904,49 @@ _GOES_ON = "what is done is kept, and the same command goes on"
 def _work(path, folder, about, records, plan, n_jobs):
     "Do what is not done, and report after each run."
     from tqdm.auto import tqdm
-    todo, running, env, heading = [records[k] for k in plan if records[k]["state"] != "done"], [], _shared(n_jobs), title(path)[0]
+
+    todo, running, env, heading = (
+        [records[k] for k in plan if records[k]["state"] != "done"],
+        [],
+        _shared(n_jobs),
+        title(path)[0],
+    )
     report = lambda: _report(folder, heading, about, list(records.values()))
     paced = _paced(report)
-    with tqdm(total=len(plan), initial=len(plan) - len(todo), desc=path.stem, unit="run", disable=None) as bar:
+    with tqdm(
+        total=len(plan), initial=len(plan) - len(todo), desc=path.stem, unit="run", disable=None
+    ) as bar:
         try:
             while todo or running:
-                while todo and len(running) < n_jobs: running.append((todo[0], _start(path, folder, todo.pop(0), env)))
+                while todo and len(running) < n_jobs:
+                    running.append((todo[0], _start(path, folder, todo.pop(0), env)))
                 paced(bar.n)
-                time.sleep(.05)
-                for pair in [(r, started) for r, started in running if started[1].poll() is not None]:
+                time.sleep(0.05)
+                for pair in [
+                    (r, started) for r, started in running if started[1].poll() is not None
+                ]:
                     running.remove(pair)
                     _finish(folder, about, *pair)
                     bar.update()
         except BaseException:
             _stop([started for _, started in running])
-            with contextlib.suppress(OSError): report()
+            with contextlib.suppress(OSError):
+                report()
             raise
         report()
+
 
 def _paced(report):
     "`report` when a count has changed, but not so often that reporting takes more than about a tenth of the time."
     count, ended, took = None, 0, 0
+
     def paced(n):
         nonlocal count, ended, took
         began = time.perf_counter()
-        if n == count or began - ended < 9*took: return
+        if n == count or began - ended < 9 * took:
+            return
         report()
         count, ended = n, time.perf_counter()
         took = ended - began
+
     return paced

@@ -13,36 +13,49 @@ from ..data.networks import network
 
 # %% ../../nbs/commands/10_vocabulary.ipynb #2e4f345d
 def input_options(
-    size="",      # pixels: 224, or "224,320" for height and width; 0 or empty: as they are
-    crop="",      # pixels of the middle that is kept after scaling to `size`; 0 or empty: all
-    channels=0,   # 1: gray, 3: colour; 0: as they are
-    mean="",      # to subtract: "0.5", "0.4,0.5,0.6" or "imagenet"; empty: nothing was chosen
-    std="",       # to divide by, in the same way
-    normalise="", # "imagenet": both of ImageNet; empty: as mean and std say
+    size="",  # pixels: 224, or "224,320" for height and width; 0 or empty: as they are
+    crop="",  # pixels of the middle that is kept after scaling to `size`; 0 or empty: all
+    channels=0,  # 1: gray, 3: colour; 0: as they are
+    mean="",  # to subtract: "0.5", "0.4,0.5,0.6" or "imagenet"; empty: nothing was chosen
+    std="",  # to divide by, in the same way
+    normalise="",  # "imagenet": both of ImageNet; empty: as mean and std say
 ) -> dict:  # size, channels and transform, for `images`
     "The words for what goes into a network, as options of `images`."
-    if normalise not in ("", None, "imagenet"): raise ValueError(f"normalise={normalise!r}: choose imagenet, or leave it empty")
-    if normalise and (mean or std): raise ValueError("normalise=imagenet stands for mean=imagenet and std=imagenet: give it or them")
+    if normalise not in ("", None, "imagenet"):
+        raise ValueError(f"normalise={normalise!r}: choose imagenet, or leave it empty")
+    if normalise and (mean or std):
+        raise ValueError(
+            "normalise=imagenet stands for mean=imagenet and std=imagenet: give it or them"
+        )
     size, crop = _given(size), _given(crop)
-    if normalise and crop is None: return _of_imagenet(image_options(size=size)["size"], channels or None)
+    if normalise and crop is None:
+        return _of_imagenet(image_options(size=size)["size"], channels or None)
     mean, std = (v or ("imagenet" if normalise else None) for v in (mean, std))
     return image_options(size, channels or None, mean, std, crop)
 
-def _given(pixels): return None if pixels in (0, "0", "", None) else pixels
+
+def _given(pixels):
+    return None if pixels in (0, "0", "", None) else pixels
+
 
 def _of_imagenet(size, channels):
-    return {"size": size, "channels": channels, "transform": preprocess(size, "imagenet", "imagenet")}
+    return {
+        "size": size,
+        "channels": channels,
+        "transform": preprocess(size, "imagenet", "imagenet"),
+    }
 
 # %% ../../nbs/commands/10_vocabulary.ipynb #3dc5c9b5
 def network_for(
-    name: str,        # name of a network, or file.py:Name
-    images: Images,   # what goes in
-    weights: "str | None" = None,      # file or published weights; None or empty: random
+    name: str,  # name of a network, or file.py:Name
+    images: Images,  # what goes in
+    weights: "str | None" = None,  # file or published weights; None or empty: random
     num_classes: "int | None" = None,  # outputs; None: as the weights have them; without weights, the classes of the images
-    seed: int = 0,    # of random weights
+    seed: int = 0,  # of random weights
 ) -> nn.Module:  # the network
     "The network that a name means, made to fit the images."
     channels = len(images[0][0])
     build = {"in_channels": channels} if channels != 3 else {}
-    if num_classes or not weights: build["num_classes"] = num_classes or len(images.classes)
+    if num_classes or not weights:
+        build["num_classes"] = num_classes or len(images.classes)
     return network(name, weights=weights or None, seed=seed, **build)

@@ -20,20 +20,52 @@ from torch import nn
 # %% ../../nbs/data/20_checkpoints.ipynb #1ad0213d
 SUFFIXES = (".pt", ".pth", ".th", ".tar", ".bin", ".ckpt", ".safetensors")
 
+
 @functools.cache
 def _harmless():
     "Types and functions beside the tensors of a checkpoint that can do nothing, with the names they are pickled under."
     core = getattr(np, "_core", None) or np.core
-    arrays = [(getattr(core.multiarray, f), f"numpy.{c}.multiarray.{f}")
-              for f in ("_reconstruct", "scalar") for c in ("core", "_core")]
+    arrays = [
+        (getattr(core.multiarray, f), f"numpy.{c}.multiarray.{f}")
+        for f in ("_reconstruct", "scalar")
+        for c in ("core", "_core")
+    ]
     numbers = [type(np.dtype(c)) for c in "?bhilqBHILQefdgFDSU"]
-    paths = [(getattr(pathlib, f"Pure{kind}Path"), f"{module}.{pure}{kind}Path")
-             for kind in ("Posix", "Windows") for pure in ("", "Pure") for module in ("pathlib", "pathlib._local")]
-    plain = [argparse.Namespace, types.SimpleNamespace, collections.defaultdict, collections.deque,
-             datetime.datetime, datetime.date, datetime.timedelta, list, dict, tuple, int, float, str, bool]
-    return [*arrays, np.ndarray, np.dtype, *dict.fromkeys(numbers), (codecs.encode, "_codecs.encode"), *paths, *plain]
+    paths = [
+        (getattr(pathlib, f"Pure{kind}Path"), f"{module}.{pure}{kind}Path")
+        for kind in ("Posix", "Windows")
+        for pure in ("", "Pure")
+        for module in ("pathlib", "pathlib._local")
+    ]
+    plain = [
+        argparse.Namespace,
+        types.SimpleNamespace,
+        collections.defaultdict,
+        collections.deque,
+        datetime.datetime,
+        datetime.date,
+        datetime.timedelta,
+        list,
+        dict,
+        tuple,
+        int,
+        float,
+        str,
+        bool,
+    ]
+    return [
+        *arrays,
+        np.ndarray,
+        np.dtype,
+        *dict.fromkeys(numbers),
+        (codecs.encode, "_codecs.encode"),
+        *paths,
+        *plain,
+    ]
+
 
 _lock = threading.Lock()  # PyTorch's list of allowed names is one for all threads
+
 
 @contextmanager
 def _allowing():
@@ -42,14 +74,17 @@ def _allowing():
     with _lock:
         before = list(serialization.get_safe_globals())
         serialization.add_safe_globals(_acceptable(_harmless()))
-        try: yield
+        try:
+            yield
         finally:
             serialization.clear_safe_globals()
             serialization.add_safe_globals(before)
 
+
 def _acceptable(entries):
     "The entries in the form that this version of PyTorch takes; old ones know no names."
-    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"): return entries
+    if hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return entries
     return [e[0] if isinstance(e, tuple) else e for e in entries]
 
 # %% ../../nbs/data/20_checkpoints.ipynb #4623697c
@@ -57,29 +92,52 @@ RESAVE = 'load it where you trust it and save the tensors alone: torch.save(net.
 
 _CODE = "GLOBAL ", "Can only create", "Can only build", "unrecognized function", "TorchScript"
 
-_DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, IndexError,
-            AttributeError, TypeError, UnicodeDecodeError, OverflowError, AssertionError)
+_DAMAGED = (
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    TypeError,
+    UnicodeDecodeError,
+    OverflowError,
+    AssertionError,
+)
+
 
 def torch_file(
     path: Path,  # a file that torch.save wrote
 ):  # its contents
     "Contents of a torch file, tensors and plain containers only"
     try:
-        with _allowing(): return torch.load(path, map_location="cpu", weights_only=True)
+        with _allowing():
+            return torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as e:
         text = str(e)
         if any(s in text for s in _CODE):
-            raise ValueError(f"{path.name} holds pickled code or objects ({_wanted(path, text)}), "
-                             f"and only tensors are loaded; {RESAVE}") from e
+            raise ValueError(
+                f"{path.name} holds pickled code or objects ({_wanted(path, text)}), "
+                f"and only tensors are loaded; {RESAVE}"
+            ) from e
         why = f"{type(e).__name__}: {text.split(chr(10))[0][:120]}"
-        raise ValueError(f"{path.name} is damaged or is no PyTorch file ({why}): copy or download it again") from e
+        raise ValueError(
+            f"{path.name} is damaged or is no PyTorch file ({why}): copy or download it again"
+        ) from e
+
 
 def _wanted(path, text):
     "The names of what a file wanted to have or to run."
     named = re.findall(r"GLOBAL ([\w.]+)", text)
-    try: named += torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception: pass  # an older PyTorch, or a form of file that this function does not read
-    known = {e[1] if isinstance(e, tuple) else f"{e.__module__}.{e.__qualname__}" for e in _harmless()}
+    try:
+        named += torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:
+        pass  # an older PyTorch, or a form of file that this function does not read
+    known = {
+        e[1] if isinstance(e, tuple) else f"{e.__module__}.{e.__qualname__}" for e in _harmless()
+    }
     return a_few([n for n in dict.fromkeys(named) if n not in known], 3) or "TorchScript"
 
 # %% ../../nbs/data/20_checkpoints.ipynb #f7f2fcf5
@@ -87,62 +145,80 @@ def safetensors_file(
     path: Path,  # a safetensors file
 ) -> dict:  # name: tensor
     "Tensors of a safetensors file"
-    try: from safetensors.torch import load_file
+    try:
+        from safetensors.torch import load_file
     except ImportError as e:
         raise ImportError(f"reading {path.name} needs safetensors: pip install safetensors") from e
-    try: return load_file(path, device="cpu")
+    try:
+        return load_file(path, device="cpu")
     except Exception as e:
         why = f"is damaged or is no safetensors file ({e})"
         raise ValueError(f"{path.name} {why}: copy or download it again") from e
+
 
 def read_weights(
     path: "str | Path",  # a weights file
 ):  # its contents, nothing of it run
     "Contents of a weights file of either kind"
     path = Path(path).expanduser()
-    if path.is_dir(): raise FileNotFoundError(f"{path} is a folder: pass the weights file in it")
-    if not path.is_file(): raise FileNotFoundError(f"there is no weights file {path}")
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a folder: pass the weights file in it")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weights file {path}")
     return safetensors_file(path) if path.suffix == ".safetensors" else torch_file(path)
+
 
 def intact(
     path: Path,  # a torch file
 ):  # its contents
     "Contents of a torch file whose checksums are right"
     try:
-        with zipfile.ZipFile(path) as z: bad = z.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError) as e: raise ValueError(f"{path.name} is damaged ({e})") from e
-    if bad: raise ValueError(f"{path.name} is damaged (wrong checksum of {bad})")
+        with zipfile.ZipFile(path) as z:
+            bad = z.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError) as e:
+        raise ValueError(f"{path.name} is damaged ({e})") from e
+    if bad:
+        raise ValueError(f"{path.name} is damaged (wrong checksum of {bad})")
     return torch_file(path)
 
 # %% ../../nbs/data/20_checkpoints.ipynb #7d585516
 def a_few(
-    names: list,    # texts
+    names: list,  # texts
     most: int = 5,  # how many to show
 ) -> str:  # "a, b, ..."
     "A few of many names"
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
 
 def bare_name(
     key: str,  # a name in a state_dict
 ) -> str:  # without what DataParallel and torch.compile put before it
     "A name in a state_dict without the prefixes of DataParallel and torch.compile"
     key = key.replace("_orig_mod.", "")
-    while key.startswith("module."): key = key[len("module."):]
+    while key.startswith("module."):
+        key = key[len("module.") :]
     return key
+
 
 def _tensor(value):
     "A tensor or an array of numbers as a tensor; None for anything else."
-    if isinstance(value, torch.Tensor): return value
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc": return torch.from_numpy(value.copy())
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
+        return torch.from_numpy(value.copy())
     return None
+
 
 def _dicts(content, at=(), depth=4):
     "(keys, dict of tensors) for every dict in a file that holds tensors."
-    if not isinstance(content, Mapping): return
+    if not isinstance(content, Mapping):
+        return
     state = {bare_name(str(k)): _tensor(v) for k, v in content.items() if _tensor(v) is not None}
-    if state: yield at, state
+    if state:
+        yield at, state
     for k, v in content.items() if depth else ():
-        if isinstance(v, Mapping): yield from _dicts(v, (*at, str(k)), depth - 1)
+        if isinstance(v, Mapping):
+            yield from _dicts(v, (*at, str(k)), depth - 1)
 
 # %% ../../nbs/data/20_checkpoints.ipynb #e974f384
 def _under(content, key, what):
@@ -152,9 +228,12 @@ def _under(content, key, what):
         inside = {str(k): v for k, v in inside.items()} if isinstance(inside, Mapping) else {}
         if word not in inside:
             where = f" under {'.'.join(words[:done])}" if done else ""
-            raise ValueError(f"{what} has no key {word!r}{where}; it has {a_few(list(inside), 12) or 'none'}")
+            raise ValueError(
+                f"{what} has no key {word!r}{where}; it has {a_few(list(inside), 12) or 'none'}"
+            )
         content = inside[word]
     return content
+
 
 def _words(content, key):
     "The keys that a text means: one that is there as it stands, or its parts."
@@ -163,42 +242,62 @@ def _words(content, key):
 # %% ../../nbs/data/20_checkpoints.ipynb #d73a870c
 _LEFT_BEHIND = {"total_ops", "total_params", "n_averaged"}  # by profilers and AveragedModel
 
-def _spare(key): return key.rpartition(".")[2] in _LEFT_BEHIND
 
-def _counter(key): return key.endswith("num_batches_tracked")
+def _spare(key):
+    return key.rpartition(".")[2] in _LEFT_BEHIND
+
+
+def _counter(key):
+    return key.endswith("num_batches_tracked")
+
 
 class Fit(NamedTuple):
     "One set of weights in a file, compared with a network."
-    key: str        # where it lies in the file
-    prefix: str     # what its names begin with
-    state: dict     # the network's names: tensors
-    left: list      # names beside the prefix
-    faults: dict    # kind of fault: names; nothing where it fits
+
+    key: str  # where it lies in the file
+    prefix: str  # what its names begin with
+    state: dict  # the network's names: tensors
+    left: list  # names beside the prefix
+    faults: dict  # kind of fault: names; nothing where it fits
+
 
 def _compared(state, shapes):
     "How a state and the names and shapes of a network differ."
-    return {"missing from the file": [k for k in shapes if k not in state and not _counter(k)],
-            "unknown to the network": [k for k in state if k not in shapes and not _spare(k)],
-            "of another shape": [f"{k} {tuple(v.shape)} instead of {shapes[k]}"
-                                 for k, v in state.items() if k in shapes and tuple(v.shape) != shapes[k]]}
+    return {
+        "missing from the file": [k for k in shapes if k not in state and not _counter(k)],
+        "unknown to the network": [k for k in state if k not in shapes and not _spare(k)],
+        "of another shape": [
+            f"{k} {tuple(v.shape)} instead of {shapes[k]}"
+            for k, v in state.items()
+            if k in shapes and tuple(v.shape) != shapes[k]
+        ],
+    }
+
 
 def _prefixes(state, shapes):
     "What the names may begin with, if the network's first name is to be among them."
     first = next((k for k in shapes if not _counter(k)), None)
-    found = {k[:-len(first)] for k in state if k == first or k.endswith(f".{first}")} if first else set()
+    found = (
+        {k[: -len(first)] for k in state if k == first or k.endswith(f".{first}")}
+        if first
+        else set()
+    )
     return sorted(found | {""}, key=len)
+
 
 def _fits(key, state, shapes, prefix=None):
     "The set of weights under a key with each prefix that comes into question."
     for p in _prefixes(state, shapes) if prefix is None else [prefix]:
-        inside = {k[len(p):]: v for k, v in state.items() if k.startswith(p)}
+        inside = {k[len(p) :]: v for k, v in state.items() if k.startswith(p)}
         left = [k for k in state if not k.startswith(p) and not _spare(k)]
         yield Fit(key, p, inside, left, {k: v for k, v in _compared(inside, shapes).items() if v})
     common = _common(shapes)
     if common and prefix is None:  # the file lacks a prefix that all names of the network have
         inside = {common + k: v for k, v in state.items()}
         faults = {k: v for k, v in _compared(inside, shapes).items() if v}
-        if not faults: yield Fit(key, "", inside, [], faults)
+        if not faults:
+            yield Fit(key, "", inside, [], faults)
+
 
 def _common(shapes):
     "The part with a dot that all names of a network begin with."
@@ -208,41 +307,54 @@ def _common(shapes):
 # %% ../../nbs/data/20_checkpoints.ipynb #8888e500
 _AVERAGES = re.compile(r"(^|[._])(ema|swa|averaged?|encoder_k)([._]|$)")
 
-def _place(fit): return " ".join(filter(None, (fit.key, fit.prefix and f"{fit.prefix}*"))) or "the whole"
 
-def _address(fit): return "::".join([fit.key, fit.prefix] if fit.prefix else [fit.key])
+def _place(fit):
+    return " ".join(filter(None, (fit.key, fit.prefix and f"{fit.prefix}*"))) or "the whole"
+
+
+def _address(fit):
+    return "::".join([fit.key, fit.prefix] if fit.prefix else [fit.key])
+
 
 def _same_weights(a, b):
     "Whether two sets hold the same numbers."
     common = [k for k in a.state if k in b.state and not _spare(k)]
     return all(torch.equal(a.state[k], b.state[k]) for k in common)
 
+
 def _one_of(fits, what):
     "The one of several sets that is meant."
     different = []
     for f in fits:
-        if not any(_same_weights(f, d) for d in different): different.append(f)
+        if not any(_same_weights(f, d) for d in different):
+            different.append(f)
     plain = [f for f in different if not _AVERAGES.search(f"{f.key}.{f.prefix}")]
-    if len(different) == 1: return different[0]
+    if len(different) == 1:
+        return different[0]
     places = ", ".join(_place(f) for f in different)
     how = f"weights={f'{what}::{_address(different[-1])}'!r}, or key= and prefix="
     several = f"{what} holds {len(different)} sets of weights that fit ({places})"
-    if len(plain) != 1: raise ValueError(f"{several}: choose by {how}")
-    warnings.warn(f"{several}: {_place(plain[0])} is taken, not the average; for another pass {how}", stacklevel=6)
+    if len(plain) != 1:
+        raise ValueError(f"{several}: choose by {how}")
+    warnings.warn(
+        f"{several}: {_place(plain[0])} is taken, not the average; for another pass {how}",
+        stacklevel=6,
+    )
     return plain[0]
 
 # %% ../../nbs/data/20_checkpoints.ipynb #b90ecab2
 def find_weights(
-    net: nn.Module,           # the network they are for
-    content,                  # contents of a weights file, see `read_weights`
-    what: str,                # name of the file, for messages
-    key: "str | None" = None,     # where in the file to look, keys with dots between them; None: everywhere
+    net: nn.Module,  # the network they are for
+    content,  # contents of a weights file, see `read_weights`
+    what: str,  # name of the file, for messages
+    key: "str | None" = None,  # where in the file to look, keys with dots between them; None: everywhere
     prefix: "str | None" = None,  # what the names of the weights begin with; None: whatever makes them fit
 ) -> Fit:  # one without faults, or the best of those that do not fit
     "The weights of a network among the contents of a file"
     found = _sets_in(net, content, what, key, prefix)
     good = [f for f in found if not f.faults]
     return _one_of(good, what) if good else found[0]
+
 
 def _sets_in(net, content, what, key, prefix):
     "All sets of weights in a file compared with a network, the likest first."
@@ -252,17 +364,24 @@ def _sets_in(net, content, what, key, prefix):
     places = [(".".join([*start, *at]), state) for at, state in _dicts(inside)]
     found = [f for place, state in places for f in _fits(place, state, shapes, prefix)]
     if not found:
-        raise ValueError(f"{what} holds no state_dict (a dict of tensors): {_seen(inside)}; {RESAVE}")
+        raise ValueError(
+            f"{what} holds no state_dict (a dict of tensors): {_seen(inside)}; {RESAVE}"
+        )
     return sorted(found, key=lambda f: _unlikeness(f, shapes))
+
 
 def _unlikeness(fit, shapes):
     "How little of a network a set of weights holds."
-    misshapen, unknown = (len(fit.faults.get(k, ())) for k in ("of another shape", "unknown to the network"))
+    misshapen, unknown = (
+        len(fit.faults.get(k, ())) for k in ("of another shape", "unknown to the network")
+    )
     return misshapen / 2 + unknown / 1e6 - sum(k in shapes for k in fit.state)
+
 
 def _seen(content):
     "What a file holds instead, in words."
-    if isinstance(content, Mapping): return f"it has the keys {a_few(list(content), 12)}" if content else "it is empty"
+    if isinstance(content, Mapping):
+        return f"it has the keys {a_few(list(content), 12)}" if content else "it is empty"
     if isinstance(content, (list, tuple)):
         return f"it is a list of {len(content)}, of which one must be chosen by key=, the first being '0'"
     return f"it is a {type(content).__name__}"
@@ -270,18 +389,24 @@ def _seen(content):
 # %% ../../nbs/data/20_checkpoints.ipynb #6233f9d7
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+
 def _refused_types(own, state):
     "Entries whose numbers cannot stand for those of the network."
     for k, v in state.items():
-        if own[k].dtype in _REAL: fine = not v.is_quantized and v.dtype in _REAL
-        else: fine = not v.is_quantized and torch.equal(v.to(own[k].dtype).to(v.dtype), v)
-        if not fine: yield f"{k} {v.dtype} for {own[k].dtype}"
+        if own[k].dtype in _REAL:
+            fine = not v.is_quantized and v.dtype in _REAL
+        else:
+            fine = not v.is_quantized and torch.equal(v.to(own[k].dtype).to(v.dtype), v)
+        if not fine:
+            yield f"{k} {v.dtype} for {own[k].dtype}"
+
 
 def _misfit(net, fit, what, content):
     "The error for weights that do not fit."
     faults = "; ".join(f"{len(v)} {k} ({a_few(v)})" for k, v in fit.faults.items())
     hint = ""
-    if set(fit.faults) == {"of another shape"}: hint = "; if only the last layer differs, pass num_classes="
+    if set(fit.faults) == {"of another shape"}:
+        hint = "; if only the last layer differs, pass num_classes="
     if any(v.is_quantized for v in fit.state.values()):
         hint = "; its weights are quantised, and only floating point weights are loaded"
     if isinstance(content, Mapping) and any(isinstance(v, Mapping) for v in content.values()):
@@ -291,53 +416,70 @@ def _misfit(net, fit, what, content):
 
 # %% ../../nbs/data/20_checkpoints.ipynb #96073d5c
 def load_weights(
-    net: nn.Module,           # changed in place, and only if everything fits
-    content,                  # contents of a weights file, see `read_weights`
-    what: str,                # name of the file, for messages
-    key: "str | None" = None,     # as for `find_weights`
+    net: nn.Module,  # changed in place, and only if everything fits
+    content,  # contents of a weights file, see `read_weights`
+    what: str,  # name of the file, for messages
+    key: "str | None" = None,  # as for `find_weights`
     prefix: "str | None" = None,  # as for `find_weights`
-) -> dict:  # for the record: {"taken": where in the file the weights were}, empty for the ordinary places
+) -> (
+    dict
+):  # for the record: {"taken": where in the file the weights were}, empty for the ordinary places
     "Load the weights of a file into a network, or say how they differ"
     fit = find_weights(net, content, what, key, prefix)
-    if fit.faults: raise _misfit(net, fit, what, content)
+    if fit.faults:
+        raise _misfit(net, fit, what, content)
     own = {bare_name(k): v for k, v in net.state_dict().items()}
     real = {k: v for k, v in fit.state.items() if k in own}
-    if bad := [k for k, v in real.items() if v.is_floating_point() and not v.double().isfinite().all()]:
+    if bad := [
+        k for k, v in real.items() if v.is_floating_point() and not v.double().isfinite().all()
+    ]:
         raise ValueError(f"{what} holds NaN or infinite weights: {a_few(bad)}")
     if bad := list(_refused_types(own, real)):
-        raise ValueError(f"{what} holds quantised, whole or complex numbers where {type(net).__name__} has others "
-                         f"({a_few(bad, 3)}): a cast would change them; save the weights as floating point numbers")
+        raise ValueError(
+            f"{what} holds quantised, whole or complex numbers where {type(net).__name__} has others "
+            f"({a_few(bad, 3)}): a cast would change them; save the weights as floating point numbers"
+        )
     names = {k: bare_name(k) for k in net.state_dict()}
     net.load_state_dict({k: real[bare] for k, bare in names.items() if bare in real}, strict=False)
-    if fit.key in ("", "state_dict", "model_state_dict", "model") and not fit.prefix: return {}
+    if fit.key in ("", "state_dict", "model_state_dict", "model") and not fit.prefix:
+        return {}
     left = f", {len(fit.left)} other entries left" if fit.left else ""
     return {"taken": _place(fit) + left}
 
+
 def outputs_in(
-    net: nn.Module,           # a network that may have another number of outputs than the file
-    content,                  # contents of a weights file, see `read_weights`
-    what: str,                # name of the file, for messages
-    key: "str | None" = None,     # as for `find_weights`
+    net: nn.Module,  # a network that may have another number of outputs than the file
+    content,  # contents of a weights file, see `read_weights`
+    what: str,  # name of the file, for messages
+    key: "str | None" = None,  # as for `find_weights`
     prefix: "str | None" = None,  # as for `find_weights`
 ) -> "int | None":  # how many outputs the weights have, where they differ in nothing else; None: as the network, or not clear
     "The number of classes that weights were made for, by the shapes of the last layer"
     found = _sets_in(net, content, what, key, prefix)
     fit = found[0]
-    if not all(f.faults for f in found) or set(fit.faults) != {"of another shape"}: return None
+    if not all(f.faults for f in found) or set(fit.faults) != {"of another shape"}:
+        return None
     own = {bare_name(k): v for k, v in net.state_dict().items()}
-    pairs = [(own[k].shape, v.shape) for k, v in fit.state.items() if k in own and own[k].shape != v.shape]
-    if any(a[1:] != b[1:] for a, b in pairs): return None
+    pairs = [
+        (own[k].shape, v.shape)
+        for k, v in fit.state.items()
+        if k in own and own[k].shape != v.shape
+    ]
+    if any(a[1:] != b[1:] for a, b in pairs):
+        return None
     sizes = {(a[0], b[0]) for a, b in pairs}
     return sizes.pop()[1] if len(sizes) == 1 else None
 
+
 def weights_address(
-    weights: "str | Path",        # a file, or file::key, or file::key::prefix
-    key: "str | None" = None,     # where in the file to look
+    weights: "str | Path",  # a file, or file::key, or file::key::prefix
+    key: "str | None" = None,  # where in the file to look
     prefix: "str | None" = None,  # what the names begin with
 ) -> tuple:  # path, key, prefix
     "The file that a text means, and where in it the weights are"
     text = str(weights)
-    if "::" not in text or Path(text).expanduser().exists(): return Path(text).expanduser(), key, prefix
+    if "::" not in text or Path(text).expanduser().exists():
+        return Path(text).expanduser(), key, prefix
     path, *inside = text.split("::", 2)
     inside = [w or None for w in inside] + [None]
     return Path(path).expanduser(), key or inside[0], prefix if prefix is not None else inside[1]

@@ -24,6 +24,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 class ImageError(ValueError):
     "An error that says itself what to do: it is neither wrapped nor skipped"
 
+
 def _warn(text):
     "A warning that points at the line outside this package that led to it"
     level, frame = 1, sys._getframe()
@@ -31,18 +32,25 @@ def _warn(text):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
 
-_FULL = ("pass full= to images(...), the value of white: 4095 for 12 bits, 65535 for 16, "
-         "1.0 for floating point values in [0, 1]")
+
+_FULL = (
+    "pass full= to images(...), the value of white: 4095 for 12 bits, 65535 for 16, "
+    "1.0 for floating point values in [0, 1]"
+)
+
 
 def _divided(values, full):
     "Numbers of any type as a float32 array in which white is 1"
     low, high = values.min(initial=0), values.max(initial=0)
     if not 0 <= low <= high <= full:
-        raise ImageError(f"the image holds values from {low} to {high}, outside 0..full={full}: "
-                         f"{_FULL}")
+        raise ImageError(
+            f"the image holds values from {low} to {high}, outside 0..full={full}: {_FULL}"
+        )
     if values.dtype.kind in "iu" and high > 2**24:
-        raise ImageError(f"the image holds integers up to {high}, and float32 is exact up to "
-                         f"{2**24} only: scale them yourself and pass floating point arrays")
+        raise ImageError(
+            f"the image holds integers up to {high}, and float32 is exact up to "
+            f"{2**24} only: scale them yourself and pass floating point arrays"
+        )
     return (values.astype(np.float64) / full).astype(np.float32)
 
 # %% ../../nbs/data/10_images.ipynb #4830b857
@@ -50,26 +58,35 @@ def _sixteen(values, sure):
     "16-bit grays as bytes; refused where the upper bits are empty, unless the range is sure"
     high = values.max(initial=0)
     if not sure and 0 < high < 2**12:
-        raise ImageError(f"a 16-bit image holds values up to {high} only, hardly {high // 257 + 1} "
-                         f"grays if white is 65535: {_FULL}")
+        raise ImageError(
+            f"a 16-bit image holds values up to {high} only, hardly {high // 257 + 1} "
+            f"grays if white is 65535: {_FULL}"
+        )
     if not sure and 2**12 <= high < 2**14:
-        _warn("some 16-bit images use less than a quarter of the range, white is taken as "
-              f"65535; if it is not, {_FULL}")
+        _warn(
+            "some 16-bit images use less than a quarter of the range, white is taken as "
+            f"65535; if it is not, {_FULL}"
+        )
     return Image.fromarray((values.astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+
 
 def _deep(image, full):
     "A PIL image of more than 8 bits as a gray one of bytes or, with `full`, as a float32 tensor"
     values = np.asarray(image)
-    if full is not None: return torch.from_numpy(_divided(values, full))[None]
+    if full is not None:
+        return torch.from_numpy(_divided(values, full))[None]
     if image.mode.startswith("I;16") or image.format in ("PNG", "PPM"):
         return _sixteen(values, sure=image.format == "PPM")
     kind = "floating point numbers" if image.mode == "F" else "32-bit integers"
-    raise ImageError(f"the image holds {kind} of unknown range ({values.min():g} to "
-                     f"{values.max():g}): {_FULL}")
+    raise ImageError(
+        f"the image holds {kind} of unknown range ({values.min():g} to {values.max():g}): {_FULL}"
+    )
+
 
 def _pil(image, full=None):
     "A PIL image of any mode as mode L or RGB, or as a tensor where `full` is needed and given"
-    if image.mode == "F" or image.mode.startswith("I"): return _deep(image, full)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _deep(image, full)
     return image.convert("L") if image.mode in ("1", "L", "LA") else image.convert("RGB")
 
 # %% ../../nbs/data/10_images.ipynb #8a2c4755
@@ -78,9 +95,11 @@ def _array(image):
     if image.ndim not in (2, 3):
         raise ValueError(f"an array must be (H, W) or (H, W, C), not {image.shape}")
     if image.ndim == 3 and image.shape[2] > 4:
-        raise ValueError(f"an array of shape {image.shape} has {image.shape[2]} channels in its "
-                         "last axis: an array is (H, W, C); pass torch.from_numpy(array) if it is "
-                         "(C, H, W)")
+        raise ValueError(
+            f"an array of shape {image.shape} has {image.shape[2]} channels in its "
+            "last axis: an array is (H, W, C); pass torch.from_numpy(array) if it is "
+            "(C, H, W)"
+        )
     if image.dtype == np.uint8 and image.shape[2:] in ((), (1,), (3,)):
         return Image.fromarray(image.reshape(image.shape[:2]) if image.shape[2:] == (1,) else image)
     x = torch.from_numpy(np.ascontiguousarray(image))
@@ -89,125 +108,167 @@ def _array(image):
 # %% ../../nbs/data/10_images.ipynb #c1246c64
 def _picture(image, full=None):
     "PIL image (L or RGB) or tensor (C, H, W), uint8 or float32, from any accepted form of image"
-    if isinstance(image, Image.Image): return _pil(image, full)
-    if isinstance(image, np.ndarray): image = _array(image)
-    if isinstance(image, Image.Image): return image
+    if isinstance(image, Image.Image):
+        return _pil(image, full)
+    if isinstance(image, np.ndarray):
+        image = _array(image)
+    if isinstance(image, Image.Image):
+        return image
     if not isinstance(image, torch.Tensor):
-        raise TypeError("an image must be a PIL image, an array or a tensor, "
-                        f"not {type(image).__name__}")
+        raise TypeError(
+            f"an image must be a PIL image, an array or a tensor, not {type(image).__name__}"
+        )
     x = image[None] if image.ndim == 2 else image
     if x.ndim != 3:
         raise ValueError(f"an image tensor must be (C, H, W) or (H, W), not {tuple(image.shape)}")
     return _values(x, full)
 
+
 def _values(x, full):
     "A tensor (C, H, W) of bytes as it is, of other numbers as float32"
     x = x.detach()
-    if x.dtype == torch.uint8: return x
-    if x.is_complex(): raise ImageError(f"image values must be real numbers, not {x.dtype}")
+    if x.dtype == torch.uint8:
+        return x
+    if x.is_complex():
+        raise ImageError(f"image values must be real numbers, not {x.dtype}")
     if full is not None and x.dtype != torch.bool:
         return torch.from_numpy(_divided(x.cpu().numpy(), full))
-    if x.is_floating_point() or x.dtype == torch.bool: return x.float()
+    if x.is_floating_point() or x.dtype == torch.bool:
+        return x.float()
     values = x.cpu().numpy()
-    raise ImageError(f"image values must be uint8 or floating point, not {x.dtype} "
-                     f"({values.min(initial=0)} to {values.max(initial=0)}): {_FULL}")
+    raise ImageError(
+        f"image values must be uint8 or floating point, not {x.dtype} "
+        f"({values.min(initial=0)} to {values.max(initial=0)}): {_FULL}"
+    )
 
 # %% ../../nbs/data/10_images.ipynb #f9607c79
 def _float(picture):
     "float32 tensor (C, H, W); bytes are divided by 255"
     # here and below: torchvision takes two seconds to import
     from torchvision.transforms.functional import pil_to_tensor
+
     x = pil_to_tensor(picture) if isinstance(picture, Image.Image) else picture
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 # %% ../../nbs/data/10_images.ipynb #d577da5a
 def _resized(picture, size):
     "A picture scaled to `size`: an integer keeps its shape and crops the middle, a pair stretches"
-    if size is None: return picture
+    if size is None:
+        return picture
     from torchvision.transforms.functional import center_crop, resize
-    if not isinstance(size, int): return resize(picture, list(size), antialias=True)
+
+    if not isinstance(size, int):
+        return resize(picture, list(size), antialias=True)
     return center_crop(resize(picture, size, antialias=True), [size, size])
 
 # %% ../../nbs/data/10_images.ipynb #4721be83
 def _channels(x, channels):
     "Tensor (C, H, W) with that many channels: gray is repeated, colour becomes luma (ITU-R BT.601)"
-    if channels is None or len(x) == channels: return x
-    if len(x) == 1: return x.expand(channels, -1, -1)
+    if channels is None or len(x) == channels:
+        return x
+    if len(x) == 1:
+        return x.expand(channels, -1, -1)
     if len(x) == 3 and channels == 1:
         return (x * x.new_tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0, keepdim=True)
-    raise ValueError(f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 "
-                     "are defined")
+    raise ValueError(
+        f"cannot make {channels} channels out of {len(x)}: only 1 -> any and 3 -> 1 are defined"
+    )
+
 
 def _in_channels(picture, channels):
     "A picture with 1 or 3 channels; a gray file that is wanted gray is not touched"
-    if channels is None: return picture
-    if isinstance(picture, Image.Image): return picture.convert("L" if channels == 1 else "RGB")
+    if channels is None:
+        return picture
+    if isinstance(picture, Image.Image):
+        return picture.convert("L" if channels == 1 else "RGB")
     return picture if len(picture) == channels else _channels(_float(picture), channels)
 
 # %% ../../nbs/data/10_images.ipynb #e6121ac9
 def _cropped(picture, size, crop):
     "A picture of which the shorter side is scaled to `size`, and then the middle is cut out"
     from torchvision.transforms.functional import center_crop, get_dimensions, resize
+
     if size is not None:
         scaled = size if isinstance(size, int) else list(size)
         picture = resize(picture, scaled, antialias=True)
     wanted, has = _sides(crop), tuple(get_dimensions(picture)[1:])
     if wanted[0] > has[0] or wanted[1] > has[1]:
-        raise ValueError(f"crop={crop} is larger than the image, {has[0]} x {has[1]} pixels: pass "
-                         "size= too")
+        raise ValueError(
+            f"crop={crop} is larger than the image, {has[0]} x {has[1]} pixels: pass size= too"
+        )
     return center_crop(picture, list(wanted))
 
-def _sides(size): return (size, size) if isinstance(size, int) else tuple(size)
+
+def _sides(size):
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 # %% ../../nbs/data/10_images.ipynb #5294461e
 _imagenet = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+
 @dataclass(frozen=True, repr=False)
 class Preprocess:
     "Picture to normalised float32 tensor; made by `preprocess`"
+
     size: int | tuple | None
     mean: float | tuple | str
     std: float | tuple | str
     channels: int | None
     crop: int | tuple | None = None
+
     def __repr__(self):
         crop = "" if self.crop is None else f", crop={self.crop!r}"
-        return (f"preprocess(size={self.size!r}, mean={self.mean!r}, std={self.std!r}, "
-                f"channels={self.channels!r}{crop})")
-    def __call__(self, image): return _normalised(_shaped(_picture(image), self), self)
+        return (
+            f"preprocess(size={self.size!r}, mean={self.mean!r}, std={self.std!r}, "
+            f"channels={self.channels!r}{crop})"
+        )
+
+    def __call__(self, image):
+        return _normalised(_shaped(_picture(image), self), self)
+
 
 def _shaped(picture, p):
     "Float32 tensor (C, H, W) of the size and the channels that are asked for"
-    if p.crop is None: return _resized(_channels(_float(picture), p.channels), p.size)
+    if p.crop is None:
+        return _resized(_channels(_float(picture), p.channels), p.size)
     return _channels(_float(_cropped(picture, p.size, p.crop)), p.channels)
+
 
 def _normalised(x, p):
     "A tensor (C, H, W) less the mean, divided by the standard deviation"
     numbers = (_imagenet[i] if v == "imagenet" else v for i, v in enumerate((p.mean, p.std)))
     mean, std = (x.new_tensor(v).view(-1, 1, 1) for v in numbers)
     if {len(mean), len(std)} - {1, len(x)}:
-        raise ValueError(f"mean and std have {len(mean)} and {len(std)} channels, the image has "
-                         f"{len(x)}: pass channels={max(len(mean), len(std))}")
+        raise ValueError(
+            f"mean and std have {len(mean)} and {len(std)} channels, the image has "
+            f"{len(x)}: pass channels={max(len(mean), len(std))}"
+        )
     return (x - mean) / std
 
 # %% ../../nbs/data/10_images.ipynb #a46cbeff
 def _plain(value):
     "Numbers and (nested) sequences of numbers as plain int, float and tuple"
-    if value is None or isinstance(value, str): return value
+    if value is None or isinstance(value, str):
+        return value
     return tuple(_plain(v) for v in value) if np.ndim(value) else np.asarray(value).item()
+
 
 def _pixels(name, size):
     "A number of pixels or a pair (height, width) of them, checked, as plain integers"
-    if size is None: return None
+    if size is None:
+        return None
     whole = np.asarray(size).dtype.kind in "iu"
     if np.shape(size) not in ((), (2,)) or not whole or np.min(size) < 1:
-        raise ValueError(f"{name}={size!r} must be a positive integer or a pair (height, width) of "
-                         "them")
+        raise ValueError(
+            f"{name}={size!r} must be a positive integer or a pair (height, width) of them"
+        )
     return _plain(size)
+
 
 def _count(name, value):
     "A positive integer or None, checked"
-    if value is None: return None
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name}={value!r} must be a positive integer or None")
     return int(value)
@@ -223,6 +284,7 @@ def _checked_normalisation(mean, std):
     if not isinstance(std, str) and not np.all(np.asarray(std, float) > 0):
         raise ValueError(f"std={std!r} must be positive")
 
+
 def preprocess(
     size: int | tuple | None = None,  # pixels; an integer crops a square, a pair (h, w) stretches
     mean: float | tuple | str = 0.0,  # subtracted: one number, one per channel, or "imagenet"
@@ -234,19 +296,24 @@ def preprocess(
     _checked_normalisation(mean, std)
     size, crop = _pixels("size", size), _pixels("crop", crop)
     if None not in (size, crop) and np.any(np.greater(_sides(crop), _sides(size))):
-        raise ValueError(f"crop={crop} is larger than size={size}: the middle is cut out of the "
-                         "scaled image")
+        raise ValueError(
+            f"crop={crop} is larger than size={size}: the middle is cut out of the scaled image"
+        )
     return Preprocess(size, _plain(mean), _plain(std), _count("channels", channels), crop)
 
 # %% ../../nbs/data/10_images.ipynb #907322ff
 def _numbers(name, value, number):
     "Numbers from text such as \"0.5\", \"0.4,0.5,0.6\" or \"224x224\"; others are left as they are"
-    if not isinstance(value, str) or value == "imagenet": return value
-    try: found = tuple(number(v) for v in re.split(r"[,x\s]+", value.strip("()[] ")) if v)
-    except ValueError: found = ()
+    if not isinstance(value, str) or value == "imagenet":
+        return value
+    try:
+        found = tuple(number(v) for v in re.split(r"[,x\s]+", value.strip("()[] ")) if v)
+    except ValueError:
+        found = ()
     if not found:
         raise ValueError(f"{name}={value!r}: pass a number, or several with commas between them")
     return found[0] if len(found) == 1 else found
+
 
 def image_options(
     size: "int | tuple | str | None" = None,  # pixels, also as text: 224, "224", "224,224"
@@ -258,13 +325,17 @@ def image_options(
     "The words for what goes into a network as options of `images`"
     size, crop = _numbers("size", size, int), _numbers("crop", crop, int)
     mean, std = _numbers("mean", mean, float), _numbers("std", std, float)
-    if "imagenet" in (mean, std): mean, std = mean or "imagenet", std or "imagenet"
+    if "imagenet" in (mean, std):
+        mean, std = mean or "imagenet", std or "imagenet"
     if (mean is None) != (std is None):
         raise ValueError("mean and std go together: pass both (std=1 divides by nothing)")
     if mean is None and crop is not None:
-        raise ValueError("crop needs mean and std, since a transform is given as a whole: "
-                         'pass them too ("imagenet" for weights trained on ImageNet)')
-    if mean is None: return {"size": size, "channels": channels, "transform": None}
+        raise ValueError(
+            "crop needs mean and std, since a transform is given as a whole: "
+            'pass them too ("imagenet" for weights trained on ImageNet)'
+        )
+    if mean is None:
+        return {"size": size, "channels": channels, "transform": None}
     transform = preprocess(None if crop is None else size, mean, std, crop=crop)
     return {"size": size if crop is None else None, "channels": channels, "transform": transform}
 
@@ -277,22 +348,28 @@ def _digest(*parts, length=8):
         h.update(b"\0")
     return h.hexdigest()[:length]
 
+
 def _source_hash(f):
     "Hash of the source of a function or class; of its compiled code where there is no source"
     code = getattr(f, "__code__", None)
     is_lambda = getattr(f, "__name__", "") == "<lambda>"
-    try: return _digest(inspect.getsource(f), *(code.co_code, code.co_consts) if is_lambda else ())
+    try:
+        return _digest(inspect.getsource(f), *(code.co_code, code.co_consts) if is_lambda else ())
     except (OSError, TypeError):
-        if not code: return "unknown"
+        if not code:
+            return "unknown"
         constants = re.sub(r" at 0x[0-9a-f]+", "", str(code.co_consts))
         return _digest(code.co_code, code.co_names, constants)
 
 # %% ../../nbs/data/10_images.ipynb #c051b072
 def as_given(x: torch.Tensor) -> torch.Tensor:  # the same
     "The transform of images that are float tensors already: the data set prepared them itself"
-    if isinstance(x, torch.Tensor) and x.is_floating_point(): return x
-    raise ValueError("this item is a picture and not a float tensor: pass transform= to "
-                     "images(...)")
+    if isinstance(x, torch.Tensor) and x.is_floating_point():
+        return x
+    raise ValueError(
+        "this item is a picture and not a float tensor: pass transform= to images(...)"
+    )
+
 
 def describe_transform(
     transform: Callable | None,  # a torchvision transform, `preprocess(...)`, a function, a partial
@@ -300,32 +377,41 @@ def describe_transform(
     "Text of a transform for a record, without memory addresses"
     return re.sub(r"\s+", " ", re.sub(r" at 0x[0-9a-fA-F]+", "", _described(transform)))
 
+
 def _described(t):
     say = describe_transform
-    if t is None: return "none"
-    if t is as_given: return "the data set's own"
+    if t is None:
+        return "none"
+    if t is as_given:
+        return "the data set's own"
     if isinstance(t, functools.partial):
         named = [f"{k}={v!r}" for k, v in sorted(t.keywords.items())]
         return f"partial({', '.join([say(t.func), *map(repr, t.args), *named])})"
     if isinstance(getattr(t, "transforms", None), (list, tuple)):
         return f"{type(t).__name__}({', '.join(map(say, t.transforms))})"
-    if hasattr(t, "lambd"): return f"{type(t).__name__}({say(t.lambd)})"
+    if hasattr(t, "lambd"):
+        return f"{type(t).__name__}({say(t.lambd)})"
     if inspect.isroutine(t):
         cells = [c.cell_contents for c in getattr(t, "__closure__", None) or ()]
         return f"{t.__module__}.{t.__qualname__}#{_source_hash(t)}" + (f"{cells}" if cells else "")
-    if type(t).__repr__ is not object.__repr__: return repr(t)
+    if type(t).__repr__ is not object.__repr__:
+        return repr(t)
     return f"{type(t).__module__}.{type(t).__qualname__}#{_source_hash(type(t))}({vars(t) or ''})"
 
 # %% ../../nbs/data/10_images.ipynb #fb8e8b10
 @contextmanager
 def _naming(name):
     "Errors say which image they are about, and what to do"
-    try: yield
+    try:
+        yield
     except ImageError as e:
         raise ImageError(str(e) if str(e).startswith(name) else f"{name}: {e}") from e
     except Exception as e:
-        raise ValueError(f"{name} cannot be read ({type(e).__name__}: {e}); repair or remove it, "
-                         'or pass on_error="skip" to images(...) to draw another') from e
+        raise ValueError(
+            f"{name} cannot be read ({type(e).__name__}: {e}); repair or remove it, "
+            'or pass on_error="skip" to images(...) to draw another'
+        ) from e
+
 
 def _read(images, i):
     "Picture i at the size asked for, before the transform; an unreadable one is named"
@@ -338,17 +424,21 @@ def _transformed(images, i):
     picture, t, name = _read(images, i), images.transform, images.names[i]
     if isinstance(picture, torch.Tensor) and not isinstance(t, Preprocess):
         picture = picture.clone()  # what is done to it in place stays here
-    try: x = _float(picture) if t is None else t(picture)
+    try:
+        x = _float(picture) if t is None else t(picture)
     except Exception as e:
         raise ValueError(f"{name}: the transform {describe_transform(t)} failed: {e}") from e
     if not isinstance(x, torch.Tensor) or x.ndim != 3 or not x.is_floating_point():
         tensor = isinstance(x, torch.Tensor)
         kind = type(x).__name__
         what = f"a {x.dtype} tensor of shape {tuple(x.shape)}" if tensor else f"a {kind}"
-        raise ValueError(f"{name}: the transform gives {what}; it must give a floating point "
-                         "tensor (C, H, W)")
-    if not x.numel(): raise ValueError(f"{name}: an image of shape {tuple(x.shape)} has no pixels")
-    if not x.isfinite().all(): raise ValueError(f"{name}: the image holds NaN or infinite values")
+        raise ValueError(
+            f"{name}: the transform gives {what}; it must give a floating point tensor (C, H, W)"
+        )
+    if not x.numel():
+        raise ValueError(f"{name}: an image of shape {tuple(x.shape)} has no pixels")
+    if not x.isfinite().all():
+        raise ValueError(f"{name}: the image holds NaN or infinite values")
     return x.float()
 
 # %% ../../nbs/data/10_images.ipynb #f550d876
@@ -365,8 +455,10 @@ def _checked_labels(labels, images):
 def _hash(*parts):
     "blake2b of some bytes, 32 hexadecimal digits"
     h = hashlib.blake2b(digest_size=16)
-    for p in parts: h.update(p)
+    for p in parts:
+        h.update(p)
     return h.hexdigest()
+
 
 def _hash_of(image):
     "Hash of an item of any form: its type and its numbers"
@@ -375,53 +467,76 @@ def _hash_of(image):
         return _hash(kind.encode(), image.tobytes())
     if isinstance(image, np.ndarray):
         return _hash(f"{image.dtype}{image.shape}".encode(), np.ascontiguousarray(image).tobytes())
-    if not isinstance(image, torch.Tensor): return _hash(repr(image).encode())
+    if not isinstance(image, torch.Tensor):
+        return _hash(repr(image).encode())
     x = image.detach().as_subclass(torch.Tensor).cpu().contiguous()
     numbers = x.flatten().view(torch.uint8).numpy()
     return _hash(f"{x.dtype}{tuple(x.shape)}".encode(), numbers.tobytes())
 
+
 class _Reader:
     "Reads item i of a source as a picture, and knows by its hash what it has read"
+
     channels = full = None
-    def __init__(self): self.known = {}
-    def __call__(self, i): return _in_channels(_picture(self.get(i), self.full), self.channels)
-    def content(self, i): return _hash_of(self.get(i))
+
+    def __init__(self):
+        self.known = {}
+
+    def __call__(self, i):
+        return _in_channels(_picture(self.get(i), self.full), self.channels)
+
+    def content(self, i):
+        return _hash_of(self.get(i))
+
     def seen(self, i, found, what):
         "Raises where item i is not what it was"
-        if self.known.setdefault(i, found) == found: return
+        if self.known.setdefault(i, found) == found:
+            return
         raise ImageError(f"{what} since these images were made: make them again with images(...)")
+
 
 class _Arrays(_Reader):
     "Items of an array in memory"
+
     def __init__(self, array):
         super().__init__()
         self.array = array
-    def get(self, i): return self.array[i]
+
+    def get(self, i):
+        return self.array[i]
 
 # %% ../../nbs/data/10_images.ipynb #c52e970e
 def _contents(images):
     "Hashes of all images, in order"
     read, at = images.read, [int(i) for i in images.index]
     of = getattr(read, "content", None) or (lambda i: _hash_of(read(i)))
+
     def one(k):
-        with _naming(images.names[k]): return of(at[k])
-    if not isinstance(read, _Files): return list(map(one, range(len(at))))
-    with ThreadPoolExecutor(8) as threads: return list(threads.map(one, range(len(at))))
+        with _naming(images.names[k]):
+            return of(at[k])
+
+    if not isinstance(read, _Files):
+        return list(map(one, range(len(at))))
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(one, range(len(at))))
 
 # %% ../../nbs/data/10_images.ipynb #12cc414a
 @contextmanager
 def _same_luck():
     "What is drawn inside does not move the generators of torch, numpy and Python"
     kept = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try: yield
+    try:
+        yield
     finally:
         torch.set_rng_state(kept[0])
         np.random.set_state(kept[1])
         random.setstate(kept[2])
 
+
 def _spread(n, most):
     "At most `most` of n positions, evenly spread"
     return [round(i) for i in np.linspace(0, n - 1, min(n, most))]
+
 
 def _few_numbers(x):
     "Text of a tensor (C, H, W): shape, root mean square, mean, projection on a fixed wave"
@@ -431,17 +546,22 @@ def _few_numbers(x):
     mean, moved = v.mean() / size, float(wave @ v) / (size * math.sqrt(v.size))
     return f"{tuple(x.shape)} {size:.4e} {round(mean, 3) + 0:.3f} {round(moved, 3) + 0:.3f}"
 
+
 def _yields(images):
     "What the transform makes of four of the images; warns where it differs between two readings"
     at = _spread(len(images), 4)
     with _same_luck():
         x, again = ([images.tensor(i) for i in at] for _ in range(2))
     found = _digest(*map(_few_numbers, x))
-    if all(map(torch.equal, x, again)): return found
+    if all(map(torch.equal, x, again)):
+        return found
     if getattr(images.read, "luck", None) is None:
-        _warn("the transform gives different values each time (random augmentation?): "
-              "results cannot be reproduced")
+        _warn(
+            "the transform gives different values each time (random augmentation?): "
+            "results cannot be reproduced"
+        )
     return f"{_RANDOM} {found}"
+
 
 _RANDOM = "different each time:"
 
@@ -449,30 +569,42 @@ _RANDOM = "different each time:"
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
 _FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
+
 def _record(images):
     "What images are, as plain JSON types; `fingerprint` hashes it, but not how they were found"
-    r = {**images.settings, "content": _digest(*_contents(images)),
-         "transform": describe_transform(images.transform), "yields": _yields(images),
-         "n_images": len(images), "fingerprint_version": FINGERPRINT_VERSION}
+    r = {
+        **images.settings,
+        "content": _digest(*_contents(images)),
+        "transform": describe_transform(images.transform),
+        "yields": _yields(images),
+        "n_images": len(images),
+        "fingerprint_version": FINGERPRINT_VERSION,
+    }
     what = json.dumps({k: v for k, v in r.items() if k not in _FOUND_BY}, sort_keys=True)
     return {**r, "fingerprint": _digest(what, images.labels.tobytes(), length=16)}
+
 
 def check_unchanged(
     images: "Images",  # any images; nothing is compared before their record was taken
 ) -> None:
     "Raises where images, or what their transform makes of them, are not what the record says"
     said = images.record["yields"] if "record" in vars(images) else _RANDOM
-    if said.startswith(_RANDOM) or _yields(images) == said: return
-    raise ValueError(f"the transform {describe_transform(images.transform)} gives other values "
-                     "than when the images were recorded (it reads something that has changed): "
-                     "make them again with images(...)")
+    if said.startswith(_RANDOM) or _yields(images) == said:
+        return
+    raise ValueError(
+        f"the transform {describe_transform(images.transform)} gives other values "
+        "than when the images were recorded (it reads something that has changed): "
+        "make them again with images(...)"
+    )
+
 
 def other_images(
-    own: dict,    # record of the images at hand
+    own: dict,  # record of the images at hand
     other: dict,  # record of the images of a store or a result
 ) -> str:  # empty where the fingerprints agree
     "Why two records are not of the same images, in words"
-    if own["fingerprint"] == other.get("fingerprint"): return ""
+    if own["fingerprint"] == other.get("fingerprint"):
+        return ""
     if other.get("fingerprint_version", 1) != FINGERPRINT_VERSION:
         return "made by an earlier version of featent, which knew images by names and sizes"
     said = {"content": "the pictures themselves", "yields": "what the transform gives"}
@@ -485,18 +617,24 @@ def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class"
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
     rows = [f"| {plain_text(name)} | {n} |" for name, n in count[:most]]
-    if len(count) > most: rows.append(f"| ... {len(count) - most} more | |")
+    if len(count) > most:
+        rows.append(f"| ... {len(count) - most} more | |")
     r = images.record
-    head = (f"{len(images)} images of {plain_text(r['source'])} "
-            f"({plain_text(images.settings.get('split'))}), fingerprint {r['fingerprint']}")
+    head = (
+        f"{len(images)} images of {plain_text(r['source'])} "
+        f"({plain_text(images.settings.get('split'))}), fingerprint {r['fingerprint']}"
+    )
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
+
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.I)
+
 
 def plain_text(text):
     "Names of classes, folders and layers are data: nothing of them is HTML, Markdown or a formula"
     line = re.sub(r"[\s\x00-\x1f\x7f\x85\u2028\u2029]+", " ", _printable(text))
     return _MARKDOWN.sub(lambda m: f"&#{ord(m[0])};", html.escape(line))
+
 
 def _printable(text):
     "Text that can be written as UTF-8; what of a file name cannot be decoded becomes \\\\udc.."
@@ -506,48 +644,70 @@ def _printable(text):
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
     "Labelled images, read when asked for; made by `images`"
-    read: Callable                      # position in the source -> PIL image, array or tensor
-    index: np.ndarray                   # int64 (n,), positions in the source
-    labels: np.ndarray                  # int64 (n,), index into `classes`
-    classes: tuple                      # names of all classes of the source
-    names: tuple                        # n names, one per image
-    transform: Callable | None = None   # picture -> float tensor (C, H, W); None: not chosen yet
+
+    read: Callable  # position in the source -> PIL image, array or tensor
+    index: np.ndarray  # int64 (n,), positions in the source
+    labels: np.ndarray  # int64 (n,), index into `classes`
+    classes: tuple  # names of all classes of the source
+    names: tuple  # n names, one per image
+    transform: Callable | None = None  # picture -> float tensor (C, H, W); None: not chosen yet
     settings: dict = field(default_factory=dict)  # what the record says beyond the above
-    def __len__(self): return len(self.labels)
+
+    def __len__(self):
+        return len(self.labels)
+
     def __getitem__(self, i):
         label = int(self.labels[i])
         return self.tensor(i), label
-    def raw(self, i): return _read(self, i)
-    def tensor(self, i): return _transformed(self, i)
-    def with_transform(self, transform): return replace(self, transform=transform)
-    def with_labels(self, labels): return replace(self, labels=_checked_labels(labels, self))
+
+    def raw(self, i):
+        return _read(self, i)
+
+    def tensor(self, i):
+        return _transformed(self, i)
+
+    def with_transform(self, transform):
+        return replace(self, transform=transform)
+
+    def with_labels(self, labels):
+        return replace(self, labels=_checked_labels(labels, self))
+
     @property
     def by_class(self):
         return {int(c): np.flatnonzero(self.labels == c) for c in np.unique(self.labels)}
+
     @functools.cached_property
-    def record(self): return _record(self)
-    def __repr__(self): return f"Images({len(self)} of {_found(self)})"
-    def _repr_markdown_(self): return _table(self)
+    def record(self):
+        return _record(self)
+
+    def __repr__(self):
+        return f"Images({len(self)} of {_found(self)})"
+
+    def _repr_markdown_(self):
+        return _table(self)
+
 
 def _found(images):
     "Source, classes and fingerprint; where there is no fingerprint, why"
-    try: last = images.record["fingerprint"]
-    except ValueError as e: last = f"no fingerprint: {e}"
+    try:
+        last = images.record["fingerprint"]
+    except ValueError as e:
+        last = f"no fingerprint: {e}"
     return f"{images.settings.get('source')}, {len(images.by_class)} classes, {last}"
 
 # %% ../../nbs/data/10_images.ipynb #099986f6
 class _Source(NamedTuple):
-    read: Callable              # a `_Reader`: position -> picture
-    labels: np.ndarray          # int64 (n,)
+    read: Callable  # a `_Reader`: position -> picture
+    labels: np.ndarray  # int64 (n,)
     classes: tuple
     names: tuple
-    what: str                   # name of the source, without any path of this machine
+    what: str  # name of the source, without any path of this machine
     transform: Callable | None = None
     size: int | None = None
     channels: int | None = None
-    check: Callable | None = None   # cheap test of a position, raises
-    look: Callable | None = None    # (chosen positions, is a transform given) -> more of the record
-    numbered: bool = False          # the classes have no names but their numbers
+    check: Callable | None = None  # cheap test of a position, raises
+    look: Callable | None = None  # (chosen positions, is a transform given) -> more of the record
+    numbered: bool = False  # the classes have no names but their numbers
 
 # %% ../../nbs/data/10_images.ipynb #d86058e1
 _normalisation = {  # (mean, std) of the training images in [0, 1]
@@ -557,15 +717,22 @@ _normalisation = {  # (mean, std) of the training images in [0, 1]
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
-_torchvision = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10",
-                "cifar100": "CIFAR100"}
+_torchvision = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+}
 
-def _customary(name): return preprocess(None, *_normalisation[name])
+
+def _customary(name):
+    return preprocess(None, *_normalisation[name])
 
 # %% ../../nbs/data/10_images.ipynb #313a2722
 def _digits(split):
     "scikit-learn's digits, values in [0, 1]; every fifth image of a class is a test image"
     from sklearn.datasets import load_digits
+
     x, y = load_digits(return_X_y=True)
     rank = (y[:, None] == np.arange(10)).cumsum(0)[np.arange(len(y)), y]
     at = np.flatnonzero((rank % 5 == 0) == (split == "test"))
@@ -579,23 +746,34 @@ def _digits(split):
 def _opened(name, split, root, download):
     "The torchvision data set, with errors that say what to do"
     import torchvision
+
     root = Path("data" if root is None else root).expanduser()
     make = getattr(torchvision.datasets, _torchvision[name])
-    try: return make(root, train=split == "train", download=download)
-    except PermissionError: raise  # says itself which path
+    try:
+        return make(root, train=split == "train", download=download)
+    except PermissionError:
+        raise  # says itself which path
     except (RuntimeError, OSError) as e:
         if download:
             why = " ".join(str(e).split())[:300]
-            raise ConnectionError(f"{name} could not be downloaded into {root}: {why}. Connect to "
-                                  "the network, or place the files there and pass root=") from e
-        if "not found" not in str(e).lower(): raise _damaged(name, root, e) from e
-        raise FileNotFoundError(f"{name} is not in {root} (torchvision's layout, unpacked): "
-                                "pass root= the folder that holds it, or download=True") from e
-    except Exception as e: raise _damaged(name, root, e) from e
+            raise ConnectionError(
+                f"{name} could not be downloaded into {root}: {why}. Connect to "
+                "the network, or place the files there and pass root="
+            ) from e
+        if "not found" not in str(e).lower():
+            raise _damaged(name, root, e) from e
+        raise FileNotFoundError(
+            f"{name} is not in {root} (torchvision's layout, unpacked): "
+            "pass root= the folder that holds it, or download=True"
+        ) from e
+    except Exception as e:
+        raise _damaged(name, root, e) from e
+
 
 def _damaged(name, root, e):
-    return ValueError(f"the files of {name} in {root} cannot be read ({e}): "
-                      "delete them and pass download=True")
+    return ValueError(
+        f"the files of {name} in {root} cannot be read ({e}): delete them and pass download=True"
+    )
 
 # %% ../../nbs/data/10_images.ipynb #b74f38d9
 def _named(name, split, root, download):
@@ -608,57 +786,89 @@ def _named(name, split, root, download):
 
 # %% ../../nbs/data/10_images.ipynb #fee895eb
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
-_unread = {".jfif", ".avif", ".heic", ".heif", ".jp2", ".tga", ".dcm", ".npy", ".nii", ".svg",
-           ".exr", ".hdr"}
+_unread = {
+    ".jfif",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".tga",
+    ".dcm",
+    ".npy",
+    ".nii",
+    ".svg",
+    ".exr",
+    ".hdr",
+}
 _held_out = ("val", "valid", "validation")
-_splits = {"train": ("train", "training"), "test": ("test", "testing", *_held_out),
-           "val": _held_out}
+_splits = {
+    "train": ("train", "training"),
+    "test": ("test", "testing", *_held_out),
+    "val": _held_out,
+}
 _parts = {n for s in _splits.values() for n in s}
+
 
 def _entries(folder):
     "What a folder holds, sorted, without what is hidden; an unreadable folder is an error"
     try:
-        with os.scandir(folder) as found: entries = sorted(found, key=lambda e: e.name)
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda e: e.name)
     except OSError as e:
         why = e.strerror or type(e).__name__
-        raise ValueError(f"the folder {_printable(folder)} cannot be read ({why}): its images "
-                         "would be missing; make it readable or take it away") from e
+        raise ValueError(
+            f"the folder {_printable(folder)} cannot be read ({why}): its images "
+            "would be missing; make it readable or take it away"
+        ) from e
     return [e for e in entries if not e.name.startswith((".", "__") if e.is_dir() else ".")]
 
-def _subfolders(folder): return [Path(e.path) for e in _entries(folder) if e.is_dir()]
+
+def _subfolders(folder):
+    return [Path(e.path) for e in _entries(folder) if e.is_dir()]
+
 
 def _identity(folder):
     found = os.stat(folder)
     return found.st_dev, found.st_ino
 
+
 def _walk(folder, above=()):
     "Paths of the files below a folder; a link that leads back to a folder above adds none"
     here = _identity(folder)
-    if here in above: return
+    if here in above:
+        return
     for e in _entries(folder):
-        if e.is_dir(): yield from _walk(e.path, (*above, here))
-        else: yield Path(e.path)
+        if e.is_dir():
+            yield from _walk(e.path, (*above, here))
+        else:
+            yield Path(e.path)
 
 # %% ../../nbs/data/10_images.ipynb #ea047809
 def _split_folder(folder, split):
     "The part of a folder that `split` names; the folder itself where it is not split"
     parts = {p.name.lower(): p for p in _subfolders(folder)}
-    if not parts or set(parts) - _parts: return folder
+    if not parts or set(parts) - _parts:
+        return folder
     found = [parts[n] for n in _splits[split] if n in parts]
     if not found:
-        raise FileNotFoundError(f"{_printable(folder.name)} has the parts "
-                                f"{', '.join(sorted(parts))} but none for split={split!r}: pass "
-                                "split= or the path of a part")
+        raise FileNotFoundError(
+            f"{_printable(folder.name)} has the parts "
+            f"{', '.join(sorted(parts))} but none for split={split!r}: pass "
+            "split= or the path of a part"
+        )
     return found[0]
+
 
 def _shape(c, files):
     "Whether a class folder holds images itself, and which of its subfolders hold some"
     parts = [p.relative_to(c).parts for p in files]
     return any(len(p) == 1 for p in parts), {p[0] for p in parts if len(p) > 1}
 
+
 def _few(names, most=5):
     names = [_printable(n) for n in names]
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
 
 def _check_depth(part, shapes):
     "Raises or warns where the classes seem to lie in folders further down"
@@ -666,50 +876,70 @@ def _check_depth(part, shapes):
     split = [c for c in nested if c.name.lower() in _parts]
     if len(shapes) == 1 and nested or len(split) > 1:
         c = split[0] if split else next(iter(nested))
-        raise ValueError(f"{_printable(part.name)} holds {_few(c.name for c in shapes)}, and "
-                         f"{_printable(c.name)} holds folders itself ({_few(sorted(nested[c]))}): "
-                         f"if these are the classes, pass {_printable(c)}")
+        raise ValueError(
+            f"{_printable(part.name)} holds {_few(c.name for c in shapes)}, and "
+            f"{_printable(c.name)} holds folders itself ({_few(sorted(nested[c]))}): "
+            f"if these are the classes, pass {_printable(c)}"
+        )
     common = set.intersection(*nested.values()) if len(nested) == len(shapes) else set()
     if split or common & _parts or len(common) > 1:
         c = split[0] if split else next(iter(nested))
-        _warn(f"{_printable(c.name)} is taken as a class, and its images lie in the "
-              f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
-              f"{_printable(c)}")
+        _warn(
+            f"{_printable(c.name)} is taken as a class, and its images lie in the "
+            f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
+            f"{_printable(c)}"
+        )
 
 # %% ../../nbs/data/10_images.ipynb #b21a85d2
 class _Files(_Reader):
     "Image files, decoded"
+
     channels, upright = 3, False
+
     def __init__(self, paths, names):
         super().__init__()
         self.paths, self.names, self.turned = paths, names, set()
+
     def data(self, i):
         data = self.paths[i].read_bytes()
         self.seen(i, _hash(data), "the file has changed")
         return data
+
     def get(self, i):
         f = Image.open(io.BytesIO(self.data(i)))
         deep = f.format == "PNG" and f.tile and str(f.tile[0][3]).endswith(";16B")
         self.note(f, i)
         f.load()
-        if deep: _check_deep_colour(f)
+        if deep:
+            _check_deep_colour(f)
         return ImageOps.exif_transpose(f) if self.upright else f
+
     def note(self, f, i):
-        if f.format == "TIFF" or "exif" not in f.info: return  # a TIFF is turned when it is decoded
-        if f.getexif().get(274, 1) not in (0, 1): self.turned.add(i)
+        if f.format == "TIFF" or "exif" not in f.info:
+            return  # a TIFF is turned when it is decoded
+        if f.getexif().get(274, 1) not in (0, 1):
+            self.turned.add(i)
+
     def check(self, i):
-        with Image.open(self.paths[i]) as f: self.note(f, i)
+        with Image.open(self.paths[i]) as f:
+            self.note(f, i)
+
     def content(self, i):
-        if i not in self.known: self.data(i)
+        if i not in self.known:
+            self.data(i)
         return self.known[i]
+
 
 def _check_deep_colour(f):
     "Refuses colours of 16 bits whose upper bits are empty: only the upper eight are decoded"
-    if f.mode not in ("RGB", "RGBA", "LA"): return
+    if f.mode not in ("RGB", "RGBA", "LA"):
+        return
     high = max(high for low, high in f.getextrema()[: 1 if f.mode == "LA" else 3])
     if 0 < high < 16:
-        raise ImageError(f"16-bit colours that use {high + 1} of 256 steps only (12 bits in a "
-                         "16-bit file?): scale them to the whole range, or save them with 8 bits")
+        raise ImageError(
+            f"16-bit colours that use {high + 1} of 256 steps only (12 bits in a "
+            "16-bit file?): scale them to the whole range, or save them with 8 bits"
+        )
 
 # %% ../../nbs/data/10_images.ipynb #556932ac
 def _files(part, c):
@@ -718,32 +948,43 @@ def _files(part, c):
     inside = sorted(_walk(c, above), key=lambda p: p.parts)
     found = [p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES]
     others = sorted({p.suffix for p in inside if p.suffix.lower() in _unread})
-    if others: _tell_left_out(c, others)
+    if others:
+        _tell_left_out(c, others)
     if strange := [p for p in found if p.exists() and not p.is_file()]:
         raise ValueError(f"{_printable(strange[0])} is not a file: take it away")
     if not found:
-        raise ValueError(f"class folder {_printable(c.name)!r} of {_printable(part.name)} has no "
-                         f"image ({', '.join(sorted(IMAGE_SUFFIXES))}): add some or remove the folder")
+        raise ValueError(
+            f"class folder {_printable(c.name)!r} of {_printable(part.name)} has no "
+            f"image ({', '.join(sorted(IMAGE_SUFFIXES))}): add some or remove the folder"
+        )
     return found
 
+
 def _tell_left_out(c, suffixes):
-    _warn(f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
-          f"read: convert them ({', '.join(sorted(IMAGE_SUFFIXES))}), or pass pairs (array, "
-          "label)")
+    _warn(
+        f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
+        f"read: convert them ({', '.join(sorted(IMAGE_SUFFIXES))}), or pass pairs (array, "
+        "label)"
+    )
+
 
 def _class_folders(part):
     "Class folder -> its image files"
     files = {c: _files(part, c) for c in _subfolders(part)}
     if not files:
-        raise ValueError(f"{_printable(part.name)} has no class folders: put the images of each "
-                         "class in a subfolder with the name of the class")
+        raise ValueError(
+            f"{_printable(part.name)} has no class folders: put the images of each "
+            "class in a subfolder with the name of the class"
+        )
     _check_depth(part, {c: _shape(c, f) for c, f in files.items()})
     files_here = [e.name for e in _entries(part) if not e.is_dir()]
     beside = [n for n in files_here if Path(n).suffix.lower() in IMAGE_SUFFIXES]
     if beside:
-        _warn(f"{len(beside)} images lie beside the class folders of "
-              f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
-              "the folder of their class")
+        _warn(
+            f"{len(beside)} images lie beside the class folders of "
+            f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
+            "the folder of their class"
+        )
     return files
 
 # %% ../../nbs/data/10_images.ipynb #578b96e2
@@ -758,16 +999,27 @@ def _folder(folder, split):
     names = tuple(_printable(p.relative_to(folder).as_posix()) for p in paths)
     read = _Files([p.absolute() for p in paths], names)  # the working folder may change
     classes = tuple(_printable(c.name) for c in files)
-    return _Source(read, labels, classes, names, _printable(folder.resolve().name), channels=3,
-                   check=read.check, look=functools.partial(_look_at_files, read))
+    return _Source(
+        read,
+        labels,
+        classes,
+        names,
+        _printable(folder.resolve().name),
+        channels=3,
+        check=read.check,
+        look=functools.partial(_look_at_files, read),
+    )
+
 
 def _look_at_files(read, index, given):
     "How many files carry a note that the camera was turned, and whether it is heeded"
     turned = [i for i in index.tolist() if i in read.turned]
     if turned and not read.upright:
-        _warn(f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an "
-              "EXIF note that the camera was turned, and are read as they lie in the file: "
-              "upright=True turns them")
+        _warn(
+            f"{len(turned)} of the photographs ({read.names[turned[0]]}, ...) carry an "
+            "EXIF note that the camera was turned, and are read as they lie in the file: "
+            "upright=True turns them"
+        )
     return {"turned": len(turned), "upright": read.upright}
 
 # %% ../../nbs/data/10_images.ipynb #be91b6c9
@@ -775,32 +1027,43 @@ def _label(y, name):
     "A label as a plain integer"
     y = y.item() if isinstance(y, (torch.Tensor, np.ndarray)) and math.prod(y.shape) == 1 else y
     if isinstance(y, (bool, np.bool_)) or not isinstance(y, (int, np.integer)):
-        raise TypeError(f"{name}: a label must be an integer, not "
-                        f"{_in_a_line(y)}{_remedy(y)}")
+        raise TypeError(f"{name}: a label must be an integer, not {_in_a_line(y)}{_remedy(y)}")
     if y < 0:
-        raise ValueError(f"{name}: a label must not be negative, it is {y}; leave out what has no "
-                         "label (torch.utils.data.Subset), or pass item= (item -> (image, label))")
+        raise ValueError(
+            f"{name}: a label must not be negative, it is {y}; leave out what has no "
+            "label (torch.utils.data.Subset), or pass item= (item -> (image, label))"
+        )
     return int(y)
 
-def _in_a_line(y): return " ".join((str(y) if hasattr(y, "shape") else repr(y)).split())[:60]
+
+def _in_a_line(y):
+    return " ".join((str(y) if hasattr(y, "shape") else repr(y)).split())[:60]
+
 
 def _remedy(y):
     "What to pass for a label of another form"
-    if y is None: return ": leave out what has no label (torch.utils.data.Subset)"
-    if isinstance(y, str): return ": pass item=lambda item: (item[0], NAMES.index(item[1]))"
+    if y is None:
+        return ": leave out what has no label (torch.utils.data.Subset)"
+    if isinstance(y, str):
+        return ": pass item=lambda item: (item[0], NAMES.index(item[1]))"
     if np.ndim(y) == 1:
-        return (": an image has one class; if it is one-hot, pass "
-                "item=lambda item: (item[0], int(item[1].argmax()))")
+        return (
+            ": an image has one class; if it is one-hot, pass "
+            "item=lambda item: (item[0], int(item[1].argmax()))"
+        )
     if isinstance(y, (bool, float, np.bool_, np.floating)):
         return ": pass item=lambda item: (item[0], int(item[1]))"
     if isinstance(y, Image.Image) or np.ndim(y) > 1:
         return ": if items are (label, image), pass item=lambda item: (item[1], item[0])"
     return ": pass item=lambda item: (image, label), made of what the item holds"
 
+
 def _pair(item, name):
     "The (image, label) of an item"
-    if isinstance(item, (tuple, list)) and len(item) == 2: return item
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item
     raise TypeError(f"{name}: expected a pair (image, label), got {_form(item)}")
+
 
 def _form(item):
     "What an item is, and what to pass so that it is understood"
@@ -820,54 +1083,81 @@ def _form(item):
 def _taken(item, dataset, i):
     "The (image, label) of item i, by `item` where it was passed"
     name, raw = f"item {i}", dataset[i]
-    if item is None: image, y = _pair(raw, name)
+    if item is None:
+        image, y = _pair(raw, name)
     else:
-        try: image, y = _pair(item(raw), name)
+        try:
+            image, y = _pair(item(raw), name)
         except Exception as e:
-            raise ImageError(f"item= failed for {name} ({type(e).__name__}: {e}): it must make a "
-                             "pair (image, label) of an item") from e
+            raise ImageError(
+                f"item= failed for {name} ({type(e).__name__}: {e}): it must make a "
+                "pair (image, label) of an item"
+            ) from e
     return image, _label(y, name)
+
 
 class _Items(_Reader):
     "Items of a data set; what differs from what was believed or read before is an error"
+
     kind = luck = None
+
     def __init__(self, dataset, item, labels):
         super().__init__()
         self.dataset, self.item, self.labels = dataset, item, labels
+
     def get(self, i):
         image, y = _taken(self.item, self.dataset, i)
         if y != self.labels[i]:
-            raise ImageError(f"the label of the item is {y}, and {self.labels[i]} was believed "
-                             "(from an attribute of the data set or an earlier reading): pass "
-                             "item=tuple to images(...), which reads every label from its item")
-        if self.kind is not None: self.same_kind(image)
+            raise ImageError(
+                f"the label of the item is {y}, and {self.labels[i]} was believed "
+                "(from an attribute of the data set or an earlier reading): pass "
+                "item=tuple to images(...), which reads every label from its item"
+            )
+        if self.kind is not None:
+            self.same_kind(image)
         if self.luck is None:
             self.seen(i, _hash_of(image), "the item is another (changed, or drawn at random)")
         return image
+
     def same_kind(self, image):
-        if _kind(image) == self.kind: return
-        raise ImageError(f"the item is {_kind(image)}, others are {self.kind}: make them alike, or "
-                         "pass transform=")
+        if _kind(image) == self.kind:
+            return
+        raise ImageError(
+            f"the item is {_kind(image)}, others are {self.kind}: make them alike, or "
+            "pass transform="
+        )
+
     def content(self, i):
-        if self.luck is not None: return f"{self.luck} {i}"
-        if i not in self.known: self.get(i)
+        if self.luck is not None:
+            return f"{self.luck} {i}"
+        if i not in self.known:
+            self.get(i)
         return self.known[i]
+
 
 def _kind(image):
     "Whether an item is a picture or was prepared by its data set"
-    if not isinstance(image, (torch.Tensor, np.ndarray)): return "a picture"
-    if isinstance(image, np.ndarray): return _kind_of_array(image)
+    if not isinstance(image, (torch.Tensor, np.ndarray)):
+        return "a picture"
+    if isinstance(image, np.ndarray):
+        return _kind_of_array(image)
     if image.ndim == 3 and image.shape[2] in (3, 4) and min(image.shape[:2]) >= 8:
-        raise ImageError(f"a tensor is (C, H, W), and {tuple(image.shape)} looks like (H, W, C): "
-                         "pass x.permute(2, 0, 1), or an array")
+        raise ImageError(
+            f"a tensor is (C, H, W), and {tuple(image.shape)} looks like (H, W, C): "
+            "pass x.permute(2, 0, 1), or an array"
+        )
     return "a float tensor" if image.is_floating_point() else "a picture"
 
+
 def _kind_of_array(image):
-    if image.dtype.kind != "f" or not image.size: return "a picture"
+    if image.dtype.kind != "f" or not image.size:
+        return "a picture"
     if not -1e-6 <= image.min() <= image.max() <= 1 + 1e-6:
-        raise ImageError("a floating point array is a picture with values in [0, 1], this one has "
-                         f"{image.min():.4g} to {image.max():.4g}: pass full= (the value of white, "
-                         "255 for bytes), or torch tensors (C, H, W) if they are prepared already")
+        raise ImageError(
+            "a floating point array is a picture with values in [0, 1], this one has "
+            f"{image.min():.4g} to {image.max():.4g}: pass full= (the value of white, "
+            "255 for bytes), or torch tensors (C, H, W) if they are prepared already"
+        )
     return "a picture"
 
 # %% ../../nbs/data/10_images.ipynb #aa02a7b1
@@ -875,8 +1165,10 @@ _takes_label_from = {  # of torchvision's data sets: where __getitem__ takes the
     **dict.fromkeys(("MNIST", "FashionMNIST", "KMNIST", "EMNIST"), "targets"),
     **dict.fromkeys(("CIFAR10", "CIFAR100", "USPS"), "targets"),
     **dict.fromkeys(("SVHN", "STL10"), "labels"),
-    **dict.fromkeys(("ImageFolder", "DatasetFolder"), "samples")}
+    **dict.fromkeys(("ImageFolder", "DatasetFolder"), "samples"),
+}
 _READ_ALL = 1000  # up to so many items, labels are always read
+
 
 def _through(dataset, of, join):
     "`of` a data set, looked up through plain subsets and concatenations; None where one has none"
@@ -888,15 +1180,19 @@ def _through(dataset, of, join):
         return None if any(p is None for p in parts) else join(parts)
     return of(dataset)
 
+
 def _known_labels(dataset):
     "Labels of a torchvision data set whose items are known to take them from an attribute"
-    if not type(dataset).__module__.startswith("torchvision.datasets."): return None
+    if not type(dataset).__module__.startswith("torchvision.datasets."):
+        return None
     where = _takes_label_from.get(type(dataset).__name__, "")
     y = getattr(dataset, where, None)
-    if y is None: return None
+    if y is None:
+        return None
     y = [label for _, label in y] if where == "samples" else np.asarray(y)
     change = dataset.target_transform
     return _integers(y if change is None else [change(int(v)) for v in y], len(dataset))
+
 
 def _claimed_labels(dataset):
     "Labels that a data set says it has, in `targets` or `labels`; they are to be checked"
@@ -904,10 +1200,13 @@ def _claimed_labels(dataset):
     found = (_integers(y, len(dataset)) for y in own if y is not None)
     return next((y for y in found if y is not None), None)
 
+
 def _integers(y, n):
     "n integers as an int64 array, else None"
-    try: y = np.asarray(y)
-    except (TypeError, ValueError): return None
+    try:
+        y = np.asarray(y)
+    except (TypeError, ValueError):
+        return None
     return y.astype(np.int64) if y.shape == (n,) and y.dtype.kind in "iu" else None
 
 # %% ../../nbs/data/10_images.ipynb #e7f87192
@@ -915,15 +1214,22 @@ def _read_labels(dataset, item, on_error):
     "The label of every item, read; -1 for an item that cannot be read where those are skipped"
     labels = np.full(len(dataset), -1)
     for i in range(len(dataset)):
-        try: labels[i] = _taken(item, dataset, i)[1]
-        except (ImageError, TypeError): raise
+        try:
+            labels[i] = _taken(item, dataset, i)[1]
+        except (ImageError, TypeError):
+            raise
         except Exception as e:
-            if on_error == "skip": continue
-            if isinstance(e, ValueError) and str(e).startswith(f"item {i}:"): raise
-            raise ValueError(f"item {i} of the {type(dataset).__name__} cannot be read ({e}), its "
-                             "length being "
-                             f'{len(dataset)}: repair it or pass on_error="skip"') from e
+            if on_error == "skip":
+                continue
+            if isinstance(e, ValueError) and str(e).startswith(f"item {i}:"):
+                raise
+            raise ValueError(
+                f"item {i} of the {type(dataset).__name__} cannot be read ({e}), its "
+                "length being "
+                f'{len(dataset)}: repair it or pass on_error="skip"'
+            ) from e
     return labels
+
 
 def _agree(dataset, labels):
     "Whether labels are those of the items, for a sample spread over the set and its classes"
@@ -931,11 +1237,15 @@ def _agree(dataset, labels):
     sample = {*_spread(len(labels), 8), *first[_spread(len(first), 32)].tolist()}
     return all(_label_or(dataset, i, labels[i]) == labels[i] for i in sample)
 
+
 def _label_or(dataset, i, believed):
     "The label of item i; an item that cannot be read is an error only if it is chosen"
-    try: item = dataset[i]
-    except Exception: return believed
+    try:
+        item = dataset[i]
+    except Exception:
+        return believed
     return _label(_pair(item, f"item {i}")[1], f"item {i}")
+
 
 def _labels_of(dataset, item, on_error):
     "Labels of all items, and whether they are those that the data set names its classes by"
@@ -945,15 +1255,20 @@ def _labels_of(dataset, item, on_error):
     if quick and len(claimed) and claimed.min() >= 0 and _agree(dataset, claimed):
         return claimed, True
     labels = _read_labels(dataset, item, on_error)
-    if claimed is None: return labels, True
+    if claimed is None:
+        return labels, True
     other = np.flatnonzero((labels != claimed) & (labels >= 0))
-    if len(other) and not item: _tell_other_labels(dataset, other[0], labels, claimed)
+    if len(other) and not item:
+        _tell_other_labels(dataset, other[0], labels, claimed)
     return labels, not len(other)
 
+
 def _tell_other_labels(dataset, i, labels, claimed):
-    _warn(f"the labels that {type(dataset).__name__} has as an attribute are not those of "
-          f"its items (item {i}: {claimed[i]} and {labels[i]}): those of the items are "
-          "used, and classes have numbers for names")
+    _warn(
+        f"the labels that {type(dataset).__name__} has as an attribute are not those of "
+        f"its items (item {i}: {claimed[i]} and {labels[i]}): those of the items are "
+        "used, and classes have numbers for names"
+    )
 
 # %% ../../nbs/data/10_images.ipynb #e60dba5f
 def _look_at_items(read, index, given):
@@ -964,56 +1279,77 @@ def _look_at_items(read, index, given):
     hashes = [_hash_of(x) for x in first]
     if hashes != [_hash_of(x) for x in again]:
         read.luck = _hash("".join(hashes).encode())
-        _warn("the data set gives different pixels each time it is read (random "
-              "augmentation?): results cannot be reproduced")
+        _warn(
+            "the data set gives different pixels each time it is read (random "
+            "augmentation?): results cannot be reproduced"
+        )
     _check_batched(read, some)
-    if given or read.full is not None: return {}
+    if given or read.full is not None:
+        return {}
     for i, x in zip(some, first, strict=True):
         with _naming(f"item {i}"):
             read.kind = read.kind or _kind(x)
             read.same_kind(x)
-    if read.kind != "a float tensor": return {}
+    if read.kind != "a float tensor":
+        return {}
     _tell_bytes(first)
     return {"prepared by": _own_transform(read.dataset)}
+
 
 def _check_batched(read, some):
     "Raises where a data set labels its items otherwise when it is asked for several at a time"
     many = getattr(read.dataset, "__getitems__", None)
-    if many is None or type(read.dataset) is Subset: return
+    if many is None or type(read.dataset) is Subset:
+        return
     for i, raw in zip(some, many(some), strict=True):
         y = _taken(read.item, {i: raw}, i)[1]
-        if y == read.labels[i]: continue
-        raise ImageError(f"item {i} has the label {read.labels[i]} by __getitem__ and {y} by "
-                         "__getitems__, which a DataLoader uses: make them alike")
+        if y == read.labels[i]:
+            continue
+        raise ImageError(
+            f"item {i} has the label {read.labels[i]} by __getitem__ and {y} by "
+            "__getitems__, which a DataLoader uses: make them alike"
+        )
+
 
 def _tell_bytes(tensors):
     "Warns of float tensors that look like bytes"
     values = torch.cat([x.detach().float().flatten() for x in tensors])
-    if not values.numel(): return
+    if not values.numel():
+        return
     low, high = values.min().item(), values.max().item()
     if 20 < high <= 255 and low >= 0:
-        _warn(f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
-              "they are: if these are bytes as floating point numbers, pass "
-              "full=255")
+        _warn(
+            f"float tensors hold values from {low:.4g} to {high:.4g}, and are taken as "
+            "they are: if these are bytes as floating point numbers, pass "
+            "full=255"
+        )
+
 
 def _looked_at(read, i):
     "Image of item i, not yet remembered"
-    with _naming(f"item {i}"): return _taken(read.item, read.dataset, i)[0]
+    with _naming(f"item {i}"):
+        return _taken(read.item, read.dataset, i)[0]
+
 
 def _own_transform(dataset):
     "Text of the transform that a data set carries"
-    while isinstance(dataset, Subset): dataset = dataset.dataset
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
     t = getattr(dataset, "transform", None)
     return describe_transform(t) if callable(t) else type(dataset).__name__
 
 # %% ../../nbs/data/10_images.ipynb #214f5ef6
 def _agreed(names):
     "Names that all parts of a concatenation have; None, and a word, where they differ"
-    if all(n == names[0] for n in names): return names[0]
-    _warn("the parts of the ConcatDataset name their classes differently, and label 0 "
-          f"means {_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers "
-          "for names")
+    if all(n == names[0] for n in names):
+        return names[0]
+    _warn(
+        "the parts of the ConcatDataset name their classes differently, and label 0 "
+        f"means {_few(dict.fromkeys(n[0] for n in names if n))}: classes have numbers "
+        "for names"
+    )
     return None
+
 
 def _own_names(dataset):
     "The names that a data set has for its classes, where they can belong to its labels"
@@ -1023,37 +1359,53 @@ def _own_names(dataset):
         return _through(dataset.dataset, _own_names, _agreed) if plain else None
     if own is None or isinstance(own, str) or getattr(dataset, "target_transform", None):
         return None
-    if isinstance(own, Mapping): own = _by_index(own)
+    if isinstance(own, Mapping):
+        own = _by_index(own)
     return tuple(_printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
+
 
 def _by_index(names):
     "Names in the order of their labels, from {name: label} or {label: name}"
-    if all(isinstance(k, str) for k in names): return sorted(names, key=names.get)
+    if all(isinstance(k, str) for k in names):
+        return sorted(names, key=names.get)
     return [names[k] for k in sorted(names)]
 
-def _synonyms(name): return ", ".join(map(str, name)) if isinstance(name, (tuple, list)) else name
+
+def _synonyms(name):
+    return ", ".join(map(str, name)) if isinstance(name, (tuple, list)) else name
+
 
 def _class_names(dataset, labels, named):
     "Names of the classes, and whether they are only the numbers"
     n = int(labels.max(initial=-1)) + 1
     own = _through(dataset, _own_names, _agreed) if named else None
-    if own is not None and len(own) >= n: return own, False
+    if own is not None and len(own) >= n:
+        return own, False
     if own:
-        _warn(f"the data set names {len(own)} classes ({_few(own)}) and has labels up to {n - 1}: "
-              "classes have numbers for names")
+        _warn(
+            f"the data set names {len(own)} classes ({_few(own)}) and has labels up to {n - 1}: "
+            "classes have numbers for names"
+        )
     _check_numbers(np.unique(labels[labels >= 0]))
     return tuple(map(str, range(n))), True
 
+
 def _check_numbers(found):
     "Raises where labels cannot be indices of classes, and warns where they hardly are"
-    if not len(found) or found[-1] == len(found) - 1: return
+    if not len(found) or found[-1] == len(found) - 1:
+        return
     if found[-1] > 100 * len(found) + 1000:
-        raise ValueError(f"labels are {_few(found)}: a label is the index of a class, from 0; pass "
-                         "item=lambda item: (item[0], CLASSES.index(item[1]))")
+        raise ValueError(
+            f"labels are {_few(found)}: a label is the index of a class, from 0; pass "
+            "item=lambda item: (item[0], CLASSES.index(item[1]))"
+        )
     if found[0] > 0 and len(found) > 1:
-        _warn(f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label "
-              "is the index of a network's output; if outputs are counted otherwise, pass "
-              "item= (item -> (image, label))")
+        _warn(
+            f"labels begin at {found[0]} ({_few(found)}): label 0 has no image. A label "
+            "is the index of a network's output; if outputs are counted otherwise, pass "
+            "item= (item -> (image, label))"
+        )
+
 
 def _dataset(dataset, item, on_error, what):
     "Source of a map-style data set or a list of pairs"
@@ -1061,54 +1413,80 @@ def _dataset(dataset, item, on_error, what):
     classes, numbered = _class_names(dataset, labels, named)
     names = tuple(f"{what}/{i:05d}" for i in range(len(labels)))
     read = _Items(dataset, item, labels)
-    return _Source(read, labels, classes, names, what, look=functools.partial(_look_at_items, read),
-                   numbered=numbered)
+    return _Source(
+        read,
+        labels,
+        classes,
+        names,
+        what,
+        look=functools.partial(_look_at_items, read),
+        numbered=numbered,
+    )
 
 # %% ../../nbs/data/10_images.ipynb #d93080e0
 def _listed(source, most=100_000, room=2**30):
     "The items of an iterable; one without a length that does not end is refused"
-    if isinstance(source, (list, tuple, itertools.islice)): return list(source)
-    if hasattr(source, "__len__"): return _as_long_as_said(source, len(source))
+    if isinstance(source, (list, tuple, itertools.islice)):
+        return list(source)
+    if hasattr(source, "__len__"):
+        return _as_long_as_said(source, len(source))
     items, size = [], 0
     for x in source:
         items.append(x)
         size += _bytes(x)
         if len(items) > most or size > room:
-            raise ValueError(f"the iterable has not ended after {len(items) - 1} items "
-                             f"({size / 1e6:.0f} MB): pass itertools.islice(iterable, n) to take n "
-                             "items, or a list")
+            raise ValueError(
+                f"the iterable has not ended after {len(items) - 1} items "
+                f"({size / 1e6:.0f} MB): pass itertools.islice(iterable, n) to take n "
+                "items, or a list"
+            )
     return items
+
 
 def _as_long_as_said(source, n):
     "The items of an iterable that says how many they are"
     items = list(itertools.islice(source, n + 1))
-    if len(items) == n: return items
+    if len(items) == n:
+        return items
     gives = f"more than {n}" if len(items) > n else len(items)
-    raise ValueError(f"the iterable says that it has {n} items and gives {gives}: pass a list of "
-                     "them")
+    raise ValueError(
+        f"the iterable says that it has {n} items and gives {gives}: pass a list of them"
+    )
+
 
 def _bytes(x):
     "Bytes of memory of an item, roughly"
-    if isinstance(x, Mapping): x = list(x.values())
-    if isinstance(x, (tuple, list)): return sum(map(_bytes, x))
-    if isinstance(x, Image.Image): return x.width * x.height * len(x.getbands())
+    if isinstance(x, Mapping):
+        x = list(x.values())
+    if isinstance(x, (tuple, list)):
+        return sum(map(_bytes, x))
+    if isinstance(x, Image.Image):
+        return x.width * x.height * len(x.getbands())
     return getattr(x, "nbytes", 100)
 
 # %% ../../nbs/data/10_images.ipynb #ea0cabf7
 DATASETS = ("digits", *_torchvision)
 
+
 class _Again(_Reader):
     "Images that were chosen before"
+
     def __init__(self, images):
         super().__init__()
         self.images = images
+
     @property
-    def luck(self): return getattr(self.images.read, "luck", None)
-    def get(self, i): return self.images.raw(i)
+    def luck(self):
+        return getattr(self.images.read, "luck", None)
+
+    def get(self, i):
+        return self.images.raw(i)
+
     def content(self, i):
         read, at = self.images.read, int(self.images.index[i])
         inner = read.content(at) if hasattr(read, "content") else _hash_of(read(at))
         return _hash(f"{inner} {self.images.settings.get('size')}".encode())
+
 
 def _again(images):
     "Source of images that were already chosen"
@@ -1116,80 +1494,113 @@ def _again(images):
     labels, read = images.labels, _Again(images)
     return _Source(read, labels, images.classes, images.names, of, images.transform)
 
+
 def _known_name(source, split, root, download):
-    if split == "val": raise ValueError(f'{source} has no part "val": choose "train" or "test"')
+    if split == "val":
+        raise ValueError(f'{source} has no part "val": choose "train" or "test"')
     return _digits(split) if source == "digits" else _named(source, split, root, download)
+
 
 def _source(source, split, root, download, item, on_error):
     "The `_Source` of whatever was passed"
-    if isinstance(source, Images): return _again(source)
+    if isinstance(source, Images):
+        return _again(source)
     if isinstance(source, str) and source in DATASETS:
         return _known_name(source, split, root, download)
     if isinstance(source, str) and not Path(source).expanduser().exists():
-        raise FileNotFoundError(f"{source!r} is neither a known data set ({', '.join(DATASETS)}) nor "
-                                "an existing folder")
-    if isinstance(source, (str, Path)): return _folder(Path(source).expanduser(), split)
+        raise FileNotFoundError(
+            f"{source!r} is neither a known data set ({', '.join(DATASETS)}) nor an existing folder"
+        )
+    if isinstance(source, (str, Path)):
+        return _folder(Path(source).expanduser(), split)
     _refuse(source)
     if isinstance(source, IterableDataset) or not _is_map(source):
         return _dataset(_listed(source), item, on_error, "iterable")
     return _dataset(source, item, on_error, f"dataset {type(source).__name__}")
 
+
 def _is_map(source):
     "Whether a source is read by position: a torch `Dataset`, or what has a length and positions"
-    if isinstance(source, Dataset): return True
-    if isinstance(source, (list, tuple)): return False
+    if isinstance(source, Dataset):
+        return True
+    if isinstance(source, (list, tuple)):
+        return False
     return hasattr(type(source), "__getitem__") and _has_length(source)
 
-def _has_length(source): return hasattr(type(source), "__len__")
+
+def _has_length(source):
+    return hasattr(type(source), "__len__")
+
 
 def _refuse(source):
     "Raises on what cannot be a source, with what to pass instead"
     if isinstance(source, DataLoader):
         raise TypeError("a DataLoader gives batches: pass its data set, loader.dataset")
     if isinstance(source, Dataset) and not isinstance(source, Iterable) and not _has_length(source):
-        raise TypeError(f"the data set {type(source).__name__} has no length: give it __len__, or "
-                        "pass a list of its items")
+        raise TypeError(
+            f"the data set {type(source).__name__} has no length: give it __len__, or "
+            "pass a list of its items"
+        )
     if isinstance(source, Mapping) or not (isinstance(source, Iterable) or _is_map(source)):
-        raise TypeError(f"source must be one of {', '.join(DATASETS)}, a folder, a Dataset or an "
-                        f"iterable of (image, label), not {type(source).__name__}")
-    arrays = isinstance(source, tuple) and {isinstance(v, (torch.Tensor, np.ndarray)) for v in source}
+        raise TypeError(
+            f"source must be one of {', '.join(DATASETS)}, a folder, a Dataset or an "
+            f"iterable of (image, label), not {type(source).__name__}"
+        )
+    arrays = isinstance(source, tuple) and {
+        isinstance(v, (torch.Tensor, np.ndarray)) for v in source
+    }
     if arrays == {True}:
-        raise TypeError("a pair of arrays: pass zip(images, labels) or "
-                        "torch.utils.data.TensorDataset")
+        raise TypeError(
+            "a pair of arrays: pass zip(images, labels) or torch.utils.data.TensorDataset"
+        )
 
 # %% ../../nbs/data/10_images.ipynb #e8731755
 def _places(classes):
     "Labels that a name or an index means"
     at = {i: [i] for i in range(len(classes))}
-    for i, name in enumerate(classes): at.setdefault(name, []).append(i)
+    for i, name in enumerate(classes):
+        at.setdefault(name, []).append(i)
     return at
+
 
 def _chosen_classes(wanted, s):
     "Sorted labels of the wanted classes, given by name or index"
     classes, present = s.classes, np.unique(s.labels[s.labels >= 0])
-    if wanted is None: return present.tolist() if s.numbered else list(range(len(classes)))
+    if wanted is None:
+        return present.tolist() if s.numbered else list(range(len(classes)))
     wanted = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
-    if not wanted: raise ValueError("classes is empty: pass None for all of them")
+    if not wanted:
+        raise ValueError("classes is empty: pass None for all of them")
     at = _places(classes)
     if unknown := [w for w in wanted if w not in at]:
-        raise ValueError(f"unknown classes {unknown}; valid are the indices 0..{len(classes) - 1} "
-                         f"and the names {', '.join(classes[:50])}")
+        raise ValueError(
+            f"unknown classes {unknown}; valid are the indices 0..{len(classes) - 1} "
+            f"and the names {', '.join(classes[:50])}"
+        )
     if several := [w for w in wanted if len(at[w]) > 1]:
-        raise ValueError(f"{several[0]!r} names the classes {', '.join(map(str, at[several[0]]))}: "
-                         "choose by index")
+        raise ValueError(
+            f"{several[0]!r} names the classes {', '.join(map(str, at[several[0]]))}: "
+            "choose by index"
+        )
     return sorted({at[w][0] for w in wanted})
 
 # %% ../../nbs/data/10_images.ipynb #82d6c80f
 def _readable(s, i, on_error):
     "Whether item i can be used; under \"stop\" the cheap check of its header raises"
     try:
-        if on_error == "skip": s.read(i)
-        elif s.check: s.check(i)
-    except ImageError as e: raise ImageError(f"{s.names[i]}: {e}") from e
+        if on_error == "skip":
+            s.read(i)
+        elif s.check:
+            s.check(i)
+    except ImageError as e:
+        raise ImageError(f"{s.names[i]}: {e}") from e
     except Exception as e:
-        if on_error == "skip": return False
-        raise ValueError(f"{s.names[i]} cannot be read ({type(e).__name__}); repair or remove it, "
-                         'or pass on_error="skip" to images(...) to draw another') from e
+        if on_error == "skip":
+            return False
+        raise ValueError(
+            f"{s.names[i]} cannot be read ({type(e).__name__}); repair or remove it, "
+            'or pass on_error="skip" to images(...) to draw another'
+        ) from e
     return True
 
 # %% ../../nbs/data/10_images.ipynb #e04c6d7c
@@ -1198,34 +1609,46 @@ def _sample(s, chosen, per_class, seed, on_error):
     index, skipped, short = [], int((s.labels < 0).sum()), {}
     for c in chosen:
         at = np.flatnonzero(s.labels == c)
-        if per_class is not None: at = np.random.default_rng([seed, c]).permutation(at)
+        if per_class is not None:
+            at = np.random.default_rng([seed, c]).permutation(at)
         taken, passed = _first_readable(s, at, per_class, on_error)
-        if per_class is not None and len(taken) < per_class: short[s.classes[c]] = len(taken)
+        if per_class is not None and len(taken) < per_class:
+            short[s.classes[c]] = len(taken)
         index += taken
         skipped += passed
     if short:
         text = _few((f"{name} has {n}" for name, n in short.items()), 20)
-        raise ValueError(f"{per_class} images per class were asked for, but {text}: "
-                         "lower per_class or leave these out by classes=")
-    if not index: raise ValueError(f"{s.what} has no image to choose")
+        raise ValueError(
+            f"{per_class} images per class were asked for, but {text}: "
+            "lower per_class or leave these out by classes="
+        )
+    if not index:
+        raise ValueError(f"{s.what} has no image to choose")
     return np.sort(np.array(index, np.int64)), skipped
+
 
 def _first_readable(s, at, per_class, on_error):
     "The first positions that can be read, and how many could not"
     taken, passed = [], 0
     for i in at.tolist():
-        if len(taken) == per_class: break
-        if _readable(s, i, on_error): taken.append(i)
-        else: passed += 1
+        if len(taken) == per_class:
+            break
+        if _readable(s, i, on_error):
+            taken.append(i)
+        else:
+            passed += 1
     return taken, passed
+
 
 def _tell_single(s, index):
     "Warns of classes of one image"
     labels, n = np.unique(s.labels[index], return_counts=True)
     if len(index) > 1 and (single := [s.classes[c] for c in labels[n == 1]]):
-        _warn(f"classes of one image ({_few(single)}): over one image an entropy is 0 "
-              "whatever a unit does; take more of them, or leave them out by "
-              "classes=")
+        _warn(
+            f"classes of one image ({_few(single)}): over one image an entropy is 0 "
+            "whatever a unit does; take more of them, or leave them out by "
+            "classes="
+        )
 
 # %% ../../nbs/data/10_images.ipynb #08287262
 def _checked(per_class, split, seed, on_error, size):
@@ -1235,10 +1658,12 @@ def _checked(per_class, split, seed, on_error, size):
     if on_error not in ("stop", "skip"):
         raise ValueError(f'on_error={on_error!r}: choose "stop" or "skip"')
     for name, v, least in (("per_class", per_class, 1), ("seed", seed, 0)):
-        if name == "per_class" and v is None: continue
+        if name == "per_class" and v is None:
+            continue
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or v < least:
             raise ValueError(f"{name}={v!r} must be an integer >= {least}")
     return _pixels("size", size)
+
 
 def _check_place(s, item, full, upright):
     "Raises on an argument that would do nothing for this source"
@@ -1247,7 +1672,9 @@ def _check_place(s, item, full, upright):
         raise TypeError(f"item= is for data sets and iterables, and {s.what} is none")
     if full is not None and not (files or items):
         raise ValueError(f"full= is for files and data sets; the range of {s.what} is known")
-    if upright and not files: raise ValueError(f"upright= is for folders, and {s.what} is none")
+    if upright and not files:
+        raise ValueError(f"upright= is for folders, and {s.what} is none")
+
 
 def _checked_reading(channels, full, item):
     "Raises where an argument that says how to read is outside its domain"
@@ -1255,7 +1682,8 @@ def _checked_reading(channels, full, item):
         raise TypeError("item= must be a function: item -> (image, label)")
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: choose 1 (gray) or 3 (RGB)")
-    if full is None: return
+    if full is None:
+        return
     if isinstance(full, (bool, str)) or np.ndim(full) or not 0 < full < math.inf:
         raise ValueError(f"full={full!r} must be a positive number, the value of white")
 
@@ -1286,11 +1714,19 @@ def images(
     chosen = _chosen_classes(classes, s)
     index, skipped = _sample(s, chosen, per_class, seed, on_error)
     _tell_single(s, index)
-    settings = {"source": s.what, "split": split, "per_class": _plain(per_class),
-                "classes": [s.classes[c] for c in chosen], "seed": int(seed),
-                "size": size or s.size, "channels": s.read.channels, "full": _plain(full),
-                "skipped": skipped}
+    settings = {
+        "source": s.what,
+        "split": split,
+        "per_class": _plain(per_class),
+        "classes": [s.classes[c] for c in chosen],
+        "seed": int(seed),
+        "size": size or s.size,
+        "channels": s.read.channels,
+        "full": _plain(full),
+        "skipped": skipped,
+    }
     return _chosen_images(s, index, transform, settings)
+
 
 def _chosen_images(s, index, transform, settings):
     "The images at some positions of a source, after a look at them"
@@ -1301,74 +1737,87 @@ def _chosen_images(s, index, transform, settings):
 
 # %% ../../nbs/data/10_images.ipynb #47d4a903
 def batches(
-    images: Images,         # the images
-    batch_size: int = 64,   # images per batch; the last batch may hold fewer
-    start: int = 0,         # position of the first image
+    images: Images,  # the images
+    batch_size: int = 64,  # images per batch; the last batch may hold fewer
+    start: int = 0,  # position of the first image
     stop: int | None = None,  # position after the last image; default: all
 ) -> Iterator:  # positions int64 (b,), images float32 (b, C, H, W), labels int64 (b,): tensors
     "Go through images in order, a batch at a time"
-    if batch_size < 1: raise ValueError(f"batch_size={batch_size} must be at least 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
     shape, stop = None, len(images) if stop is None else stop
     for first in range(start, stop, batch_size):
         at = range(first, min(first + batch_size, stop))
         xs = [images[i][0] for i in at]
         shape = shape or xs[0].shape
-        for i, x in zip(at, xs, strict=True): _check_shape(images.names[i], x.shape, shape)
-        yield torch.tensor(at), torch.stack(xs), torch.from_numpy(images.labels[first:at.stop])
+        for i, x in zip(at, xs, strict=True):
+            _check_shape(images.names[i], x.shape, shape)
+        yield torch.tensor(at), torch.stack(xs), torch.from_numpy(images.labels[first : at.stop])
+
 
 def _check_shape(name, own, others):
-    if own == others: return
-    raise ValueError(f"{name} has shape {tuple(own)}, the images before it {tuple(others)}: "
-                     "pass size= (or a transform that resizes) to images(...)")
+    if own == others:
+        return
+    raise ValueError(
+        f"{name} has shape {tuple(own)}, the images before it {tuple(others)}: "
+        "pass size= (or a transform that resizes) to images(...)"
+    )
 
 # %% ../../nbs/data/10_images.ipynb #c35274d5
 def hold_out(
-    images: Images,    # the images to divide
-    per_class: int,    # images of each class to hold out
-    seed: int = 0,     # chooses which
+    images: Images,  # the images to divide
+    per_class: int,  # images of each class to hold out
+    seed: int = 0,  # chooses which
 ) -> tuple:  # the rest and the held-out ones, both `Images` in the order they had
     "Divide images into two parts that share none"
     rng, held = np.random.default_rng(seed), np.zeros(len(images), bool)
     for c, at in images.by_class.items():
         if not 0 < per_class < len(at):
-            raise ValueError(f"per_class={per_class}: class {images.classes[c]} has {len(at)} "
-                             f"images, hold out between 1 and {len(at) - 1}")
+            raise ValueError(
+                f"per_class={per_class}: class {images.classes[c]} has {len(at)} "
+                f"images, hold out between 1 and {len(at) - 1}"
+            )
         held[rng.permutation(at)[:per_class]] = True
     return tuple(_chosen(images, np.flatnonzero(part)) for part in (~held, held))
+
 
 def _chosen(images, at):
     "The images at some positions"
     names = tuple(images.names[i] for i in at)
     return replace(images, index=images.index[at], labels=images.labels[at], names=names)
 
+
 def check_disjoint(
     images: Images,  # the one set, training images for instance
-    test: Images,    # the other
+    test: Images,  # the other
 ) -> None:
     "Raises where two sets share images: the same contents under whatever name"
     theirs = dict(zip(_contents(test), test.names, strict=True))
     ours = zip(_contents(images), images.names, strict=True)
     shared = [(name, theirs[h]) for h, name in ours if h in theirs]
-    if not shared: return
+    if not shared:
+        return
     one, other = shared[0]
     what = one if one == other else f"{one} is {other}"
     published = images.settings.get("source") == test.settings.get("source") in DATASETS
     if published and all(a != b for a, b in shared):
-        _warn(f"{len(shared)} images ({what}, ...) are in both parts as they were "
-              "published")
+        _warn(f"{len(shared)} images ({what}, ...) are in both parts as they were published")
         return
-    raise ValueError(f"{len(shared)} images ({what}, ...) are in both sets: choose another split=, "
-                     "or divide the images with hold_out (in an experiment: holdout=True)")
+    raise ValueError(
+        f"{len(shared)} images ({what}, ...) are in both sets: choose another split=, "
+        "or divide the images with hold_out (in an experiment: holdout=True)"
+    )
 
 # %% ../../nbs/data/10_images.ipynb #11100f82
 def corrupt_labels(
-    labels: np.ndarray,     # int (n,), class of each image
-    share: float,           # share of the labels to redraw, in [0, 1]
-    n_classes: int,         # labels are redrawn uniformly from 0 .. n_classes - 1
-    seed: int = 0,          # chooses which and what
+    labels: np.ndarray,  # int (n,), class of each image
+    share: float,  # share of the labels to redraw, in [0, 1]
+    n_classes: int,  # labels are redrawn uniformly from 0 .. n_classes - 1
+    seed: int = 0,  # chooses which and what
 ) -> np.ndarray:  # int64 (n,)
     "Labels of which a share is redrawn uniformly at random"
-    if not 0 <= share <= 1: raise ValueError(f"share={share} must lie in [0, 1]")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share} must lie in [0, 1]")
     y, rng = np.array(labels, np.int64), np.random.default_rng(seed)
     order, drawn = rng.permutation(len(y)), rng.integers(0, n_classes, len(y))
     redrawn = order[: round(share * len(y))]

@@ -30,6 +30,7 @@ from .networks import evaluating
 # %% ../../nbs/data/50_layers.ipynb #9c8ba3b2
 class Call(NamedTuple):
     "One function call of a forward pass that returned a tensor."
+
     op: str  # what was called: "conv2d", "relu", ...
     module: str  # path of the innermost module that made the call
     inputs: tuple  # positions of the calls that made its tensor arguments
@@ -37,15 +38,19 @@ class Call(NamedTuple):
     own: bool  # whether that module is itself the convolution or linear layer
     entry: int = 0  # how often that module had been entered before in this pass
     args: tuple = ()  # all arguments, as from `call_form`
-    weight: str = ""  # of a convolution or linear call: name of the parameter it uses, if it has one
+    weight: str = (
+        ""  # of a convolution or linear call: name of the parameter it uses, if it has one
+    )
     nth: int = 0  # how many such calls with this weight this entry had made before
     data: bool = True  # whether its values depend on the network's input
     fixed: bool = False  # whether it is a convolution with a filter that is no parameter
     planes: "str | None" = None  # where height and width of the image are, as from `plane_axes`
     in_order: bool = True  # whether the first axis counts the images, as far as it is known
 
+
 class Trace(NamedTuple):
     "One pass, written down."
+
     calls: list  # of `Call`, in order
     outputs: dict  # path of a module: [(entry, position of the call that made its output)]
     overwritten: list  # whether what a call returned was changed later, for each call
@@ -58,75 +63,118 @@ class Trace(NamedTuple):
 # %% ../../nbs/data/50_layers.ipynb #97b74688
 class Ref(NamedTuple):
     "A tensor among the arguments of a call."
+
     kind: str  # "call", "weight" (a parameter or buffer), "input", or "value"
     key: object  # position of the call, name, position among the inputs, or a hash of its values
+
 
 def call_form(
     value,  # arguments: numbers, texts, tensors, tuples, ...
     of,  # what to put in the place of a tensor
 ):  # nested tuples of texts and of what `of` gives
     "Arguments as something that can be compared, in every process alike."
-    if isinstance(value, torch.Tensor): return of(value)
-    if type(value) in _PLAIN: return repr(value)
-    if isinstance(value, (tuple, list)): return tuple([call_form(v, of) for v in value])
-    if isinstance(value, dict): return tuple([(k, call_form(v, of)) for k, v in sorted(value.items())])
-    if isinstance(value, slice): return "slice", call_form((value.start, value.stop, value.step), of)
-    if isinstance(value, np.ndarray): return "array", _digest(torch.from_numpy(value.copy()))
-    if isinstance(value, torch.device): return "device"
-    if isinstance(value, _PLAIN): return repr(value)
+    if isinstance(value, torch.Tensor):
+        return of(value)
+    if type(value) in _PLAIN:
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return tuple([call_form(v, of) for v in value])
+    if isinstance(value, dict):
+        return tuple([(k, call_form(v, of)) for k, v in sorted(value.items())])
+    if isinstance(value, slice):
+        return "slice", call_form((value.start, value.stop, value.step), of)
+    if isinstance(value, np.ndarray):
+        return "array", _digest(torch.from_numpy(value.copy()))
+    if isinstance(value, torch.device):
+        return "device"
+    if isinstance(value, _PLAIN):
+        return repr(value)
     return getattr(value, "__qualname__", type(value).__qualname__)
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), np.generic,
-          torch.dtype, torch.layout, torch.memory_format)
+
+_PLAIN = (
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    np.generic,
+    torch.dtype,
+    torch.layout,
+    torch.memory_format,
+)
+
 
 def _digest(t):
     "A hash of a tensor's values."
-    try: data = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    except (RuntimeError, TypeError, NotImplementedError): return str(tuple(t.shape))
+    try:
+        data = t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, TypeError, NotImplementedError):
+        return str(tuple(t.shape))
     return hashlib.sha256(f"{tuple(t.shape)}{t.dtype}".encode() + data).hexdigest()
 
 # %% ../../nbs/data/50_layers.ipynb #800d9dc0
 class _Coordinates(NamedTuple):
     "Image, row and column of each element of a tensor."
+
     image: torch.Tensor
     row: torch.Tensor
     column: torch.Tensor
     plain: str = ""  # known to be "first" or "last", as from `plane_axes`
 
+
 def _grid(shape, image, order="first"):
     "Coordinates of a tensor whose planes are images: (n, C, h, w), or (n, h, w, C)."
     h, w = shape[2:4] if order == "first" else shape[1:3]
     row, column = torch.arange(float(h)).view(h, 1), torch.arange(float(w)).view(1, w)
-    if order == "last": row, column = row[..., None], column[..., None]
-    return _Coordinates(image.view(-1, 1, 1, 1).expand(shape), row.expand(shape), column.expand(shape), order)
+    if order == "last":
+        row, column = row[..., None], column[..., None]
+    return _Coordinates(
+        image.view(-1, 1, 1, 1).expand(shape), row.expand(shape), column.expand(shape), order
+    )
+
 
 def _thin(t):
     "A tensor without its repetitions."
     return t[tuple(slice(0, 1) if s == 0 else slice(None) for s in t.stride())]
 
+
 def _runs_along(t, axis, channels):
     "Whether values go up, or down, along one axis; one of a single pixel has none elsewhere."
-    if t.shape[axis] < 2: return _still_along(t, channels)
+    if t.shape[axis] < 2:
+        return _still_along(t, channels)
     steps = _thin(t).movedim(axis, -1).diff(dim=-1)
-    if not steps.shape[-1]: return False
+    if not steps.shape[-1]:
+        return False
     one_way = (steps >= 0).all() or (steps <= 0).all()
     return bool(one_way and (steps != 0).any(-1).all())
+
 
 def _still_along(t, axis):
     t = _thin(t)
     return bool((t == t.narrow(axis, 0, 1)).all())
 
+
 def plane_axes(
     found,  # coordinates of a tensor, or None
-) -> "str | None":  # "first" for (n, C, h, w), "last" for (n, h, w, C), "" for neither, None where unknown
+) -> (
+    "str | None"
+):  # "first" for (n, C, h, w), "last" for (n, h, w, C), "" for neither, None where unknown
     "Where a tensor has the height and width of its images, upright or transposed."
-    if found is None or found.plain: return found and found.plain
-    if found.row.ndim != 4: return ""
+    if found is None or found.plain:
+        return found and found.plain
+    if found.row.ndim != 4:
+        return ""
     for order, h, w in (("first", 2, 3), ("last", 1, 2), ("first", 3, 2), ("last", 2, 1)):
         across = ((found.row, h, w), (found.column, w, h))
         fits = (_runs_along(t, a, 6 - h - w) and _still_along(t, b) for t, a, b in across)
-        if all(fits): return order
+        if all(fits):
+            return order
     return ""
+
 
 def _images_in_order(found):
     "Whether the first axis counts the images of the batch, as far as the coordinates can tell."
@@ -137,47 +185,76 @@ def _images_in_order(found):
     return not known or torch.equal(first, want)
 
 # %% ../../nbs/data/50_layers.ipynb #e3d8276e
-_REGRID = set("conv2d convolution conv_transpose2d max_pool2d avg_pool2d lp_pool2d adaptive_avg_pool2d pad "
-              "adaptive_max_pool2d interpolate upsample pixel_shuffle pixel_unshuffle grid_sample".split())
-_MOVE = set("view view_as reshape flatten unflatten permute transpose swapaxes movedim moveaxis squeeze "
-            "unsqueeze cat concat stack chunk split tensor_split unbind getitem narrow select expand "
-            "expand_as repeat roll flip t tile rot90 mean amax amin max min sum get split_with_sizes "
-            "data".split())
+_REGRID = set(
+    "conv2d convolution conv_transpose2d max_pool2d avg_pool2d lp_pool2d adaptive_avg_pool2d pad "
+    "adaptive_max_pool2d interpolate upsample pixel_shuffle pixel_unshuffle grid_sample".split()
+)
+_MOVE = set(
+    "view view_as reshape flatten unflatten permute transpose swapaxes movedim moveaxis squeeze "
+    "unsqueeze cat concat stack chunk split tensor_split unbind getitem narrow select expand "
+    "expand_as repeat roll flip t tile rot90 mean amax amin max min sum get split_with_sizes "
+    "data".split()
+)
+
 
 def _moved(name, func, args, kwargs, coordinates):
     "Coordinates of what a call that moves elements returns."
+
     def one(part):
         def of(t):
             found = coordinates.get(id(t))
-            if found is not None: return found[part].contiguous() if name == "view" else found[part]
-            return torch.full(t.shape, -1.) if t.is_floating_point() else t.cpu()
+            if found is not None:
+                return found[part].contiguous() if name == "view" else found[part]
+            return torch.full(t.shape, -1.0) if t.is_floating_point() else t.cpu()
+
         out = list(tensors(func(*_with(args, of), **_with(kwargs, of))))
         source = next(t for t in tensors((args, kwargs)) if id(t) in coordinates)
         return [t * (t.numel() / source.numel()) for t in out] if name == "sum" else out
+
     return [_Coordinates(*parts) for parts in zip(one(0), one(1), one(2))]
+
 
 def _with(value, of):
     "Arguments with `of` applied to their tensors."
-    if isinstance(value, torch.Tensor): return of(value)
-    if isinstance(value, dict): return {k: _with(v, of) for k, v in value.items()}
-    if type(value) in (tuple, list): return type(value)(_with(v, of) for v in value)
+    if isinstance(value, torch.Tensor):
+        return of(value)
+    if isinstance(value, dict):
+        return {k: _with(v, of) for k, v in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_with(v, of) for v in value)
     return value
+
 
 def _located(name, func, args, kwargs, made, coordinates):
     "Coordinates of what a call returns, as far as they can be known."
     given = [(t, coordinates[id(t)]) for t in tensors((args, kwargs)) if id(t) in coordinates]
-    if not given: return []
+    if not given:
+        return []
     (source, found), out = given[0], made[0].shape
-    if name in _REGRID and len(out) == 4: return _regridded(name, source, found, out)
-    if name in _MOVE and made[0] is not source: return _moved(name, func, args, kwargs, coordinates)
-    if name == "glu": return [_Coordinates(*(c[tuple(map(slice, out))] for c in found[:3]))]
+    if name in _REGRID and len(out) == 4:
+        return _regridded(name, source, found, out)
+    if name in _MOVE and made[0] is not source:
+        return _moved(name, func, args, kwargs, coordinates)
+    if name == "glu":
+        return [_Coordinates(*(c[tuple(map(slice, out))] for c in found[:3]))]
     if name == "linear" and out[:-1] == source.shape[:-1]:
         return [_Coordinates(*(c[..., :1].expand(out) for c in found[:3]))]
     same = [c for t, c in given if t.shape == out]
-    if len(same) > 1: return [next((c for c in same if plane_axes(c)), same[0])]
-    if same: return same
-    fits = [(t.shape[-2:].numel(), c) for t, c in given if name in _ELEMENTWISE and t.ndim == len(out) > 1]
-    return [_Coordinates(*(c.expand(out) for c in max(fits, key=lambda f: f[0])[1][:3]))] if fits else []
+    if len(same) > 1:
+        return [next((c for c in same if plane_axes(c)), same[0])]
+    if same:
+        return same
+    fits = [
+        (t.shape[-2:].numel(), c)
+        for t, c in given
+        if name in _ELEMENTWISE and t.ndim == len(out) > 1
+    ]
+    return (
+        [_Coordinates(*(c.expand(out) for c in max(fits, key=lambda f: f[0])[1][:3]))]
+        if fits
+        else []
+    )
+
 
 def _regridded(name, source, found, out):
     "Coordinates after a call that makes new planes; a convolution of other axes keeps what it can."
@@ -193,27 +270,46 @@ def _version(t):
     "How often a tensor, or another view of its memory, has been changed in place; None where PyTorch does not count."
     return None if t.is_inference() else t._version
 
+
 def _memory(t):
-    try: return t.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError): return None
+    try:
+        return t.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return None
+
 
 def _sum(t):
     "The sum of a map, by which a change that PyTorch does not count is found; as text, for NaN."
-    if t.ndim != 4 or not t.is_floating_point() or t.layout != torch.strided: return ""
-    try: return str(t.sum(dtype=torch.float32).item())
-    except (RuntimeError, NotImplementedError): return ""  # inside vmap a tensor has no values to show
+    if t.ndim != 4 or not t.is_floating_point() or t.layout != torch.strided:
+        return ""
+    try:
+        return str(t.sum(dtype=torch.float32).item())
+    except (RuntimeError, NotImplementedError):
+        return ""  # inside vmap a tensor has no values to show
+
 
 class _Weights(dict):
     "Names of a network's parameters and buffers by identity; they are kept alive, so that it is theirs."
+
     def __init__(self, network):
         self.alive = [*network.named_buffers(), *network.named_parameters()]
         super().__init__({id(t): name for name, t in reversed(self.alive)})
 
+
 _LAYERS = nn.modules.conv._ConvNd, nn.Linear
-_KINDS = {"conv1d": "conv", "conv2d": "conv", "conv3d": "conv", "conv_transpose2d": "conv",
-          "convolution": "conv", "linear": "linear"}
-_BLIND = set("zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones "
-             "new_empty new_full".split())  # they look at the shape alone
+_KINDS = {
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv3d": "conv",
+    "conv_transpose2d": "conv",
+    "convolution": "conv",
+    "linear": "linear",
+}
+_BLIND = set(
+    "zeros_like ones_like empty_like full_like rand_like randn_like new_zeros new_ones "
+    "new_empty new_full".split()
+)  # they look at the shape alone
+
 
 def weight_of(args, kwargs):
     "The weight of a convolution or linear call."
@@ -222,6 +318,7 @@ def weight_of(args, kwargs):
 # %% ../../nbs/data/50_layers.ipynb #0b809d54
 class _Tracer(Listener):
     "Write down every call of one forward pass."
+
     def __init__(self, network, x, modes=None, deep=False):
         super().__init__(network, modes, deep)
         self.compiled = False  # whether calls of TorchScript were heard
@@ -230,7 +327,8 @@ class _Tracer(Listener):
         self.alive, self.versions = [], []  # every tensor; the first of each call and its version
         self.writer, self.seen, self.written = {}, {}, {}  # by tensor, by tensor, by memory
         self.digests, self.coordinates, self.located = {}, {}, []
-        if x.ndim == 4: self.coordinates[id(x)] = _grid(x.shape, torch.arange(float(len(x))))
+        if x.ndim == 4:
+            self.coordinates[id(x)] = _grid(x.shape, torch.arange(float(len(x))))
 
     def hear(self, func, args, kwargs):
         name, given = op_name(func), list(tensors((args, kwargs)))
@@ -247,7 +345,8 @@ class _Tracer(Listener):
     def writers(self, t):
         "The calls that gave a tensor its values."
         i, memory = self.writer.get(id(t)), _memory(t)
-        if i is None: return ()
+        if i is None:
+            return ()
         other = self.written.get(memory, i)
         later = memory and other > i or self.seen[id(t)] != _version(t)
         return (i, other) if later and other != i else (i,)
@@ -255,49 +354,80 @@ class _Tracer(Listener):
     def ref(self, t):
         "Where a tensor comes from."
         at = self.writers(t)
-        if at: return Ref("call", at[-1])
-        if t is self.x: return Ref("input", 0)
-        if id(t) in self.weights: return Ref("weight", self.weights[id(t)])
-        if id(t) not in self.digests: self.digests[id(t)] = t, _digest(t)
+        if at:
+            return Ref("call", at[-1])
+        if t is self.x:
+            return Ref("input", 0)
+        if id(t) in self.weights:
+            return Ref("weight", self.weights[id(t)])
+        if id(t) not in self.digests:
+            self.digests[id(t)] = t, _digest(t)
         return Ref("value", self.digests[id(t)][1])
 
 # %% ../../nbs/data/50_layers.ipynb #32c454a1
 def _write(self, name, given, inputs, form, made, weight):
     "Add a call."
     i, frame = len(self.calls), self.frames[-1]
-    trained = any(isinstance(t, nn.Parameter) for t in given) or any(self.trained[j] for j in inputs)
+    trained = any(isinstance(t, nn.Parameter) for t in given) or any(
+        self.trained[j] for j in inputs
+    )
     reads = any(t is self.x for t in given) or any(self.calls[j].data for j in inputs)
     own, kind = isinstance(frame.module, _LAYERS), _KINDS.get(name)
     key = name, self.weights.get(id(weight), "") if kind else ""
     fixed = kind == "conv" and not own and not self.learned(weight)
-    self.calls.append(Call(name, frame.path, inputs, tuple(made[0].shape), own, frame.entry, form,
-                           key[1], frame.counts.get(key, 0), reads and name not in _BLIND, fixed))
+    self.calls.append(
+        Call(
+            name,
+            frame.path,
+            inputs,
+            tuple(made[0].shape),
+            own,
+            frame.entry,
+            form,
+            key[1],
+            frame.counts.get(key, 0),
+            reads and name not in _BLIND,
+            fixed,
+        )
+    )
     self.trained.append(trained)
     frame.counts[key] = frame.counts.get(key, 0) + 1
-    for t in made: self.writer[id(t)], self.seen[id(t)] = i, _version(t)
+    for t in made:
+        self.writer[id(t)], self.seen[id(t)] = i, _version(t)
     self.alive += made
     self.versions.append((made[0], _version(made[0]), _sum(made[0])))
-    if any(t is g for t in made for g in given): self.written[_memory(made[0])] = i
+    if any(t is g for t in made for g in given):
+        self.written[_memory(made[0])] = i
+
 
 def _learned(self, weight):
     "Whether a filter is a parameter or made from some, or from the image."
-    if isinstance(weight, nn.Parameter) or not isinstance(weight, torch.Tensor): return True
+    if isinstance(weight, nn.Parameter) or not isinstance(weight, torch.Tensor):
+        return True
     return any(self.trained[j] or self.calls[j].data for j in self.writers(weight))
+
 
 _Tracer.write, _Tracer.learned = _write, _learned
 
 # %% ../../nbs/data/50_layers.ipynb #1bf60a4b
 def _locate(self, name, func, args, kwargs, made):
     "Let the coordinates follow."
-    try: found = _located(name, func, args, kwargs, made, self.coordinates)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError): found = []
-    if name == "setitem": found = []
+    try:
+        found = _located(name, func, args, kwargs, made, self.coordinates)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
+        found = []
+    if name == "setitem":
+        found = []
     else:
-        for t in made: self.coordinates.pop(id(t), None)
+        for t in made:
+            self.coordinates.pop(id(t), None)
     for t, c in zip(made, found):
-        if c.row.shape == t.shape: self.coordinates[id(t)] = c
+        if c.row.shape == t.shape:
+            self.coordinates[id(t)] = c
     self.located.append(self.coordinates.get(id(made[0])))
-    if name in _KINDS: self.place(name, args, kwargs, made[0])
+    if name in _KINDS:
+        self.place(name, args, kwargs, made[0])
+
 
 def _place(self, name, args, kwargs, t):
     "Where a convolution or linear call has the height and width of its images."
@@ -307,7 +437,10 @@ def _place(self, name, args, kwargs, t):
         planes = "first"  # a filter with an extent takes its input for an image
         self.coordinates[id(t)] = _grid(t.shape, torch.arange(float(len(t))))
     found = self.located[-1]
-    self.calls[-1] = self.calls[-1]._replace(planes=planes, in_order=found is None or _images_in_order(found))
+    self.calls[-1] = self.calls[-1]._replace(
+        planes=planes, in_order=found is None or _images_in_order(found)
+    )
+
 
 _Tracer.locate, _Tracer.place = _locate, _place
 
@@ -316,10 +449,13 @@ def _left(self, module, args, out):
     "Note which call made a module's output."
     frame = super(_Tracer, self).left(module, args, out)
     if frame is not None:
-        with torch._C.DisableTorchFunction(): self.returned(frame, args, next(tensors(out), None))
+        with torch._C.DisableTorchFunction():
+            self.returned(frame, args, next(tensors(out), None))
+
 
 def _returned(self, frame, args, first):
-    if first is None: return
+    if first is None:
+        return
     at = self.writers(first)
     if not at and first is not self.x and id(first) not in self.weights:
         given = list(tensors(args))
@@ -329,7 +465,9 @@ def _returned(self, frame, args, first):
         self.located.append(None)
         self.frames.pop()
         at = self.writers(first)
-    if at: self.outputs.setdefault(frame.path, []).append((frame.entry, at[-1]))
+    if at:
+        self.outputs.setdefault(frame.path, []).append((frame.entry, at[-1]))
+
 
 def _traced(self, out):
     "The trace, once the network has returned."
@@ -345,9 +483,11 @@ def _traced(self, out):
     at = frozenset(i for i, s in enumerate(silent) if s)
     return Trace(self.calls, self.outputs, overwritten, len(self.x), results, (), self.compiled, at)
 
+
 def _planes(self, i):
     c, found = self.calls[i], self.located[i]
     return c.planes if c.op in _KINDS and c.planes else plane_axes(found)
+
 
 _Tracer.left, _Tracer.returned, _Tracer.traced, _Tracer.planes = _left, _returned, _traced, _planes
 
@@ -360,15 +500,19 @@ def unwrap(
     while isinstance(network, wrappers) or hasattr(network, "_orig_mod"):
         network = network.module if hasattr(network, "module") else network._orig_mod
     if isinstance(network, torch.jit.ScriptModule):
-        raise TypeError("a ScriptModule cannot be assessed: its calls are compiled. "
-                        "Pass the nn.Module that it was made from")
+        raise TypeError(
+            "a ScriptModule cannot be assessed: its calls are compiled. "
+            "Pass the nn.Module that it was made from"
+        )
     if not isinstance(network, nn.Module):
         raise TypeError(f"expected an nn.Module, got {type(network).__name__}")
     return network
 
+
 def _quantised(module):
     kind = f"{type(module).__module__}."
     return ".quantized." in kind and ".dynamic." not in kind and hasattr(module, "scale")
+
 
 def readable(
     network: nn.Module,  # without its wrapper
@@ -376,20 +520,28 @@ def readable(
     "Raise where a network cannot be run and listened to, saying what to pass instead."
     lazy = [n for n, p in network.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
-        raise ValueError(f"the lazy layers of {lazy[0].rpartition('.')[0] or 'the network'!r} ({len(lazy)} "
-                         "parameters) have no weights yet: run the network once on a batch of your "
-                         "images, and load or train its weights, before it is assessed")
+        raise ValueError(
+            f"the lazy layers of {lazy[0].rpartition('.')[0] or 'the network'!r} ({len(lazy)} "
+            "parameters) have no weights yet: run the network once on a batch of your "
+            "images, and load or train its weights, before it is assessed"
+        )
     meta = [n for n, p in network.named_parameters() if p.is_meta]
     if meta:
-        raise ValueError(f"{meta[0]!r} ({len(meta)} parameters) is on the meta device and has no values: "
-                         "load the weights on a device (network.to_empty(device=...), load_state_dict)")
+        raise ValueError(
+            f"{meta[0]!r} ({len(meta)} parameters) is on the meta device and has no values: "
+            "load the weights on a device (network.to_empty(device=...), load_state_dict)"
+        )
     whole = [n for n, m in network.named_modules() if _quantised(m)]
     if whole:
-        raise ValueError(f"{whole[0]!r} ({len(whole)} modules) is quantised: its maps are whole numbers "
-                         "with many ties. Pass the floating point network that it was converted from")
+        raise ValueError(
+            f"{whole[0]!r} ({len(whole)} modules) is quantised: its maps are whole numbers "
+            "with many ties. Pass the floating point network that it was converted from"
+        )
     if isinstance(vars(network).get("eval"), types.MethodType):
-        raise TypeError("a torch.export module cannot be put in eval mode, and its layers have lost their "
-                        "names. Pass the nn.Module that it was made from")
+        raise TypeError(
+            "a torch.export module cannot be put in eval mode, and its layers have lost their "
+            "names. Pass the nn.Module that it was made from"
+        )
 
 # %% ../../nbs/data/50_layers.ipynb #ee02584e
 def to_network(
@@ -400,6 +552,7 @@ def to_network(
     first = next((p for p in network.parameters() if p.is_floating_point()), None)
     return x if first is None else x.to(first.device, first.dtype)
 
+
 def example_of(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # an image set, an image, a batch, or a shape
@@ -407,17 +560,28 @@ def example_of(
     "A batch of one image."
     return _batch(network, example)[:1]
 
+
 def _batch(network, example):
     "A batch of two images, different ones where there are."
-    x = [example[i][0] for i in range(min(2, len(example)))] if isinstance(example, Images) else example
+    x = (
+        [example[i][0] for i in range(min(2, len(example)))]
+        if isinstance(example, Images)
+        else example
+    )
     if isinstance(x, list):
-        if not isinstance(x[0], torch.Tensor): x = x[0]
-        else: x = torch.stack([t for t in x if t.shape == x[0].shape])
-    elif isinstance(x, tuple): x = torch.zeros(x)
+        if not isinstance(x[0], torch.Tensor):
+            x = x[0]
+        else:
+            x = torch.stack([t for t in x if t.shape == x[0].shape])
+    elif isinstance(x, tuple):
+        x = torch.zeros(x)
     if not isinstance(x, torch.Tensor):
-        raise TypeError("an example is an image set, a tensor (C, H, W) or (1, C, H, W), or a shape")
+        raise TypeError(
+            "an example is an image set, a tensor (C, H, W) or (1, C, H, W), or a shape"
+        )
     x = x[None] if x.ndim == 3 else x[:2]
-    if len(x) == 1: x = torch.cat([x, x.flip(-1)])
+    if len(x) == 1:
+        x = torch.cat([x, x.flip(-1)])
     return to_network(network, x)
 
 # %% ../../nbs/data/50_layers.ipynb #f001af1c
@@ -430,11 +594,16 @@ def trace(
     readable(network)
     x = _batch(network, example)
     for images, deep in ((x, True), (x, False)):
-        try: return _pass(network, images, deep)
-        except _FATAL: raise
-        except Exception: continue  # told below, if it happens for one image too
-    try: return _pass(network, x[:1], False)
-    except _FATAL: raise
+        try:
+            return _pass(network, images, deep)
+        except _FATAL:
+            raise
+        except Exception:
+            continue  # told below, if it happens for one image too
+    try:
+        return _pass(network, x[:1], False)
+    except _FATAL:
+        raise
     except Exception as e:
         line = (str(e).splitlines() or ["no message"])[0]
         raise ValueError(
@@ -442,16 +611,20 @@ def trace(
             "If the shape is the cause, give it other images: transform=preprocess(size=..., channels=...)"
         ) from e
 
+
 _FATAL = torch.cuda.OutOfMemoryError, MemoryError, OtherPath
+
 
 def _pass(network, x, deep):
     before = _settings(network)
     with evaluating(network) as modes, torch.no_grad():
         tracer = _Tracer(network, x, modes, deep)
-        with tracer: out = network(x)
+        with tracer:
+            out = network(x)
     after = _settings(network)
     kept = tuple((n, k, v) for n, k, v in before if (n, k, v) in after and n in tracer.entries)
     return tracer.traced(out)._replace(settings=kept)
+
 
 def _settings(network):
     "Class and plain attributes of every module: (path, name, value)."
@@ -459,21 +632,52 @@ def _settings(network):
     for path, m in network.named_modules():
         rows[path, "class", type(m).__qualname__] = None
         for k, v in vars(m).items():
-            if k in _NO_SETTING: continue
-            if isinstance(v, (bool, int, float, str)) or isinstance(v, (tuple, list)) and len(v) < 9:
+            if k in _NO_SETTING:
+                continue
+            if (
+                isinstance(v, (bool, int, float, str))
+                or isinstance(v, (tuple, list))
+                and len(v) < 9
+            ):
                 rows[path, k, repr(v)] = None
     return rows
 
-_NO_SETTING = {"training", "_is_full_backward_hook", "call_super_init", "T_destination", "dump_patches"}
+
+_NO_SETTING = {
+    "training",
+    "_is_full_backward_hook",
+    "call_super_init",
+    "T_destination",
+    "dump_patches",
+}
 
 # %% ../../nbs/data/50_layers.ipynb #0bdeea71
-_NORMS = {"batch_norm": "bn", "group_norm": "gn", "layer_norm": "ln", "instance_norm": "in",
-          "native_batch_norm": "bn", "native_batch_norm_legit_no_training": "bn",  # as TorchScript calls them
-          "cudnn_batch_norm": "bn", "native_group_norm": "gn", "native_layer_norm": "ln"}
-_PASSED = {"add": "add", "max_pool2d": "pool", "dropout": "", "dropout2d": "", "feature_dropout": ""}
-_UNCHANGED = dict.fromkeys("contiguous clone detach to float half double bfloat16 type type_as cpu cuda "
-                           "requires_grad".split(), "")
-_LINEAR = set("add sub rsub mul div neg negative positive nan_to_num".split()) | _BLIND | set(_UNCHANGED)
+_NORMS = {
+    "batch_norm": "bn",
+    "group_norm": "gn",
+    "layer_norm": "ln",
+    "instance_norm": "in",
+    "native_batch_norm": "bn",
+    "native_batch_norm_legit_no_training": "bn",  # as TorchScript calls them
+    "cudnn_batch_norm": "bn",
+    "native_group_norm": "gn",
+    "native_layer_norm": "ln",
+}
+_PASSED = {
+    "add": "add",
+    "max_pool2d": "pool",
+    "dropout": "",
+    "dropout2d": "",
+    "feature_dropout": "",
+}
+_UNCHANGED = dict.fromkeys(
+    "contiguous clone detach to float half double bfloat16 type type_as cpu cuda "
+    "requires_grad".split(),
+    "",
+)
+_LINEAR = (
+    set("add sub rsub mul div neg negative positive nan_to_num".split()) | _BLIND | set(_UNCHANGED)
+)
 _NONLINEAR = set(
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus sigmoid tanh hardtanh hardswish "
     "hardsigmoid threshold clamp clamp_min clamp_max clip softsign log_sigmoid logsigmoid hardshrink softshrink "
@@ -481,7 +685,8 @@ _NONLINEAR = set(
     "arctan sinh cosh asinh erf erfc maximum minimum max min fmax fmin where masked_fill setitem heaviside "
     "gt lt ge le eq ne greater less logical_not logical_and logical_or bitwise_not invert and or floor "
     "ceil round trunc frac fmod remainder reciprocal rtruediv rpow logit fake_quantize_per_tensor_affine "
-    "fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant sinc xlogy".split())
+    "fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant sinc xlogy".split()
+)
 _ELEMENTWISE = _LINEAR | _NONLINEAR
 _PRODUCTS = {"mul", "div"}
 _WRITES = {"setitem", "where", "masked_fill"}  # as curved as the mask and the values
@@ -489,12 +694,14 @@ _WRITES = {"setitem", "where", "masked_fill"}  # as curved as the mask and the v
 # %% ../../nbs/data/50_layers.ipynb #1d31cc21
 class _Graph:
     "Who reads what in a trace, observers left out."
+
     def __init__(self, trace):
         self.calls = trace.calls
         self.all = [[] for _ in self.calls]
         self.depth = []
         for i, c in enumerate(self.calls):
-            for j in c.inputs: self.all[j].append(i)
+            for j in c.inputs:
+                self.all[j].append(i)
             self.depth.append(max((self.depth[j] for j in c.inputs), default=0) + (c.op in _KINDS))
         self.reach = reach = _reach(self, trace.results)
         self.readers = [[r for r in rs if reach[r] == max(reach[q] for q in rs)] for rs in self.all]
@@ -504,38 +711,50 @@ class _Graph:
     def alone(self, i, members):
         "Whether a call is elementwise and depends on `members` and constants only."
         c, like = self.calls[i], self.calls[min(members)]
-        if c.op not in _ELEMENTWISE or c.shape != like.shape or _reads_input(c.args): return False
+        if c.op not in _ELEMENTWISE or c.shape != like.shape or _reads_input(c.args):
+            return False
         return all(j in members or not self.calls[j].data for j in c.inputs)
 
     def nonlinear(self, i):
         "Whether a call that is alone is more than a scale and a shift."
         c = self.calls[i]
-        if c.op not in _PRODUCTS: return c.op in _NONLINEAR and c.op not in _WRITES
+        if c.op not in _PRODUCTS:
+            return c.op in _NONLINEAR and c.op not in _WRITES
         return sum(r.kind == "call" and self.calls[r.key].data for r in _refs(c.args)) > 1
 
 # %% ../../nbs/data/50_layers.ipynb #462a1366
 def _refs(form):
     "The tensors in the form of a call."
-    if isinstance(form, Ref): yield form
+    if isinstance(form, Ref):
+        yield form
     elif isinstance(form, tuple):
-        for f in form: yield from _refs(f)
+        for f in form:
+            yield from _refs(f)
 
-def _reads_input(form): return any(r.kind == "input" for r in _refs(form))
+
+def _reads_input(form):
+    return any(r.kind == "input" for r in _refs(form))
+
 
 def _given(call):
     "The calls that a call's arguments are from: of a memory that was written again, the last one."
     last = {r.key for r in _refs(call.args) if r.kind == "call"}
     return [j for j in call.inputs if j in last] if call.args else call.inputs
 
+
 def _reach(graph, results):
     "How deep the deepest output is that depends on each call; -1 for an observer's."
     known = [r for r in results if r is not None]
-    if len(known) < len(results) or not known:  # some of the output was not heard: any end may lead to it
+    if (
+        len(known) < len(results) or not known
+    ):  # some of the output was not heard: any end may lead to it
         known = [*known, *(i for i, rs in enumerate(graph.all) if not rs)]
     reach = [-1] * len(graph.calls)
-    for i in known: reach[i] = graph.depth[i]
+    for i in known:
+        reach[i] = graph.depth[i]
     for i in reversed(range(len(reach))):
-        for j in graph.calls[i].inputs: reach[j] = max(reach[j], reach[i])
+        for j in graph.calls[i].inputs:
+            reach[j] = max(reach[j], reach[i])
     return reach
 
 # %% ../../nbs/data/50_layers.ipynb #88fc946a
@@ -545,44 +764,56 @@ def _segment(graph, at):
     while left:
         i = min(left)
         left.remove(i)
-        if not graph.alone(i, members): return []
+        if not graph.alone(i, members):
+            return []
         members.append(i)
-        if not left: return members[1:]
-        if not graph.readers[i]: return []
+        if not left:
+            return members[1:]
+        if not graph.readers[i]:
+            return []
         left |= set(graph.readers[i])
     return []
+
 
 def _step(graph, at):
     "The calls to walk over next."
     found = _segment(graph, at)
-    if found or len(graph.readers[at]) != 1: return found
-    i, = graph.readers[at]
+    if found or len(graph.readers[at]) != 1:
+        return found
+    (i,) = graph.readers[at]
     op, same = graph.calls[i].op, graph.calls[i].shape == graph.calls[at].shape
     return [i] if (op in _NORMS or op in _PASSED) and (same or op == "max_pool2d") else []
+
 
 def _walk(graph, start):
     "Segments from a convolution to its activation; without one, to its last normalisation."
     path = [[start]]
     while found := _step(graph, path[-1][-1]):
         path.append(found)
-        if any(graph.nonlinear(i) for i in found): return _to_its_end(graph, path)
+        if any(graph.nonlinear(i) for i in found):
+            return _to_its_end(graph, path)
     return _before_sum(graph, path)
+
 
 def _to_its_end(graph, path):
     "An activation of several calls, together with all that the same module does to it: a power, a scale, a shift."
     where = lambda i: (graph.calls[i].module, graph.calls[i].entry)
     more = []
     while found := _segment(graph, [*path, *more][-1][-1]):
-        if any(where(i) != where(path[-1][-1]) for i in found): break
+        if any(where(i) != where(path[-1][-1]) for i in found):
+            break
         more.append(found)
-    while more and graph.calls[more[-1][-1]].op in _UNCHANGED: more.pop()
+    while more and graph.calls[more[-1][-1]].op in _UNCHANGED:
+        more.pop()
     several = len(path[-1]) > 1 or any(graph.nonlinear(i) for s in more for i in s)
     return path + more if several else path
+
 
 def _before_sum(graph, path):
     "The path as far as the normalisations that directly follow the convolution."
     end = 1
-    while end < len(path) and graph.calls[path[end][-1]].op in _NORMS: end += 1
+    while end < len(path) and graph.calls[path[end][-1]].op in _NORMS:
+        end += 1
     return path[:end]
 
 # %% ../../nbs/data/50_layers.ipynb #48b3f81b
@@ -590,48 +821,74 @@ def _paths(graph):
     "For every convolution and linear call, the segments to where its map is read."
     paths = {i: _walk(graph, i) for i, c in enumerate(graph.calls) if c.op in _KINDS}
     owner, rank = {}, lambda j: (graph.depth[j], -j)
-    for i, p in paths.items(): owner[p[-1][-1]] = max(owner.get(p[-1][-1], i), i, key=rank)
+    for i, p in paths.items():
+        owner[p[-1][-1]] = max(owner.get(p[-1][-1], i), i, key=rank)
     return {i: p if owner[p[-1][-1]] == i else _before_sum(graph, p) for i, p in paths.items()}
 
 # %% ../../nbs/data/50_layers.ipynb #a41c7e03
-_POOLS = set("mean sum prod std var norm median logsumexp amax amin max min "
-             "adaptive_avg_pool2d adaptive_max_pool2d".split())
+_POOLS = set(
+    "mean sum prod std var norm median logsumexp amax amin max min "
+    "adaptive_avg_pool2d adaptive_max_pool2d".split()
+)
 _EXTREMES = set("amax amin max min median logsumexp".split())
 _STATISTICS = {"of raw", "of curved"}
 _JOINS = set("cat concat concatenate stack hstack vstack dstack".split())
-_CARRIES = _LINEAR | _WRITES | (_MOVE | _REGRID) - _POOLS | {*_NORMS, *_PASSED} | set(
-    "masked_scatter copy fill zero index_put index_copy index_select index "
-    "gather scatter take_along_dim channel_shuffle native_channel_shuffle unfold fold ravel fliplr "
-    "flipud mT as_strided broadcast_to hsplit vsplit dsplit alias lerp cumsum normalize rms_norm "
-    "local_response_norm alpha_dropout dropout1d dropout3d feature_alpha_dropout".split())
-_ENDS = set("softmax log_softmax softmin gumbel_softmax matmul bmm baddbmm einsum tensordot "
-            "scaled_dot_product_attention multi_head_attention_forward".split())
+_CARRIES = (
+    _LINEAR
+    | _WRITES
+    | (_MOVE | _REGRID) - _POOLS
+    | {*_NORMS, *_PASSED}
+    | set(
+        "masked_scatter copy fill zero index_put index_copy index_select index "
+        "gather scatter take_along_dim channel_shuffle native_channel_shuffle unfold fold ravel fliplr "
+        "flipud mT as_strided broadcast_to hsplit vsplit dsplit alias lerp cumsum normalize rms_norm "
+        "local_response_norm alpha_dropout dropout1d dropout3d feature_alpha_dropout".split()
+    )
+)
+_ENDS = set(
+    "softmax log_softmax softmin gumbel_softmax matmul bmm baddbmm einsum tensordot "
+    "scaled_dot_product_attention multi_head_attention_forward".split()
+)
+
 
 def _pooled(graph, i, start):
     "Whether a call gives a statistic: over height and width, or, as a mean does, over the units."
     c = graph.calls[i]
-    if c.op not in _POOLS or sum(1 for _ in _refs(c.args)) > 1: return False
-    if c.op.startswith("adaptive"): return c.shape[-2:].count(1) == 2
-    if c.op not in _EXTREMES: return prod(c.shape) < prod(graph.calls[start].shape)
+    if c.op not in _POOLS or sum(1 for _ in _refs(c.args)) > 1:
+        return False
+    if c.op.startswith("adaptive"):
+        return c.shape[-2:].count(1) == 2
+    if c.op not in _EXTREMES:
+        return prod(c.shape) < prod(graph.calls[start].shape)
     source = graph.calls[graph.given[i][0]].shape
     pairs = list(zip(c.shape, c.shape[1:]))
     return source[-2:] not in pairs and source[-3:-1] not in pairs
 
+
 def _turned(graph, i, found):
     "What a call makes of a tensor alone: `raw` or `curved` values, statistics of them, or None."
     c, given = graph.calls[i], graph.given[i]
-    if c.op in _KINDS or _reads_input(c.args) or any(j not in found for j in given): return None
+    if c.op in _KINDS or _reads_input(c.args) or any(j not in found for j in given):
+        return None
     every = {found[j] for j in given}
     kinds = every - _STATISTICS
-    if not kinds: return "of curved" if "of curved" in every else "of raw"
-    if _pooled(graph, i, min(found)): return "of curved" if "curved" in kinds else "of raw"
-    if c.op in _JOINS: return "raw" if "raw" in kinds else "curved"
-    if c.op in _PRODUCTS: curved = _factors(c, found) > 1
-    else: curved = c.op in (_NONLINEAR | _EXTREMES) - _CARRIES
-    if curved or "curved" in kinds: return "curved"
-    if c.op in _CARRIES | _POOLS | _PRODUCTS: return "raw"
+    if not kinds:
+        return "of curved" if "of curved" in every else "of raw"
+    if _pooled(graph, i, min(found)):
+        return "of curved" if "curved" in kinds else "of raw"
+    if c.op in _JOINS:
+        return "raw" if "raw" in kinds else "curved"
+    if c.op in _PRODUCTS:
+        curved = _factors(c, found) > 1
+    else:
+        curved = c.op in (_NONLINEAR | _EXTREMES) - _CARRIES
+    if curved or "curved" in kinds:
+        return "curved"
+    if c.op in _CARRIES | _POOLS | _PRODUCTS:
+        return "raw"
     alike = any(c.shape == graph.calls[j].shape for j in given)  # as activations are
     return "curved" if alike and c.op not in _ENDS else None
+
 
 def _factors(call, found):
     "How many factors of a product are made of the tensor, those that are pooled left out."
@@ -642,28 +899,39 @@ def _factors(call, found):
 def _hidden(graph, end):
     "The curved calls that all of a tensor goes through before it meets others; else empty."
     found, left, out = {end: "raw"}, set(graph.readers[end]), set()
-    if end in graph.results: return []
+    if end in graph.results:
+        return []
     while left:
         i = min(left)
         left.remove(i)
         mine = {found[j] for j in graph.given[i] if j in found}
         kind = _turned(graph, i, found) if graph.calls[i].data and mine else ""
-        if kind: left |= set(graph.readers[i])
-        if kind: found[i] = kind
-        if kind is None: out |= mine
-        if kind and i in graph.results: out.add(kind)
-        if "raw" in out: return []
+        if kind:
+            left |= set(graph.readers[i])
+        if kind:
+            found[i] = kind
+        if kind is None:
+            out |= mine
+        if kind and i in graph.results:
+            out.add(kind)
+        if "raw" in out:
+            return []
     return _names_of(graph, found) if out & {"curved", "of curved"} else []
+
 
 def _names_of(graph, found):
     "The calls that made curved values of others."
-    fresh = [i for i, kind in found.items() if kind == "curved"
-             and all(found[j] != "curved" for j in graph.given[i])]
+    fresh = [
+        i
+        for i, kind in found.items()
+        if kind == "curved" and all(found[j] != "curved" for j in graph.given[i])
+    ]
     return list(dict.fromkeys(graph.calls[i].op for i in sorted(fresh)))
 
 # %% ../../nbs/data/50_layers.ipynb #bbdd6a73
 class Place(NamedTuple):
     "Where the map of a layer is read."
+
     start: tuple  # module, entry, call, weight, number of such calls before
     first: int  # number of the tensor that this call makes
     total: int  # how many calls of this kind the module makes in one pass
@@ -673,12 +941,17 @@ class Place(NamedTuple):
     exit: "tuple | None" = None  # module and entry whose output it is
     deep: bool = False  # whether TorchScript has to be listened to
 
+
 def _step_form(op, form, number):
     "The form of a call for one layer: its own tensors numbered, weights by name, others left open."
+
     def plain(f):
-        if isinstance(f, Ref): return number(f)
+        if isinstance(f, Ref):
+            return number(f)
         return tuple(map(plain, f)) if isinstance(f, tuple) else f
+
     return op, plain(form)
+
 
 def _place(trace, path, exit=None):
     "What has to happen in a pass until the map is there."
@@ -693,7 +966,16 @@ def _place(trace, path, exit=None):
             steps[form] = (*steps.get(form, ()), i if i in numbers else None)
     c = calls[start]
     alike = sum((o.module, o.op, o.weight) == (c.module, c.op, c.weight) for o in calls)
-    return Place((c.module, c.entry, c.op, c.weight, c.nth), start, alike, steps, end, calls[end].shape[1:], exit, trace.compiled)
+    return Place(
+        (c.module, c.entry, c.op, c.weight, c.nth),
+        start,
+        alike,
+        steps,
+        end,
+        calls[end].shape[1:],
+        exit,
+        trace.compiled,
+    )
 
 # %% ../../nbs/data/50_layers.ipynb #da3afd70
 def _suffix(calls, path):
@@ -702,26 +984,35 @@ def _suffix(calls, path):
     named = [dict.fromkeys(words.get(calls[i].op, calls[i].op) for i in s) for s in path[1:]]
     return "".join(f"+{w}" for segment in named for w in segment if w)
 
+
 def _map_size(call, start):
     "Units, height, width of a call's output, and whether channels come last; height 0: no map."
-    shape, last = call.shape, start.op == "linear" or len(call.shape) == 4 and start.planes == "last"
+    shape, last = (
+        call.shape,
+        start.op == "linear" or len(call.shape) == 4 and start.planes == "last",
+    )
     if len(shape) == 4 and start.planes == ("last" if last else "first"):
         return (shape[3], *shape[1:3], True) if last else (*shape[1:], False)
     return shape[-1] if last else shape[1] if len(shape) > 1 else 1, 0, 0, last
+
 
 def _note(trace, start, end, graph=None):
     "What keeps a layer's maps from being an image's, or its activation from being read."
     c, shape = trace.calls[start], trace.calls[end].shape
     if not shape or shape[0] != trace.batch:
         return f"gives {shape[0] if shape else 'no'} rows for {trace.batch} images: its first axis does not count images"
-    if not c.in_order: return "gives its rows in another order: its first axis does not count images as they came"
-    if len(shape) == 4 and not c.planes: return "its axes are not height and width of the image"
-    if graph is None or c.op == "unheard": return ""
+    if not c.in_order:
+        return "gives its rows in another order: its first axis does not count images as they came"
+    if len(shape) == 4 and not c.planes:
+        return "its axes are not height and width of the image"
+    if graph is None or c.op == "unheard":
+        return ""
     after = graph.readers[end]
     if graph.reach[end] < 0 or not after and end not in trace.results:
         return "read before its activation, or its output goes where calls cannot be heard"
     ops = sorted({trace.calls[i].op for i in after} & {"glu", "unheard"}) or _hidden(graph, end)
-    if ops: return f"read before what follows ({', '.join(ops)})"
+    if ops:
+        return f"read before what follows ({', '.join(ops)})"
     silent = {start, end} & trace.silent
     return "read before its memory was changed where calls cannot be heard" if silent else ""
 
@@ -732,44 +1023,79 @@ def _rows(trace):
     for i, path in _paths(graph).items():
         c, end = calls[i], path[-1][-1]
         module = c.module if c.own else f"{c.module}.{c.op}".lstrip(".")
-        if c.op == "convolution" and c.weight.startswith(f"{c.module}."): module = c.weight.rpartition(".")[0]
+        if c.op == "convolution" and c.weight.startswith(f"{c.module}."):
+            module = c.weight.rpartition(".")[0]
         name = _again(module, seen[module], trace.outputs)
         seen[module] += 1
         taken.add(module)
         active = any(graph.nonlinear(j) for s in path for j in s)
         note = _note(trace, i, end, None if active else graph)
-        yield _row(trace, name + _suffix(calls, path), name, "fixed" if c.fixed else _KINDS[c.op],
-                   active, note, _place(trace, path), i)
+        yield _row(
+            trace,
+            name + _suffix(calls, path),
+            name,
+            "fixed" if c.fixed else _KINDS[c.op],
+            active,
+            note,
+            _place(trace, path),
+            i,
+        )
     for module, at in trace.outputs.items():
         for k, (entry, i) in enumerate(at if module and module not in taken else ()):
             name = _again(module, k, trace.outputs)
             place = _place(trace, [[i]], (module, entry))
-            yield _row(trace, name, name, "module", calls[i].op in _NONLINEAR, _note(trace, i, i), place, i)
+            yield _row(
+                trace, name, name, "module", calls[i].op in _NONLINEAR, _note(trace, i, i), place, i
+            )
+
 
 def _again(module, k, taken):
     "The name of a module's k-th output: conv, conv_1, conv_2; conv#1 where a module is called conv_1."
     name = f"{module}_{k}" if k else module
     return f"{module}#{k}" if k and name in taken else name
 
+
 def _row(trace, layer, module, kind, active, note, place, start):
     end, first = trace.calls[place.end], trace.calls[start]
-    if kind == "module": first = first._replace(op="")
+    if kind == "module":
+        first = first._replace(op="")
     units, h, w, last = _map_size(end, first)
-    if end.shape[:1] != (trace.batch,): h = w = 0
-    return layer, module, kind, units, h, w, active, note, place.end, last, trace.overwritten[place.end], place
+    if end.shape[:1] != (trace.batch,):
+        h = w = 0
+    return (
+        layer,
+        module,
+        kind,
+        units,
+        h,
+        w,
+        active,
+        note,
+        place.end,
+        last,
+        trace.overwritten[place.end],
+        place,
+    )
 
 # %% ../../nbs/data/50_layers.ipynb #a8ba5b15
 def list_layers(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # an image set, an image (C, H, W), a batch (n, C, H, W), or such a shape
-    kinds: tuple = ("conv", "linear"),  # kinds to list: "conv", "linear", "fixed", and "module" for the output of any other module
-) -> pd.DataFrame:  # layer, module, kind, units, height, width, activated, note, in the order of the pass
+    kinds: tuple = (
+        "conv",
+        "linear",
+    ),  # kinds to list: "conv", "linear", "fixed", and "module" for the output of any other module
+) -> (
+    pd.DataFrame
+):  # layer, module, kind, units, height, width, activated, note, in the order of the pass
     "Every layer of a network: its name, units, map size, whether its output is activated, and what is the matter with it."
     table = _layer_table(network, example)
     internal = [c for c in INTERNAL if c != "note"]
     return table[table.kind.isin(kinds)].drop(columns=internal).reset_index(drop=True)
 
+
 INTERNAL = ["note", "at", "last", "overwritten", "place"]  # what reading the maps needs to know
+
 
 def _layer_table(network, example):
     "`list_layers` with what reading the maps needs to know."
@@ -780,42 +1106,67 @@ def _layer_table(network, example):
     table.attrs["unheard"] = _never_called(unwrap(network), found)
     return table
 
+
 def _never_called(network, trace):
     "Paths of the convolutions that made no call in the pass, with weights that no other used."
     heard = [c for c in trace.calls if c.op in _KINDS]
     known = {c.module for c in heard} | {c.weight.rpartition(".")[0] for c in heard}
-    return [name for name, m in network.named_modules()
-            if isinstance(m, nn.modules.conv._ConvNd) and name not in known]
+    return [
+        name
+        for name, m in network.named_modules()
+        if isinstance(m, nn.modules.conv._ConvNd) and name not in known
+    ]
 
 # %% ../../nbs/data/50_layers.ipynb #7a1b650a
 def _words(network, layers):
     "Selecting words as a list; modules by their names."
     many = isinstance(layers, (list, tuple, set, frozenset, pd.Series, pd.Index, np.ndarray))
-    if isinstance(layers, pd.DataFrame) and "layer" in layers: layers, many = layers.layer, True
-    if isinstance(layers, (set, frozenset)): layers = sorted(layers, key=str)
-    words, paths = list(layers) if many else [layers], {id(m): n for n, m in unwrap(network).named_modules()}
+    if isinstance(layers, pd.DataFrame) and "layer" in layers:
+        layers, many = layers.layer, True
+    if isinstance(layers, (set, frozenset)):
+        layers = sorted(layers, key=str)
+    words, paths = (
+        list(layers) if many else [layers],
+        {id(m): n for n, m in unwrap(network).named_modules()},
+    )
     out = [paths.get(id(w), w) if isinstance(w, nn.Module) else w for w in words if w is not None]
     wrong = next((w for w in out if not isinstance(w, str)), None)
     if wrong is not None:
-        what = "a module that is no part of this network" if isinstance(wrong, nn.Module) else repr(wrong)
-        raise TypeError(f"layers={what}: choose layers by name ('conv1'), pattern ('layer4.*'), kind ('conv'), "
-                        "or as modules of the network; list_layers(network, example) shows the names")
+        what = (
+            "a module that is no part of this network"
+            if isinstance(wrong, nn.Module)
+            else repr(wrong)
+        )
+        raise TypeError(
+            f"layers={what}: choose layers by name ('conv1'), pattern ('layer4.*'), kind ('conv'), "
+            "or as modules of the network; list_layers(network, example) shows the names"
+        )
     return out
+
 
 def _matches(table, word):
     "Mask of the rows that one selecting word means."
     exact = (table.layer == word) | (table.module == word)
-    if word in ("conv", "linear", "fixed"): return (table.kind == word) | exact & (table.kind != "module")
-    if exact.any(): return exact
+    if word in ("conv", "linear", "fixed"):
+        return (table.kind == word) | exact & (table.kind != "module")
+    if exact.any():
+        return exact
     units = table.kind.isin(("conv", "linear"))
-    return units & (table.layer.map(lambda n: fnmatchcase(n, word)) | table.module.map(lambda n: fnmatchcase(n, word)))
+    return units & (
+        table.layer.map(lambda n: fnmatchcase(n, word))
+        | table.module.map(lambda n: fnmatchcase(n, word))
+    )
+
 
 def _unknown(table, word):
     "The error for a word that matches no layer."
     names = list(table.module[table.kind != "module"])
-    near = difflib.get_close_matches(word, names, n=3, cutoff=.4)
-    return ValueError(f"no layer matches {word!r}" + (f"; did you mean {', '.join(near)}?" if near else "") +
-                      f" Choose a kind ('conv', 'linear'), a pattern, or any of: {', '.join(names)}")
+    near = difflib.get_close_matches(word, names, n=3, cutoff=0.4)
+    return ValueError(
+        f"no layer matches {word!r}"
+        + (f"; did you mean {', '.join(near)}?" if near else "")
+        + f" Choose a kind ('conv', 'linear'), a pattern, or any of: {', '.join(names)}"
+    )
 
 # %% ../../nbs/data/50_layers.ipynb #40576be1
 def select_layers(
@@ -826,40 +1177,56 @@ def select_layers(
 ) -> tuple:  # table of the chosen layers in the order of the pass, and the names of those left out for want of a map
     "The layers that a selection means; errors name the valid choices."
     words = _words(network, layers)
-    if not words: raise ValueError("no layer selected: pass 'conv', a pattern, or names from list_layers(network, example)")
+    if not words:
+        raise ValueError(
+            "no layer selected: pass 'conv', a pattern, or names from list_layers(network, example)"
+        )
     table = _layer_table(network, example)
     chosen, of_use = pd.Series(False, table.index), _of_use(table, maps)
     for word in words:
         hit = _matches(table, word)
-        if not hit.any(): raise _unknown(table, word)
-        if not (hit & of_use).any(): raise ValueError(_no_map(table, word, hit, maps))
+        if not hit.any():
+            raise _unknown(table, word)
+        if not (hit & of_use).any():
+            raise ValueError(_no_map(table, word, hit, maps))
         chosen |= hit
     _warn(network, table[chosen & of_use])
     return table[chosen & of_use].reset_index(drop=True), list(table.layer[chosen & ~of_use])
+
 
 def _of_use(table, maps):
     "Layers whose rows are images, and whose maps, where they must have some, have more than one pixel."
     rows = ~table.note.str.contains("first axis", regex=False)
     return rows & (table.height * table.width > 1) if maps else rows
 
+
 def _no_map(table, word, hit, maps):
     row = table[hit].iloc[0]
-    why = f": it {row.note}" if row.note.startswith("gives") else f": {row.note}" if row.note else ""
+    why = (
+        f": it {row.note}" if row.note.startswith("gives") else f": {row.note}" if row.note else ""
+    )
     usable = table.module[_of_use(table, maps) & (table.kind != "module")]
-    return (f"layer {word!r} has no map{why}. A loop needs height and width of one image. "
-            f"Layers with maps: {', '.join(usable) or 'none'}")
+    return (
+        f"layer {word!r} has no map{why}. A loop needs height and width of one image. "
+        f"Layers with maps: {', '.join(usable) or 'none'}"
+    )
 
 # %% ../../nbs/data/50_layers.ipynb #3c1a15a1
 def _warn(network, chosen):
     "Say what is read before its activation, and which parts are not in the list."
     notes = chosen[chosen.note != ""].groupby("note", sort=False).layer
     told = "; ".join(_told(note, list(layers)) for note, layers in notes)
-    if told: warnings.warn(f"{told}. list_layers shows it in its column note", stacklevel=4)
+    if told:
+        warnings.warn(f"{told}. list_layers shows it in its column note", stacklevel=4)
     deaf = [f"{n} ({type(m).__name__})" for n, m in unwrap(network).named_modules() if _deaf(m)]
     if deaf:
-        warnings.warn(f"the layers inside {', '.join(deaf[:5])}{' ...' if len(deaf) > 5 else ''} cannot be told apart by name "
-                      "and may be missing from the list: they are compiled or quantised. Pass the network with "
-                      "the nn.Module that they were made from", stacklevel=4)
+        warnings.warn(
+            f"the layers inside {', '.join(deaf[:5])}{' ...' if len(deaf) > 5 else ''} cannot be told apart by name "
+            "and may be missing from the list: they are compiled or quantised. Pass the network with "
+            "the nn.Module that they were made from",
+            stacklevel=4,
+        )
+
 
 def module_path(
     network: nn.Module,  # without its wrapper
@@ -870,11 +1237,13 @@ def module_path(
     short = name.rpartition("#" if "#" in name else "_")
     return name if name in known or not short[2].isdigit() else short[0]
 
+
 def _told(note, layers):
     "A note with the layers that it belongs to."
     names = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
     what = "the activated ones" if note.startswith("read before") else "an image's"
     return f"the maps of {names} are not {what}: {note}"
+
 
 def _deaf(module):
     "Whether a part of a network makes its calls out of hearing."
@@ -883,6 +1252,7 @@ def _deaf(module):
 # %% ../../nbs/data/50_layers.ipynb #09fc4a95
 class Follower(Listener):
     "A listener that knows which calls make the maps of chosen layers."
+
     def __init__(
         self,
         network: nn.Module,  # without its wrapper
@@ -897,14 +1267,16 @@ class Follower(Listener):
         for r, row in enumerate(self.rows):
             path, *rest = row.place.start
             self.starts.setdefault(path, {}).setdefault(tuple(rest), []).append(r)
-            if row.place.exit: self.exits.setdefault(row.place.exit, []).append(r)
+            if row.place.exit:
+                self.exits.setdefault(row.place.exit, []).append(r)
         self.marks, self.heard, self.steps, self.given = {}, Counter(), Counter(), {}
         self.late = False  # whether PyTorch will count a change after the call was heard, as with TorchScript
 
     def hear(self, func, args, kwargs):
         touched = self.touched(args, kwargs)
         out = func(*args, **kwargs)
-        for row, t in self.arrived(touched, func, args, kwargs, out): out = self.take(row, t, out, args)
+        for row, t in self.arrived(touched, func, args, kwargs, out):
+            out = self.take(row, t, out, args)
         return out
 
     def take(self, row, maps, out, args):
@@ -915,67 +1287,89 @@ class Follower(Listener):
 def _touched(self, args, kwargs):
     "{id of a tensor: {row: number}} for the marked tensors that a call is about to read."
     found, marks = {}, self.marks
-    if not marks: return found
+    if not marks:
+        return found
     for value in (*args, *kwargs.values()) if kwargs else args:
-        if id(value) in marks: found[id(value)] = self.marked(value)
+        if id(value) in marks:
+            found[id(value)] = self.marked(value)
         elif isinstance(value, (tuple, list)):
             found.update({id(t): self.marked(t) for t in tensors(value) if id(t) in marks})
     return found
 
+
 def _arrived(self, touched, func, args, kwargs, out):
     "The layers whose map a call has just made: [(row, tensor)]."
     wanted = self.starts.get(self.frames[-1].path)
-    if not touched and wanted is None: return ()
+    if not touched and wanted is None:
+        return ()
     name = op_name(func)
     made = made_by(name, args, out)
-    if not made: return ()
+    if not made:
+        return ()
     self.late = self.through is not None and isinstance(func, torch._ops.OpOverload)
     found = []
     for r in set().union(*touched.values()):
         own = {i: numbers[r] for i, numbers in touched.items() if r in numbers}
         form = call_form((args, kwargs), lambda t: own.get(id(t), self.weights.get(id(t))))
         found.append(self.follow(r, (name, form), made[0]))
-    if wanted: found += [self.mark(r, made[0]) for r in self.begun(name, wanted, args, kwargs)]
+    if wanted:
+        found += [self.mark(r, made[0]) for r in self.begun(name, wanted, args, kwargs)]
     return [hit for hit in found if hit]
+
 
 def _follow(self, r, form, t):
     "The next call on the way of a layer, or one that is not on it."
     numbers, k = self.rows[r].place.steps.get(form, ()), self.steps[r, form]
     self.steps[r, form] += 1
-    if k < len(numbers) and numbers[k] is not None: return self.mark(r, t, numbers[k])
+    if k < len(numbers) and numbers[k] is not None:
+        return self.mark(r, t, numbers[k])
+
 
 def _begun(self, name, wanted, args, kwargs):
     "The rows that start with a call."
     frame, weight = self.frames[-1], ""
-    if name in _KINDS: weight = self.weights.get(id(weight_of(args, kwargs)), "")
+    if name in _KINDS:
+        weight = self.weights.get(id(weight_of(args, kwargs)), "")
     nth = frame.counts.get((name, weight), 0)
     frame.counts[name, weight] = nth + 1
     self.heard[frame.path, name, weight] += 1
     return wanted.get((frame.entry, name, weight, nth), ())
 
-Follower.touched, Follower.arrived, Follower.follow, Follower.begun = _touched, _arrived, _follow, _begun
+
+Follower.touched, Follower.arrived, Follower.follow, Follower.begun = (
+    _touched,
+    _arrived,
+    _follow,
+    _begun,
+)
 
 # %% ../../nbs/data/50_layers.ipynb #bb60d70c
 def _mark(self, r, t, number=None):
     "Mark a tensor of a layer; where it is the map, give it out: (row, tensor)."
     place = self.rows[r].place
-    if number is None: number = place.first
+    if number is None:
+        number = place.first
     if number == place.end:
-        for i in [i for i, (_, _, numbers) in self.marks.items() if r in numbers]: self.unmark(i, r)
+        for i in [i for i, (_, _, numbers) in self.marks.items() if r in numbers]:
+            self.unmark(i, r)
         self.given[r] = weakref.ref(t)
         return self.rows[r], t
     others, version = self.marked(t), _version(t)
     versions = (version, version + 1) if self.late and version is not None else (version,)
     self.marks[id(t)] = weakref.ref(t), versions, {**others, r: number}
 
+
 def _marked(self, t):
     "{row: number} of a tensor that is still what it was."
     ref, versions, numbers = self.marks.get(id(t), (None, (), {}))
     return numbers if ref is not None and ref() is t and _version(t) in versions else {}
 
+
 def _unmark(self, i, r):
     self.marks[i][2].pop(r)
-    if not self.marks[i][2]: del self.marks[i]
+    if not self.marks[i][2]:
+        del self.marks[i]
+
 
 Follower.mark, Follower.marked, Follower.unmark = _mark, _marked, _unmark
 
@@ -987,47 +1381,67 @@ def _exit(self, module, args, out):
         row, first = self.rows[r], next(tensors(out), None)
         if row.place.start[2] == "unheard" and first is not None:
             self.given[r] = weakref.ref(first)
-            with torch._C.DisableTorchFunction(): self.take(row, first, out, ())
+            with torch._C.DisableTorchFunction():
+                self.take(row, first, out, ())
         elif first is None or r not in self.given or self.given[r]() is not first:
-            self.fail(f"module {row.module!r} did not return what it did in the traced example: "
-                      "the network took another path")
+            self.fail(
+                f"module {row.module!r} did not return what it did in the traced example: "
+                "the network took another path"
+            )
+
 
 def _finish(self):
     "Raise where the pass was not that of the traced example."
     missing = [row.layer for r, row in enumerate(self.rows) if r not in self.given]
     if missing:
-        raise OtherPath(f"the network took another path than in the traced example and never reached {', '.join(missing)}. "
-                        "Maps are known by the calls that make them, and these differ from image to image here: "
-                        "leave such layers out, or pass images that take the same path")
+        raise OtherPath(
+            f"the network took another path than in the traced example and never reached {', '.join(missing)}. "
+            "Maps are known by the calls that make them, and these differ from image to image here: "
+            "leave such layers out, or pass images that take the same path"
+        )
     for row in self.rows:
         path, _, op, weight, _ = row.place.start
         if op != "unheard" and self.heard[path, op, weight] != row.place.total:
-            raise OtherPath(f"the network took another path than in the traced example: layer {row.layer!r} was "
-                            f"computed {self.heard[path, op, weight]} times in a pass, and {row.place.total} times there")
+            raise OtherPath(
+                f"the network took another path than in the traced example: layer {row.layer!r} was "
+                f"computed {self.heard[path, op, weight]} times in a pass, and {row.place.total} times there"
+            )
+
 
 Follower.left, Follower.finish = _exit, _finish
 
 # %% ../../nbs/data/50_layers.ipynb #dbb57336
 class _Reader(Follower):
     "Hand the maps of chosen layers to `reduce` while the network runs."
+
     def __init__(self, network, rows, n, reduce, modes=None):
         super().__init__(network, rows, n, modes)
         self.reduce, self.found, self.lent = reduce, {}, []
 
     def take(self, row, maps, out, args):
-        self.found[row.layer] = self.reduce(row.layer, self.lend(checked_maps(maps, row, self.n), row))
+        self.found[row.layer] = self.reduce(
+            row.layer, self.lend(checked_maps(maps, row, self.n), row)
+        )
         return out
 
     def lend(self, maps, row):
         "Maps that may be kept: a copy of those that will be overwritten; the others are looked at again by `check`."
-        if row.overwritten or _version(maps) is None: return maps.clone()
+        if row.overwritten or _version(maps) is None:
+            return maps.clone()
         self.lent.append((row.layer, weakref.ref(maps), _version(maps)))
         return maps
 
     def check(self):
         self.finish()
-        changed = [name for name, ref, version in self.lent if (maps := ref()) is not None and _version(maps) != version]
-        if changed: raise OtherPath(f"the network took another path than in the traced example and overwrote the maps of {', '.join(changed)}")
+        changed = [
+            name
+            for name, ref, version in self.lent
+            if (maps := ref()) is not None and _version(maps) != version
+        ]
+        if changed:
+            raise OtherPath(
+                f"the network took another path than in the traced example and overwrote the maps of {', '.join(changed)}"
+            )
 
 # %% ../../nbs/data/50_layers.ipynb #73c3ac1f
 def checked_maps(
@@ -1037,15 +1451,28 @@ def checked_maps(
 ) -> torch.Tensor:  # (n, units, ...), channels first
     "The maps of a layer; an error where they are not one for each image, or of another shape than traced."
     if not t.ndim or len(t) != n:
-        raise OtherPath(f"layer {row.layer!r} gives {len(t) if t.ndim else 'no'} rows for {n} images: crops, patches, windows or "
-                        "frames are folded into the batch, or the images are taken one by one, and no "
-                        "map can be given to an image. Leave this layer out, or pass the network that one such part goes through")
-    if row.last: t = t.movedim(-1, 1)
-    if (*t.shape[2:], t.shape[1:2].numel()) == _shape_of(row): return t
-    got = (t.shape[1], *t.shape[2:4]) if t.ndim == 4 else (t.shape[1], 0, 0) if t.ndim > 1 else t.shape
-    raise OtherPath(f"layer {row.layer!r} was traced with maps {(row.units, row.height, row.width)} (units, height, width) but now "
-                    f"gives {tuple(got)}: all images must have one size, and the network must make the same calls for each; "
-                    "resize them with images(..., size=...)")
+        raise OtherPath(
+            f"layer {row.layer!r} gives {len(t) if t.ndim else 'no'} rows for {n} images: crops, patches, windows or "
+            "frames are folded into the batch, or the images are taken one by one, and no "
+            "map can be given to an image. Leave this layer out, or pass the network that one such part goes through"
+        )
+    if row.last:
+        t = t.movedim(-1, 1)
+    if (*t.shape[2:], t.shape[1:2].numel()) == _shape_of(row):
+        return t
+    got = (
+        (t.shape[1], *t.shape[2:4])
+        if t.ndim == 4
+        else (t.shape[1], 0, 0)
+        if t.ndim > 1
+        else t.shape
+    )
+    raise OtherPath(
+        f"layer {row.layer!r} was traced with maps {(row.units, row.height, row.width)} (units, height, width) but now "
+        f"gives {tuple(got)}: all images must have one size, and the network must make the same calls for each; "
+        "resize them with images(..., size=...)"
+    )
+
 
 def _shape_of(row):
     "Of the traced map, as positions and units."
@@ -1061,24 +1488,32 @@ def read_maps(
 ) -> dict:  # layer name: what `reduce` returned
     "The maps of the chosen layers for one batch, each reduced as soon as it exists."
     network = unwrap(network)
-    if "place" not in layers: raise ValueError("layers: pass the first result of select_layers(network, images, ...)")
+    if "place" not in layers:
+        raise ValueError("layers: pass the first result of select_layers(network, images, ...)")
     with evaluating(network) as modes, torch.no_grad():
         x = to_network(network, x)
         rows, keep = list(layers.itertuples(index=False)), lambda name, maps: maps
         reader = _Reader(network, rows, len(x), reduce or keep, modes)
-        with reader: network(x)
+        with reader:
+            network(x)
     reader.check()
     return reader.found
 
 # %% ../../nbs/data/50_layers.ipynb #bb72da31
 def _finite(name, maps, index, image_names):
     "Refuse NaN and infinite activations, naming the layer and the image. A finite sum proves finite terms."
-    if torch.isfinite(maps.sum(dtype=torch.float64 if maps.dtype == torch.float64 else torch.float32)): return
+    if torch.isfinite(
+        maps.sum(dtype=torch.float64 if maps.dtype == torch.float64 else torch.float32)
+    ):
+        return
     bad = ~torch.isfinite(maps).flatten(1).all(1)
-    if not bad.any(): return
+    if not bad.any():
+        return
     i = int(index[int(bad.nonzero()[0])])
-    raise ValueError(f"layer {name!r} has NaN or infinite activations for image {i} ({image_names[i]!r}): such a map has no ranks. "
-                     "Check the image and the network's precision (float16 overflows at 65504), or leave the image out")
+    raise ValueError(
+        f"layer {name!r} has NaN or infinite activations for image {i} ({image_names[i]!r}): such a map has no ranks. "
+        "Check the image and the network's precision (float16 overflows at 65504), or leave the image out"
+    )
 
 # %% ../../nbs/data/50_layers.ipynb #056c5cd8
 def read_finite(
@@ -1090,9 +1525,11 @@ def read_finite(
     names: tuple,  # names of the images of the set, for errors
 ) -> dict:  # layer name: what `reduce` returned
     "`read_maps` of one batch, refusing NaN and infinite activations."
+
     def checked(name, maps):
         _finite(name, maps, index, names)
         return reduce(name, maps, index)
+
     return read_maps(network, x, layers, checked)
 
 # %% ../../nbs/data/50_layers.ipynb #a619a8d6
@@ -1121,10 +1558,13 @@ def network_identity(
     text = repr((calls, found.settings, buffers, values, found.results))
     return hashlib.sha256(text.encode()).hexdigest()
 
+
 def _without_shape(form):
     "Arguments as texts."
-    if isinstance(form, Ref): return f"{form.kind} {form.key}"
+    if isinstance(form, Ref):
+        return f"{form.kind} {form.key}"
     return tuple(map(_without_shape, form)) if isinstance(form, tuple) else form
+
 
 def _unsaved(network):
     "Buffers that `state_dict` leaves out: no hash of the weights knows them."

@@ -13,18 +13,31 @@ from dataclasses import fields, is_dataclass
 import torch
 from torch import nn
 from torch.nn.modules.module import (
-    register_module_forward_hook, register_module_forward_pre_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
 )
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # %% ../../nbs/data/40_listening.ipynb #c2207cc0
 _SAME = {
-    "iadd": "add", "radd": "add", "imul": "mul", "rmul": "mul", "multiply": "mul",
-    "truediv": "div", "itruediv": "div", "divide": "div", "true_divide": "div",
-    "isub": "sub", "subtract": "sub", "ipow": "pow", "absolute": "abs",
-    "max_pool2d_with_indices": "max_pool2d", "boolean_dispatch": "max_pool2d",
+    "iadd": "add",
+    "radd": "add",
+    "imul": "mul",
+    "rmul": "mul",
+    "multiply": "mul",
+    "truediv": "div",
+    "itruediv": "div",
+    "divide": "div",
+    "true_divide": "div",
+    "isub": "sub",
+    "subtract": "sub",
+    "ipow": "pow",
+    "absolute": "abs",
+    "max_pool2d_with_indices": "max_pool2d",
+    "boolean_dispatch": "max_pool2d",
 }
+
 
 def op_name(
     func,  # what PyTorch was asked to call
@@ -38,13 +51,18 @@ def tensors(
     value,  # a tensor, or tuples, lists, dictionaries and dataclasses that hold some, nested
 ):  # yields the tensors, in order
     "The tensors in a nested value."
-    if isinstance(value, torch.Tensor): yield value
+    if isinstance(value, torch.Tensor):
+        yield value
     elif isinstance(value, (tuple, list)):
-        for v in value: yield from tensors(v)
+        for v in value:
+            yield from tensors(v)
     elif isinstance(value, dict):
-        for v in value.values(): yield from tensors(v)
+        for v in value.values():
+            yield from tensors(v)
     elif is_dataclass(value) and not isinstance(value, type):
-        for f in fields(value): yield from tensors(getattr(value, f.name))
+        for f in fields(value):
+            yield from tensors(getattr(value, f.name))
+
 
 def made_by(
     name: str,  # of the call, as from `op_name`
@@ -59,33 +77,42 @@ _here = threading.local()  # .listener: the one at work in this thread
 _lock = threading.Lock()
 _users, _handles = [0], []
 
+
 def _before(module, args):
     listener = getattr(_here, "listener", None)
-    if listener is not None: listener.entered(module)
+    if listener is not None:
+        listener.entered(module)
+
 
 def _after(module, args, out):
     listener = getattr(_here, "listener", None)
-    if listener is not None: listener.left(module, args, out)
+    if listener is not None:
+        listener.left(module, args, out)
+
 
 def _join():
     "Place the hooks for the first listener of all threads."
     with _lock:
         _users[0] += 1
-        if _users[0] > 1: return
+        if _users[0] > 1:
+            return
         _handles.append(register_module_forward_pre_hook(_before).remove)
         _handles.append(register_module_forward_hook(_after, always_call=True).remove)
         _handles.extend(_uncompiled())
+
 
 def _part():
     "Take the hooks away after the last one."
     with _lock:
         _users[0] -= 1
-        while not _users[0] and _handles: _handles.pop()()
+        while not _users[0] and _handles:
+            _handles.pop()()
 
 # %% ../../nbs/data/40_listening.ipynb #fc098d51
 def _uncompiled():
     "Let compiled code run as it was written; the way back."
-    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"): return []
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return []
     stance = torch.compiler.set_stance("force_eager")
     return [lambda: stance.__exit__(None, None, None)]
 
@@ -93,12 +120,17 @@ def _uncompiled():
 class OtherPath(ValueError):
     "A pass that did not do what the traced example did, or that was disturbed."
 
+
 class _Through(TorchDispatchMode):
     "Makes TorchScript ask Python for each of its calls, where a listener hears them."
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None): return func(*args, **(kwargs or {}))
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
 
 class Frame:
     "One entry into one module."
+
     __slots__ = ("path", "entry", "module", "counts")
 
     def __init__(self, path, entry, module):
@@ -110,6 +142,7 @@ class Frame:
 # %% ../../nbs/data/40_listening.ipynb #ccb77eb3
 class Listener(TorchFunctionMode):
     "Hears the calls that one network makes in this thread; `hear` says what to do with them."
+
     def __init__(
         self,
         network: nn.Module,  # whose modules are known by name
@@ -132,8 +165,10 @@ class Listener(TorchFunctionMode):
     def entered(self, module):
         "A module begins."
         name = self.names.get(id(module))
-        if name is None: return
-        if self.modes and self.modes.get(id(module)) is not module.training: self.changed(module, name)
+        if name is None:
+            return
+        if self.modes and self.modes.get(id(module)) is not module.training:
+            self.changed(module, name)
         entry = self.entries.get(name, 0)
         self.entries[name] = entry + 1
         self.frames.append(Frame(name, entry, module))
@@ -141,23 +176,30 @@ class Listener(TorchFunctionMode):
     def left(self, module, args, out):
         "A module ends; gives its frame, or None where it is not one of this network."
         name = self.names.get(id(module))
-        if name is None: return None
-        if self.modes and self.modes.get(id(module)) is not module.training: self.changed(module, name)
+        if name is None:
+            return None
+        if self.modes and self.modes.get(id(module)) is not module.training:
+            self.changed(module, name)
         frames = self.frames
-        if frames[-1].module is module: return frames.pop()
+        if frames[-1].module is module:
+            return frames.pop()
         at = next((i for i in range(len(frames) - 1, 0, -1) if frames[i].module is module), None)
-        if at is None: return None  # it had not begun: a hook before it raised
+        if at is None:
+            return None  # it had not begun: a hook before it raised
         frame = frames[at]
         del frames[at:]
         return frame
 
     def changed(self, module, name):
         "Raise where a module that was in one mode is in another."
-        if id(module) not in self.modes or self.trouble is not None: return
-        self.fail(f"module {name or type(module).__name__!r} was put in "
-                  f"{'training' if module.training else 'eval'} mode while the network was being "
-                  "listened to: by its own forward, or by another thread that uses the same network. "
-                  "Give each thread a copy (copy.deepcopy), or wait until it is done")
+        if id(module) not in self.modes or self.trouble is not None:
+            return
+        self.fail(
+            f"module {name or type(module).__name__!r} was put in "
+            f"{'training' if module.training else 'eval'} mode while the network was being "
+            "listened to: by its own forward, or by another thread that uses the same network. "
+            "Give each thread a copy (copy.deepcopy), or wait until it is done"
+        )
 
     def fail(self, text):
         "Raise, and remember it, should the network swallow what is raised in its forward."
@@ -168,14 +210,17 @@ class Listener(TorchFunctionMode):
         _join()
         self.outer = getattr(_here, "listener", None)
         _here.listener = self
-        if self.through is not None: self.through.__enter__()
+        if self.through is not None:
+            self.through.__enter__()
         return super().__enter__()
 
     def __exit__(self, *error):
         try:
             super().__exit__(*error)
-            if self.through is not None: self.through.__exit__(*error)
+            if self.through is not None:
+                self.through.__exit__(*error)
         finally:
             _here.listener = self.outer
             _part()
-        if self.trouble is not None and error[0] is None: raise self.trouble
+        if self.trouble is not None and error[0] is None:
+            raise self.trouble

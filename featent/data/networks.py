@@ -25,42 +25,76 @@ from torch import nn
 from tqdm.auto import tqdm
 from .images import Images, batches, corrupt_labels, describe_transform, preprocess
 from ..tools.files import write_whole
-from .checkpoints import (
-    SUFFIXES, bare_name, intact, load_weights, a_few, outputs_in, read_weights, torch_file, weights_address)
+from featent.data.checkpoints import (
+    SUFFIXES,
+    bare_name,
+    intact,
+    load_weights,
+    a_few,
+    outputs_in,
+    read_weights,
+    torch_file,
+    weights_address,
+)
 
 # %% ../../nbs/data/30_networks.ipynb #bd508888
 @contextmanager
 def seeded(seed, device="cpu"):
     "Random numbers from `seed` inside; the generators outside are left as they were"
     device = torch.device(device)
-    cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    cuda = (
+        [torch.cuda.current_device() if device.index is None else device.index]
+        if device.type == "cuda"
+        else []
+    )
     with torch.random.fork_rng(devices=cuda):
         torch.default_generator.manual_seed(seed)
-        for d in cuda: torch.cuda.default_generators[d].manual_seed(seed)
+        for d in cuda:
+            torch.cuda.default_generators[d].manual_seed(seed)
         yield
 
 # %% ../../nbs/data/30_networks.ipynb #72f60900
-def _conv(cin, cout, stride=1): return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
+def _conv(cin, cout, stride=1):
+    return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
 
-def _head(width, num_classes): return [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(width, num_classes))]
+
+def _head(width, num_classes):
+    return [
+        ("pool", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
+        ("fc", nn.Linear(width, num_classes)),
+    ]
+
 
 def _small_vgg(num_classes, in_channels):
     "Six convolutions of 32, 32, 64, 64, 128, 128 units in three scales"
     layers, widths = [], (in_channels, 32, 32, 64, 64, 128, 128)
     for i in range(1, 7):
-        layers += [(f"conv{i}", _conv(widths[i - 1], widths[i])), (f"bn{i}", nn.BatchNorm2d(widths[i])), (f"relu{i}", nn.ReLU())]
-        if i in (2, 4): layers.append((f"pool{i}", nn.MaxPool2d(2)))
-    return nn.Sequential(OrderedDict([("features", nn.Sequential(OrderedDict(layers))), *_head(128, num_classes)]))
+        layers += [
+            (f"conv{i}", _conv(widths[i - 1], widths[i])),
+            (f"bn{i}", nn.BatchNorm2d(widths[i])),
+            (f"relu{i}", nn.ReLU()),
+        ]
+        if i in (2, 4):
+            layers.append((f"pool{i}", nn.MaxPool2d(2)))
+    return nn.Sequential(
+        OrderedDict([("features", nn.Sequential(OrderedDict(layers))), *_head(128, num_classes)])
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #6ea1424b
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place"
+
     def __init__(self, cin, cout, stride):
         super().__init__()
         self.conv1, self.bn1 = _conv(cin, cout, stride), nn.BatchNorm2d(cout)
         self.conv2, self.bn2 = _conv(cout, cout), nn.BatchNorm2d(cout)
         self.relu = nn.ReLU(inplace=True)
-        self.shortcut = nn.Identity() if cin == cout else nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+        self.shortcut = (
+            nn.Identity()
+            if cin == cout
+            else nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+        )
 
     def forward(self, x):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -69,9 +103,18 @@ class _Block(nn.Module):
 # %% ../../nbs/data/30_networks.ipynb #52fbb65f
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units"
-    layers = [("conv1", _conv(in_channels, 32)), ("bn1", nn.BatchNorm2d(32)), ("relu1", nn.ReLU(inplace=True))]
-    layers += [("block1", _Block(32, 32, 1)), ("block2", _Block(32, 64, 2)), ("block3", _Block(64, 128, 2))]
+    layers = [
+        ("conv1", _conv(in_channels, 32)),
+        ("bn1", nn.BatchNorm2d(32)),
+        ("relu1", nn.ReLU(inplace=True)),
+    ]
+    layers += [
+        ("block1", _Block(32, 32, 1)),
+        ("block2", _Block(32, 64, 2)),
+        ("block3", _Block(64, 128, 2)),
+    ]
     return nn.Sequential(OrderedDict([*layers, *_head(128, num_classes)]))
+
 
 _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
@@ -79,7 +122,9 @@ _small = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 def _models():
     "torchvision's networks; imported where they are needed, since that takes seconds"
     import torchvision
+
     return torchvision.models
+
 
 def list_networks() -> list:  # names, the two small networks first
     "Names that `network` knows"
@@ -92,28 +137,37 @@ def weights_hash(
     "sha256 of names, types, shapes and bytes of all parameters and buffers, shortened"
     h, state = hashlib.sha256(), {bare_name(k): v for k, v in net.state_dict().items()}
     for name, t in sorted(state.items()):
-        if not isinstance(t, torch.Tensor): h.update(f"{name} {t!r}\n".encode()); continue
+        if not isinstance(t, torch.Tensor):
+            h.update(f"{name} {t!r}\n".encode())
+            continue
         h.update(f"{name} {t.dtype} {tuple(t.shape)}\n".encode())
-        if t.is_quantized: h.update(_scales(t).encode())
+        if t.is_quantized:
+            h.update(_scales(t).encode())
         t = t.int_repr() if t.is_quantized else t
         h.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return h.hexdigest()[:16]
 
+
 def _scales(t):
     "What turns the codes of a quantised tensor into numbers."
-    if t.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric): return f"{t.q_scale()} {t.q_zero_point()}"
+    if t.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        return f"{t.q_scale()} {t.q_zero_point()}"
     return f"{t.q_per_channel_scales().tolist()} {t.q_per_channel_zero_points().tolist()} {t.q_per_channel_axis()}"
 
 # %% ../../nbs/data/30_networks.ipynb #5ff88efe
 def _published(name, weights):
     "The torchvision weights of that name, or None"
-    if name in _small or not isinstance(weights, str): return None
+    if name in _small or not isinstance(weights, str):
+        return None
     known = _models().get_model_weights(name)
     return known.__members__.get(weights.removeprefix(known.__name__ + "."))
 
+
 def _weights_choices(name):
     "The values of `weights` that a named network takes"
-    published = [] if name in _small else ["DEFAULT", *(w.name for w in _models().get_model_weights(name))]
+    published = (
+        [] if name in _small else ["DEFAULT", *(w.name for w in _models().get_model_weights(name))]
+    )
     return ", ".join(["None (random)", *published, f"a file ({' '.join(SUFFIXES)})"])
 
 # %% ../../nbs/data/30_networks.ipynb #096199e9
@@ -121,13 +175,20 @@ def _downloaded(name, published, num_classes):
     "torchvision's network with published weights; the file is first read as tensors only"
     classes = len(published.meta["categories"] or ())
     if not classes:
-        raise ValueError(f"the weights {published.name} of {name} have no classifier, its entries are NaN: choose other weights")
+        raise ValueError(
+            f"the weights {published.name} of {name} have no classifier, its entries are NaN: choose other weights"
+        )
     if num_classes not in (None, classes):
-        raise ValueError(f"the weights {published.name} have {classes} classes: leave num_classes out, or pass weights=None or a file")
-    try: published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        raise ValueError(
+            f"the weights {published.name} have {classes} classes: leave num_classes out, or pass weights=None or a file"
+        )
+    try:
+        published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as e:
-        raise ConnectionError(f"the weights {published.name} of {name} could not be downloaded ({e}); connect to the network, "
-                              f"or fetch {published.url} elsewhere and pass the file as weights=") from e
+        raise ConnectionError(
+            f"the weights {published.name} of {name} could not be downloaded ({e}); connect to the network, "
+            f"or fetch {published.url} elsewhere and pass the file as weights="
+        ) from e
     return _models().get_model(name, weights=published)
 
 # %% ../../nbs/data/30_networks.ipynb #12d6110b
@@ -135,45 +196,60 @@ def _checksum(path):
     "sha256 of a file, in hexadecimal digits."
     h = hashlib.sha256()
     with open(path, "rb") as f:
-        while part := f.read(2**20): h.update(part)
+        while part := f.read(2**20):
+            h.update(part)
     return h.hexdigest()
+
 
 def _recognised(path, names):
     "The published weights in a file, and whether by its checksum or its name; (None, None) for another file."
     known = [(m, Path(m.url).stem) for n in names for m in _models().get_model_weights(n)]
     digest = _checksum(path)
     for member, stem in known:
-        if digest.startswith(stem.rpartition("-")[2]): return member, "checksum"
+        if digest.startswith(stem.rpartition("-")[2]):
+            return member, "checksum"
     for member, stem in known:
         if re.fullmatch(re.escape(stem) + r"( ?\(\d+\))?", path.stem):
-            warnings.warn(f"{path.name} is taken for the published weights {member} by its name, but its sha256 begins "
-                          f"with {digest[:8]}: it has been saved anew or altered", stacklevel=5)
+            warnings.warn(
+                f"{path.name} is taken for the published weights {member} by its name, but its sha256 begins "
+                f"with {digest[:8]}: it has been saved anew or altered",
+                stacklevel=5,
+            )
             return member, "name"
     return None, None
 
+
 def _as_published(net, record):
     "Settings that torchvision gives to a network with published weights: where the images are normalised once more."
-    if not hasattr(net, "transform_input"): return {}
+    if not hasattr(net, "transform_input"):
+        return {}
     net.transform_input = True
-    if record["name"] == "googlenet": _without_aux(net)
+    if record["name"] == "googlenet":
+        _without_aux(net)
     return {"transform_input": True}
+
 
 def _without_aux(net):
     "GoogLeNet or Inception without the heads that serve in training only."
     net.aux_logits = False
     for head in ("aux1", "aux2", "AuxLogits"):
-        if hasattr(net, head): setattr(net, head, None)
+        if hasattr(net, head):
+            setattr(net, head, None)
     return net
 
 # %% ../../nbs/data/30_networks.ipynb #9abd2f8f
 def built_network(name, num_classes, in_channels, seed):
     "A network by name with random weights"
     if name not in _small and in_channels != 3:
-        raise ValueError(f"{name} takes 3 channels, not {in_channels}: give the images 3 channels (transform=preprocess(..., channels=3)) "
-                         f"or choose {' or '.join(_small)}")
-    if min(in_channels, 1 if num_classes is None else num_classes) < 1: raise ValueError("num_classes and in_channels must be at least 1")
+        raise ValueError(
+            f"{name} takes 3 channels, not {in_channels}: give the images 3 channels (transform=preprocess(..., channels=3)) "
+            f"or choose {' or '.join(_small)}"
+        )
+    if min(in_channels, 1 if num_classes is None else num_classes) < 1:
+        raise ValueError("num_classes and in_channels must be at least 1")
     with seeded(seed):
-        if name in _small: return _small[name](num_classes or 10, in_channels)
+        if name in _small:
+            return _small[name](num_classes or 10, in_channels)
         extra = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
         return _models().get_model(name, weights=None, num_classes=num_classes or 1000, **extra)
 
@@ -182,29 +258,52 @@ def _unknown(name):
     "The error for a name that no network has"
     close = difflib.get_close_matches(str(name).lower(), list_networks(), n=4, cutoff=0.5)
     hint = f"; close are {', '.join(close)}" if close else ""
-    return ValueError(f"unknown network {name!r}{hint}; list_networks() gives all names, and file.py:Name means a network in your own code")
+    return ValueError(
+        f"unknown network {name!r}{hint}; list_networks() gives all names, and file.py:Name means a network in your own code"
+    )
+
 
 def _own(net, weights, key=None, prefix=None):
     "A module that was passed in, with its weights loaded if given; a record that it has already is kept"
-    blank = {"name": type(net).__name__, "by_name": False, "weights": None, "published": False, "seed": None}
+    blank = {
+        "name": type(net).__name__,
+        "by_name": False,
+        "weights": None,
+        "published": False,
+        "seed": None,
+    }
     r = {**getattr(net, "featent", {**blank, "num_classes": None, "in_channels": None})}
     if weights is not None:
         path, key, prefix = weights_address(weights, key, prefix)
         taken = load_weights(net, read_weights(path), path.name, key, prefix)
-        r = {**_untaught(r), "seed": None, **_of_file(net, r, path, key, _models().list_models(module=_models())), **taken}
+        r = {
+            **_untaught(r),
+            "seed": None,
+            **_of_file(net, r, path, key, _models().list_models(module=_models())),
+            **taken,
+        }
     net.featent = {**r, "hash": weights_hash(net)}
     return net
+
 
 def _untaught(record):
     "A record without what it says of the weights."
     of_weights = ("trained", "file", "known_by", "preset", "taken", "transform_input")
     return {k: v for k, v in record.items() if k not in of_weights}
 
+
 def _of_file(net, record, path, key, names):
     "What the record says of weights from a file."
     preset, how = (None, None) if key else _recognised(path, names)
-    if preset is None: return {"weights": f"{path.name}::{key}" if key else path.name, "published": False}
-    known = {"weights": preset.name, "published": True, "file": path.name, "known_by": how, "preset": str(preset)}
+    if preset is None:
+        return {"weights": f"{path.name}::{key}" if key else path.name, "published": False}
+    known = {
+        "weights": preset.name,
+        "published": True,
+        "file": path.name,
+        "known_by": how,
+        "preset": str(preset),
+    }
     return {**known, **_as_published(net, record)}
 
 # %% ../../nbs/data/30_networks.ipynb #e7aea504
@@ -213,22 +312,42 @@ def _named(name, weights, num_classes, in_channels, seed, where):
     published = _published(name, weights)
     if weights is not None and published is None:
         return _from_file(name, weights, num_classes, in_channels, seed, where)
-    net = _downloaded(name, published, num_classes) if published else built_network(name, num_classes, in_channels, seed)
-    outputs = len(published.meta["categories"]) if published else num_classes or (10 if name in _small else 1000)
-    record = {"name": name, "by_name": True, "weights": published and published.name, "published": published is not None,
-              "seed": int(seed) if weights is None else None, "num_classes": outputs, "in_channels": in_channels}
+    net = (
+        _downloaded(name, published, num_classes)
+        if published
+        else built_network(name, num_classes, in_channels, seed)
+    )
+    outputs = (
+        len(published.meta["categories"])
+        if published
+        else num_classes or (10 if name in _small else 1000)
+    )
+    record = {
+        "name": name,
+        "by_name": True,
+        "weights": published and published.name,
+        "published": published is not None,
+        "seed": int(seed) if weights is None else None,
+        "num_classes": outputs,
+        "in_channels": in_channels,
+    }
     return net.eval(), record
+
 
 def _from_file(name, weights, num_classes, in_channels, seed, where):
     "A network by name with the weights of a file, and as many outputs as these have; its record"
     path, key, prefix = weights_address(weights, *where)
     if not path.is_file() and path.suffix not in SUFFIXES:
-        raise ValueError(f"unknown weights {str(weights)!r} for {name}: choose {_weights_choices(name)}")
+        raise ValueError(
+            f"unknown weights {str(weights)!r} for {name}: choose {_weights_choices(name)}"
+        )
     content = read_weights(path)
     net = built_network(name, num_classes, in_channels, seed)
-    if hasattr(net, "aux_logits") and not _mentions_aux(content): _without_aux(net)
+    if hasattr(net, "aux_logits") and not _mentions_aux(content):
+        _without_aux(net)
     outputs = outputs_in(net, content, path.name, key, prefix) if num_classes is None else None
-    if outputs: net = built_network(name, outputs, in_channels, seed)
+    if outputs:
+        net = built_network(name, outputs, in_channels, seed)
     taken = load_weights(net, content, path.name, key, prefix)
     outputs = outputs or num_classes or (10 if name in _small else 1000)
     record = {"name": name, "by_name": True, "weights": None, "published": False, "seed": None}
@@ -236,10 +355,14 @@ def _from_file(name, weights, num_classes, in_channels, seed, where):
     known = [] if name in _small else [name]
     return net.eval(), {**record, **_of_file(net, record, path, key, known), **taken}
 
+
 def _mentions_aux(content):
     "Whether an entry of a file belongs to an auxiliary head."
-    if not isinstance(content, dict): return False
-    return any(re.search(r"\b(aux\d|AuxLogits)\.", str(k)) or _mentions_aux(v) for k, v in content.items())
+    if not isinstance(content, dict):
+        return False
+    return any(
+        re.search(r"\b(aux\d|AuxLogits)\.", str(k)) or _mentions_aux(v) for k, v in content.items()
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #893c87e1
 def first_line(
@@ -249,56 +372,89 @@ def first_line(
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
+
 def out_of_memory(
     error: BaseException,  # any exception
 ) -> bool:  # True for MemoryError, and for PyTorch's on a GPU or a CPU
     "Whether memory ran out, which is no fault of the network or the images."
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)): return True
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
     return isinstance(error, RuntimeError) and any(s in str(error) for s in _NO_MEMORY)
 
+
 _NO_MEMORY = "not enough memory", "can't allocate memory", "out of memory"
+
 
 def tensors_in(
     value,  # what a network returned
 ):  # yields each tensor in nested tuples, lists and dictionaries
     "The tensors in an output, whatever it is."
-    if isinstance(value, torch.Tensor): yield value
-    elif isinstance(value, (tuple, list)): yield from (t for v in value for t in tensors_in(v))
-    elif isinstance(value, dict): yield from (t for v in value.values() for t in tensors_in(v))
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        yield from (t for v in value for t in tensors_in(v))
+    elif isinstance(value, dict):
+        yield from (t for v in value.values() for t in tensors_in(v))
+
 
 def scores_in(
     output,  # what a network returned
 ):  # its entry `logits` where it has one, else the output itself
     "The scores in an output that names them `logits`, as the models of transformers do."
-    if isinstance(output, dict) and isinstance(output.get("logits"), torch.Tensor): return output["logits"]
+    if isinstance(output, dict) and isinstance(output.get("logits"), torch.Tensor):
+        return output["logits"]
     return output
 
 # %% ../../nbs/data/30_networks.ipynb #63031d50
 _CALL = re.compile(r"(?P<where>.*):(?P<name>\w+)(?P<args>\(.*\))?\s*", re.DOTALL)
 
+
 def _maker(text):
     "The function or class that `file.py:name` or `package.module:name` means, and the arguments in the text"
     found = _CALL.fullmatch(text)
-    if not found: raise ValueError(f"{text!r} is not of the form file.py:Name, package.module:Name or file.py:Name(width=64)")
+    if not found:
+        raise ValueError(
+            f"{text!r} is not of the form file.py:Name, package.module:Name or file.py:Name(width=64)"
+        )
     where, name = found["where"], found["name"]
-    module = _file_module(Path(where).expanduser(), name) if where.endswith(".py") else _package_module(text, where, name)
+    module = (
+        _file_module(Path(where).expanduser(), name)
+        if where.endswith(".py")
+        else _package_module(text, where, name)
+    )
     make = getattr(module, name, None)
-    if callable(make): return make, *_literals(text, found["args"], make)
-    known = [k for k, v in vars(module).items() if callable(v) and not k.startswith("_") and getattr(v, "__module__", None) == module.__name__]
-    raise ValueError(f"{Path(where).name} has no function or class {name!r}; it has {a_few(known) or 'none'}")
+    if callable(make):
+        return make, *_literals(text, found["args"], make)
+    known = [
+        k
+        for k, v in vars(module).items()
+        if callable(v)
+        and not k.startswith("_")
+        and getattr(v, "__module__", None) == module.__name__
+    ]
+    raise ValueError(
+        f"{Path(where).name} has no function or class {name!r}; it has {a_few(known) or 'none'}"
+    )
+
 
 def _file_module(path, name):
     "The module that a file of one's own is."
-    if not path.is_file(): raise FileNotFoundError(f"there is no file {path} with a network {name!r} in it")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path} with a network {name!r} in it")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    with _reported(f"{path.name} cannot be run", path): spec.loader.exec_module(module)
+    with _reported(f"{path.name} cannot be run", path):
+        spec.loader.exec_module(module)
     return module
 
+
 def _package_module(text, where, name):
-    try: return importlib.import_module(where)
+    try:
+        return importlib.import_module(where)
     except ImportError as e:
-        raise ValueError(f"{text!r} means {name!r} of a package {where!r}, which cannot be imported ({e}): write file.py:Name for a file") from e
+        raise ValueError(
+            f"{text!r} means {name!r} of a package {where!r}, which cannot be imported ({e}): write file.py:Name for a file"
+        ) from e
     except (Exception, SystemExit) as e:
         raise ValueError(f"{text!r}: {where} cannot be imported: {first_line(e)}") from e
 
@@ -306,33 +462,49 @@ def _package_module(text, where, name):
 @contextmanager
 def _reported(doing, path=None):
     "An exception in code of one's own as one ValueError that says where it happened."
-    try: yield
+    try:
+        yield
     except (Exception, SystemExit) as e:
-        if isinstance(e, Exception) and out_of_memory(e): raise
+        if isinstance(e, Exception) and out_of_memory(e):
+            raise
         raise ValueError(f"{doing}: {first_line(e)}{_line_in(e, path)}") from e
+
 
 def _line_in(error, path):
     "Where in a file an exception comes from, in words."
-    if isinstance(error, SyntaxError) and error.lineno: return f" ({Path(error.filename or '').name}, line {error.lineno})"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if path is None or Path(f.filename) == path]
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f" ({Path(error.filename or '').name}, line {error.lineno})"
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if path is None or Path(f.filename) == path
+    ]
     own = [f for f in frames if Path(f.filename) != Path(__file__)] if path is None else frames
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
 
 def _literals(text, args, make):
     "Positional and named arguments written in a text, numbers, words and plain containers only"
     signature = f"{getattr(make, '__name__', 'it')}{_signature_of(make)}"
     try:
         call = ast.parse(f"f{args or '()'}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name): raise ValueError("no call")
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError("no call")
         named = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        if len(named) < len(call.keywords): raise ValueError("**")
+        if len(named) < len(call.keywords):
+            raise ValueError("**")
         return [ast.literal_eval(a) for a in call.args], named, signature
     except (SyntaxError, ValueError) as e:
-        raise ValueError(f"{text!r}: the arguments must be plain numbers, words or lists, such as (width=64, depth=2); it is {signature}") from e
+        raise ValueError(
+            f"{text!r}: the arguments must be plain numbers, words or lists, such as (width=64, depth=2); it is {signature}"
+        ) from e
+
 
 def _signature_of(make):
-    try: return inspect.signature(make)
-    except (TypeError, ValueError): return "(...)"
+    try:
+        return inspect.signature(make)
+    except (TypeError, ValueError):
+        return "(...)"
 
 # %% ../../nbs/data/30_networks.ipynb #41430abf
 def _own_code(text, weights, num_classes, in_channels, seed, where):
@@ -341,67 +513,105 @@ def _own_code(text, weights, num_classes, in_channels, seed, where):
     given = {"num_classes": num_classes, "in_channels": None if in_channels == 3 else in_channels}
     named = {**_taken_by(make, given), **named}
     build = partial(_made, text, make, args, named, signature)
-    with seeded(seed): net = build()
-    if weights is not None and "num_classes" not in named and (n := _outputs_of_own(net, weights, where, make)):
+    with seeded(seed):
+        net = build()
+    if (
+        weights is not None
+        and "num_classes" not in named
+        and (n := _outputs_of_own(net, weights, where, make))
+    ):
         build = partial(_made, text, make, args, {**named, "num_classes": n}, signature)
-        with seeded(seed): net = build()
+        with seeded(seed):
+            net = build()
     net = _own(net.eval(), weights, *where)
-    net.featent = {**net.featent, "name": _short_name(text), "seed": int(seed) if weights is None else None}
+    net.featent = {
+        **net.featent,
+        "name": _short_name(text),
+        "seed": int(seed) if weights is None else None,
+    }
     _makers[net] = build
     return net
 
+
 _makers = weakref.WeakKeyDictionary()  # how a network of one's own code was made, for its twins
+
 
 def _taken_by(make, given):
     "Those of the general arguments that are given and that the function takes."
-    try: takes = inspect.signature(make).parameters
-    except (TypeError, ValueError): return {}
-    if getattr(make, "__init__", None) is nn.Module.__init__: return {}
+    try:
+        takes = inspect.signature(make).parameters
+    except (TypeError, ValueError):
+        return {}
+    if getattr(make, "__init__", None) is nn.Module.__init__:
+        return {}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     return {k: v for k, v in given.items() if v is not None and (open_ended or k in takes)}
+
 
 def _short_name(text):
     "The words for a network without the folder of its file."
     file, _, call = text.partition(".py:")
     return f"{Path(file).name}.py:{call}" if call else text
 
+
 def _made(text, make, args, named, signature):
     "The module that a function or class makes."
     short = _short_name(text)
-    try: inspect.signature(make).bind(*args, **named)
+    try:
+        inspect.signature(make).bind(*args, **named)
     except TypeError as e:
-        raise ValueError(f"{short}: {e}; it is {signature}, so write for instance {short.split('(')[0]}(width=64)") from e
-    except ValueError: pass  # a callable without a signature: the call itself will tell
-    try: file = Path(inspect.getsourcefile(make))
-    except TypeError: file = None
-    with _reported(f"{short} cannot be made", file): net = make(*args, **named)
-    if not isinstance(net, nn.Module): raise TypeError(f"{text} makes a {type(net).__name__}, not a torch.nn.Module")
+        raise ValueError(
+            f"{short}: {e}; it is {signature}, so write for instance {short.split('(')[0]}(width=64)"
+        ) from e
+    except ValueError:
+        pass  # a callable without a signature: the call itself will tell
+    try:
+        file = Path(inspect.getsourcefile(make))
+    except TypeError:
+        file = None
+    with _reported(f"{short} cannot be made", file):
+        net = make(*args, **named)
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"{text} makes a {type(net).__name__}, not a torch.nn.Module")
     return net
+
 
 def _outputs_of_own(net, weights, where, make):
     "How many outputs the weights have for a network of one's own code that takes their number."
-    if not _taken_by(make, {"num_classes": 1}): return None
+    if not _taken_by(make, {"num_classes": 1}):
+        return None
     path, key, prefix = weights_address(weights, *where)
     return outputs_in(net, read_weights(path), path.name, key, prefix)
 
 # %% ../../nbs/data/30_networks.ipynb #44d213b9
 def network(
-    name_or_module: str | nn.Module,         # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), "file.py:Name", or a module
-    weights: str | Path | None = None,       # None: random; "DEFAULT" or another torchvision weights name; or a file of tensors
-    num_classes: int | None = None,          # outputs; None: those of the weights, else 10 for the small networks, 1000 for torchvision
-    in_channels: int = 3,                    # channels of the images; torchvision's networks take 3
-    seed: int = 0,                           # of random weights
-    key: str | None = None,                  # where in the file the weights lie, "model_ema"; in words weights="file.pt::model_ema"
-    prefix: str | None = None,               # what their names begin with, "encoder."; None: whatever makes all of them fit
+    name_or_module: str
+    | nn.Module,  # "small_vgg", "small_resnet", a torchvision name (`list_networks()`), "file.py:Name", or a module
+    weights: str
+    | Path
+    | None = None,  # None: random; "DEFAULT" or another torchvision weights name; or a file of tensors
+    num_classes: int
+    | None = None,  # outputs; None: those of the weights, else 10 for the small networks, 1000 for torchvision
+    in_channels: int = 3,  # channels of the images; torchvision's networks take 3
+    seed: int = 0,  # of random weights
+    key: str
+    | None = None,  # where in the file the weights lie, "model_ema"; in words weights="file.pt::model_ema"
+    prefix: str
+    | None = None,  # what their names begin with, "encoder."; None: whatever makes all of them fit
 ) -> nn.Module:  # in eval mode (a module passed in is returned itself, its mode untouched), with the dict `featent`
     "A network by name, or a module, with random, published or stored weights"
-    if weights is None and (key or prefix): raise ValueError("key= and prefix= say where in a file the weights are: pass weights= the file")
+    if weights is None and (key or prefix):
+        raise ValueError(
+            "key= and prefix= say where in a file the weights are: pass weights= the file"
+        )
     if isinstance(name_or_module, nn.Module):
-        if num_classes is not None: raise ValueError("num_classes applies to networks by name: build the module with it")
+        if num_classes is not None:
+            raise ValueError("num_classes applies to networks by name: build the module with it")
         return _own(name_or_module, weights, key, prefix)
     if isinstance(name_or_module, str) and ":" in name_or_module:
         return _own_code(name_or_module, weights, num_classes, in_channels, seed, (key, prefix))
-    if name_or_module not in list_networks(): raise _unknown(name_or_module)
+    if name_or_module not in list_networks():
+        raise _unknown(name_or_module)
     net, record = _named(name_or_module, weights, num_classes, in_channels, seed, (key, prefix))
     net.featent = {**record, "hash": weights_hash(net)}
     return net
@@ -415,12 +625,16 @@ def record_of(
         net = next(iter(net._modules.values()))
     return vars(net).get("featent") or {}
 
+
 def _preset_of(net):
     "torchvision's weights that a network has by its record, or None."
     r = record_of(net)
-    if not r.get("published"): return None
-    if "preset" in r: return _models().get_weight(r["preset"])
+    if not r.get("published"):
+        return None
+    if "preset" in r:
+        return _models().get_weight(r["preset"])
     return _models().get_model_weights(r["name"])[r["weights"]]
+
 
 def preprocessing(
     net: nn.Module,  # made by `network`
@@ -433,62 +647,89 @@ def preprocessing(
 @dataclass(frozen=True, repr=False)
 class _Normalised:
     "The normalisation of a preset, for pictures that were given a size already."
+
     weights: str
     size: int | tuple
     left_out: str
     mean: tuple
     std: tuple
-    def __call__(self, picture): return preprocess(None, self.mean, self.std, 3)(picture)
+
+    def __call__(self, picture):
+        return preprocess(None, self.mean, self.std, 3)(picture)
+
     def __repr__(self):
-        return (f"normalisation of {self.weights} (mean={self.mean}, std={self.std}) at the size "
-                f"{self.size} that was asked for, without its {self.left_out}")
+        return (
+            f"normalisation of {self.weights} (mean={self.mean}, std={self.std}) at the size "
+            f"{self.size} that was asked for, without its {self.left_out}"
+        )
+
 
 def _at_size(own, size, weights):
     "A preset for pictures of a chosen size: nothing is resized again."
     left_out = f"resize to {_side(own.resize_size)} and crop to {_side(own.crop_size)}"
     return _Normalised(weights, size, left_out, tuple(own.mean), tuple(own.std))
 
-def _side(size): return size[0] if len(set(size)) == 1 else tuple(size)
+
+def _side(size):
+    return size[0] if len(set(size)) == 1 else tuple(size)
 
 # %% ../../nbs/data/30_networks.ipynb #23fc1034
 def prepared(
-    images: Images,   # the images
-    net: nn.Module,   # the network they are for
+    images: Images,  # the images
+    net: nn.Module,  # the network they are for
 ) -> Images:  # the same where they have a transform already
     "Images with the network's own preprocessing where no transform was chosen"
-    if images.transform is not None: return images
+    if images.transform is not None:
+        return images
     own, size = preprocessing(net), images.settings.get("size")
-    if own is None: _say_unknown(net)
-    if own is None: return images
-    return images.with_transform(own if size is None else _at_size(own, size, record_of(net)["weights"]))
+    if own is None:
+        _say_unknown(net)
+    if own is None:
+        return images
+    return images.with_transform(
+        own if size is None else _at_size(own, size, record_of(net)["weights"])
+    )
+
 
 def _say_unknown(net):
     "Warns where weights of unknown origin are about to see plain values in [0, 1]."
     r = record_of(net)
-    if r.get("trained") or r.get("weights") is None or not r.get("by_name") or r["name"] in _small: return
+    if r.get("trained") or r.get("weights") is None or not r.get("by_name") or r["name"] in _small:
+        return
     warnings.warn(
         f"{r['name']} gets the images as plain values in [0, 1]: {r['weights']} is none of the published "
         "files, so what its weights were trained with is unknown. Give the images that transform, for "
         'instance transform=preprocess(224, mean="imagenet", std="imagenet"), or transform=preprocess() '
-        "if plain values are right", stacklevel=3)
+        "if plain values are right",
+        stacklevel=3,
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #db6f1bd4
 def expected_input(
     net: nn.Module,  # any network
-) -> dict | None:  # mean, std, size, resize, channels, transform, weights, certain, source; None: nothing to expect
+) -> (
+    dict | None
+):  # mean, std, size, resize, channels, transform, weights, certain, source; None: nothing to expect
     "What the weights of a network were trained with, as far as it is known"
     r, preset = record_of(net), _preset_of(net)
-    if r.get("trained", {}).get("input"): return _of_training(r)
-    if preset is not None: return _of_preset(preset, r)
-    if (cfg := _timm_config(net)) is not None: return _of_timm(cfg)
-    if not r and (found := _of_cache(net)): return found
-    if r.get("weights") is None: return None
+    if r.get("trained", {}).get("input"):
+        return _of_training(r)
+    if preset is not None:
+        return _of_preset(preset, r)
+    if (cfg := _timm_config(net)) is not None:
+        return _of_timm(cfg)
+    if not r and (found := _of_cache(net)):
+        return found
+    if r.get("weights") is None:
+        return None
     return _expectation(r["weights"], f"unknown: {r['weights']} is none of the published files")
+
 
 def _expectation(weights, source, certain=False, **known):
     "The dict of `expected_input`; what is not known is None."
     blank = dict.fromkeys(("mean", "std", "size", "resize", "channels", "transform", "accuracy"))
     return {**blank, **known, "weights": weights, "certain": certain, "source": source}
+
 
 def _of_preset(preset, record):
     t = preset.transforms()
@@ -496,14 +737,17 @@ def _of_preset(preset, record):
     known |= {"resize": _side(t.resize_size), "transform": describe_transform(t)}
     known |= {"accuracy": _published_accuracy(preset)}
     source = f"torchvision's preset of {preset}"
-    if "file" in record: source += f", found by the {record['known_by']} of {record['file']}"
+    if "file" in record:
+        source += f", found by the {record['known_by']} of {record['file']}"
     return _expectation(preset.name, source, True, **known)
+
 
 def _published_accuracy(preset):
     "Share of the test images that published weights get right, in [0, 1], or None."
     metrics = preset.meta.get("_metrics", {})
     found = [m["acc@1"] for m in metrics.values() if "acc@1" in m]
     return found[0] / 100 if found else None
+
 
 def _of_training(record):
     source = "the images that it was trained with here"
@@ -516,41 +760,66 @@ def _timm_config(net):
     cfg = getattr(cfg, "to_dict", lambda: cfg)()
     return cfg if isinstance(cfg, dict) and {"mean", "std", "input_size"} <= set(cfg) else None
 
+
 def _of_timm(cfg):
     "What timm's weights of this architecture expect; whether the network has them is not written in it."
     channels, *sides = cfg["input_size"]
-    known = {"mean": tuple(cfg["mean"]), "std": tuple(cfg["std"]), "channels": channels, "size": _side(sides)}
+    known = {
+        "mean": tuple(cfg["mean"]),
+        "std": tuple(cfg["std"]),
+        "channels": channels,
+        "size": _side(sides),
+    }
     name = ".".join(filter(None, (cfg.get("architecture"), cfg.get("tag")))) or "this architecture"
-    return _expectation(name, f"timm's settings for {name}, if its weights are the pretrained ones", **known)
+    return _expectation(
+        name, f"timm's settings for {name}, if its weights are the pretrained ones", **known
+    )
+
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
 
 def _seen(images):
     "What a training shows to a network, for its record."
     t, x = images.transform, images[0][0]
     known = {"mean": t.mean, "std": t.std} if hasattr(t, "mean") and hasattr(t, "std") else {}
     known = {k: _IMAGENET[k] if v == "imagenet" else v for k, v in known.items()}
-    return {**known, "size": _side(x.shape[1:]), "channels": len(x), "transform": describe_transform(t)}
+    return {
+        **known,
+        "size": _side(x.shape[1:]),
+        "channels": len(x),
+        "transform": describe_transform(t),
+    }
 
 # %% ../../nbs/data/30_networks.ipynb #e1ccb166
 def _of_cache(net):
     "What the published weights expect that a network of torchvision's own making has, by the file in PyTorch's cache."
     for preset, path in _cached_files(net):
-        try: stored = torch_file(path)
-        except (ValueError, OSError): continue  # a damaged file in a cache says nothing of this network
+        try:
+            stored = torch_file(path)
+        except (ValueError, OSError):
+            continue  # a damaged file in a cache says nothing of this network
         if _has_weights(net, stored):
-            return {**_of_preset(preset, {}), "source": f"its weights are {preset}, as in PyTorch's cache"}
+            return {
+                **_of_preset(preset, {}),
+                "source": f"its weights are {preset}, as in PyTorch's cache",
+            }
     return None
+
 
 def _cached_files(net):
     "Published weights for networks of this kind whose files PyTorch has kept."
     where = type(net).__module__
-    if not where.startswith("torchvision.models."): return
-    folder, models = Path(torch.hub.get_dir())/"checkpoints", _models()
+    if not where.startswith("torchvision.models."):
+        return
+    folder, models = Path(torch.hub.get_dir()) / "checkpoints", _models()
     for name in models.list_models(module=models):
-        if models.get_model_builder(name).__module__ != where: continue
+        if models.get_model_builder(name).__module__ != where:
+            continue
         for preset in models.get_model_weights(name):
-            if (path := folder/Path(preset.url).name).is_file(): yield preset, path
+            if (path := folder / Path(preset.url).name).is_file():
+                yield preset, path
+
 
 def _has_weights(net, stored):
     "Whether a network has exactly the weights of a file, those of training alone left aside."
@@ -563,157 +832,253 @@ def _reset(net):
     "A copy of `net` with every `reset_parameters` called; an error names what this did not reach"
     twin = _copied(net)
     resets = {n: m for n, m in twin.named_modules() if hasattr(m, "reset_parameters")}
-    owners = {f"{n}.{k}".lstrip(".") for n, m in resets.items() for k in [*m._parameters, *m._buffers]}
+    owners = {
+        f"{n}.{k}".lstrip(".") for n, m in resets.items() for k in [*m._parameters, *m._buffers]
+    }
     with torch.no_grad():
         for t in _numbers(twin).values():
-            if _can_be_nan(t): t.fill_(math.nan)
+            if _can_be_nan(t):
+                t.fill_(math.nan)
         for m in twin.modules():
-            if reset := getattr(m, "reset_parameters", None) or getattr(m, "_reset_parameters", None): _called(reset, net)
-        if init := getattr(twin, "init_weights", None): _called(init, net)
-    missed = [k for k, t in _numbers(twin).items() if (t.isnan().any() if _can_be_nan(t) else k not in owners)]
+            if reset := getattr(m, "reset_parameters", None) or getattr(
+                m, "_reset_parameters", None
+            ):
+                _called(reset, net)
+        if init := getattr(twin, "init_weights", None):
+            _called(init, net)
+    missed = [
+        k
+        for k, t in _numbers(twin).items()
+        if (t.isnan().any() if _can_be_nan(t) else k not in owners)
+    ]
     if missed:
-        raise ValueError(f"no reset_parameters reaches {len(missed)} entries of {type(net).__name__} ({a_few(missed)}): "
-                         "pass build= a function that makes it anew")
+        raise ValueError(
+            f"no reset_parameters reaches {len(missed)} entries of {type(net).__name__} ({a_few(missed)}): "
+            "pass build= a function that makes it anew"
+        )
     return twin
 
+
 def _copied(net):
-    try: return copy.deepcopy(net)
+    try:
+        return copy.deepcopy(net)
     except Exception as e:
-        raise ValueError(f"{type(net).__name__} cannot be copied ({e}): pass build= a function that makes it anew") from e
+        raise ValueError(
+            f"{type(net).__name__} cannot be copied ({e}): pass build= a function that makes it anew"
+        ) from e
 
-def _numbers(net): return {k: t for k, t in net.state_dict().items() if isinstance(t, torch.Tensor)}
 
-def _can_be_nan(t): return t.is_floating_point() or t.is_complex()
+def _numbers(net):
+    return {k: t for k, t in net.state_dict().items() if isinstance(t, torch.Tensor)}
+
+
+def _can_be_nan(t):
+    return t.is_floating_point() or t.is_complex()
+
 
 def _called(reset, net):
     "Call a function of the network that draws its weights; one that wants arguments is not for us."
-    try: inspect.signature(reset).bind()
-    except (TypeError, ValueError): return
-    try: reset()
+    try:
+        inspect.signature(reset).bind()
+    except (TypeError, ValueError):
+        return
+    try:
+        reset()
     except Exception as e:
-        if out_of_memory(e): raise
-        raise ValueError(f"{reset.__qualname__} of {type(net).__name__} fails ({first_line(e)}): pass build= a function that makes it anew") from e
+        if out_of_memory(e):
+            raise
+        raise ValueError(
+            f"{reset.__qualname__} of {type(net).__name__} fails ({first_line(e)}): pass build= a function that makes it anew"
+        ) from e
 
 # %% ../../nbs/data/30_networks.ipynb #56c0a944
-_INNER = {*vars(nn.Module()), "featent", "transform_input"}  # what every module has, and what the twin is given
+_INNER = {
+    *vars(nn.Module()),
+    "featent",
+    "transform_input",
+}  # what every module has, and what the twin is given
+
 
 def _sha256_of(t):
     "A tensor by its bytes; one without plain bytes by its kind alone."
-    if t.layout != torch.strided or t.is_quantized or t.device.type == "meta": return str(t.layout)
+    if t.layout != torch.strided or t.is_quantized or t.device.type == "meta":
+        return str(t.layout)
     flat = t.detach().cpu().contiguous().reshape(-1)
     return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
 
+
 def _plain(v, depth=3):
     "A setting as something that can be compared: numbers and words as they are, functions by their code."
-    if v is None or isinstance(v, (bool, int, float, str, bytes)): return f"{type(v).__name__} {v!r}"
-    if isinstance(v, torch.Tensor): return (tuple(v.shape), str(v.dtype), _sha256_of(v))
-    if isinstance(v, partial): return ("partial", _plain(v.func, depth), _plain(v.args, depth), _plain(v.keywords, depth))
-    if isinstance(v, (list, tuple, set, frozenset)) and depth: return (type(v).__name__, *_in_order(v, depth))
-    if isinstance(v, dict) and depth: return tuple((str(k), _plain(x, depth - 1)) for k, x in v.items())
-    if isinstance(v, nn.Module): return repr(v)
-    if callable(v): return _code_of(v, depth)
+    if v is None or isinstance(v, (bool, int, float, str, bytes)):
+        return f"{type(v).__name__} {v!r}"
+    if isinstance(v, torch.Tensor):
+        return (tuple(v.shape), str(v.dtype), _sha256_of(v))
+    if isinstance(v, partial):
+        return ("partial", _plain(v.func, depth), _plain(v.args, depth), _plain(v.keywords, depth))
+    if isinstance(v, (list, tuple, set, frozenset)) and depth:
+        return (type(v).__name__, *_in_order(v, depth))
+    if isinstance(v, dict) and depth:
+        return tuple((str(k), _plain(x, depth - 1)) for k, x in v.items())
+    if isinstance(v, nn.Module):
+        return repr(v)
+    if callable(v):
+        return _code_of(v, depth)
     inside = vars(v) if hasattr(v, "__dict__") and depth else {}
     return (type(v).__qualname__, *((k, _plain(x, depth - 1)) for k, x in inside.items()))
+
 
 def _in_order(values, depth):
     plain = [_plain(x, depth - 1) for x in values]
     return sorted(plain, key=str) if isinstance(values, (set, frozenset)) else plain
 
+
 def _code_of(f, depth):
     "A function by its name, code and the values that it has kept."
     code, cells = getattr(f, "__code__", None), getattr(f, "__closure__", None) or ()
-    text = (code.co_code, repr(code.co_names), re.sub(r" at 0x\w+", "", repr(code.co_consts))) if code else ()
+    text = (
+        (code.co_code, repr(code.co_names), re.sub(r" at 0x\w+", "", repr(code.co_consts)))
+        if code
+        else ()
+    )
     kept = [_plain(c.cell_contents, depth - 1) for c in cells] if depth else []
-    return (getattr(f, "__module__", None), getattr(f, "__qualname__", type(f).__qualname__), text, tuple(kept))
+    return (
+        getattr(f, "__module__", None),
+        getattr(f, "__qualname__", type(f).__qualname__),
+        text,
+        tuple(kept),
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #1eaa44e4
 def _cached(fresh, used):
     "Whether a value is only what a forward pass left behind: tensors where a new network has none."
-    if fresh: return False
-    if isinstance(used, (list, tuple)): return any(isinstance(t, torch.Tensor) for t in used)
-    if isinstance(used, dict): return any(isinstance(t, torch.Tensor) for t in used.values())
+    if fresh:
+        return False
+    if isinstance(used, (list, tuple)):
+        return any(isinstance(t, torch.Tensor) for t in used)
+    if isinstance(used, dict):
+        return any(isinstance(t, torch.Tensor) for t in used.values())
     return isinstance(used, torch.Tensor)
+
 
 def _same_settings(fresh, used):
     "Whether two modules of one class are set alike; a note on one of them that its class does not know is no setting."
     a, b = ({k: v for k, v in vars(m).items() if k not in _INNER} for m in (fresh, used))
     for k in {**a, **b}:
-        if k not in a and not hasattr(type(used), k): continue
+        if k not in a and not hasattr(type(used), k):
+            continue
         if isinstance(a.get(k), torch.Tensor) or not _cached(a.get(k), b.get(k)):
-            if (k in a) != (k in b) or _plain(a.get(k)) != _plain(b.get(k)): return False
+            if (k in a) != (k in b) or _plain(a.get(k)) != _plain(b.get(k)):
+                return False
     return True
+
 
 def _same_architecture(fresh, net):
     "Whether two networks differ in nothing but their numbers."
     a, b = (list(n.named_modules(remove_duplicate=False)) for n in (fresh, net))
-    if [(k, type(m)) for k, m in a] != [(k, type(m)) for k, m in b] or _shapes(fresh) != _shapes(net): return False
+    if [(k, type(m)) for k, m in a] != [(k, type(m)) for k, m in b] or _shapes(fresh) != _shapes(
+        net
+    ):
+        return False
     return all(_same_settings(m, n) for (_, m), (_, n) in zip(a, b, strict=True))
 
 # %% ../../nbs/data/30_networks.ipynb #eaf9f1e0
-def _shapes(net): return {(k, tuple(v.shape)) for k, v in _numbers(net).items()}
+def _shapes(net):
+    return {(k, tuple(v.shape)) for k, v in _numbers(net).items()}
+
 
 def _like(twin, net):
     "`twin` with the dtype, device, mode, hooks and frozen parameters of `net`"
-    if twin is net: raise ValueError("build returned the network itself: it must make a new one")
+    if twin is net:
+        raise ValueError("build returned the network itself: it must make a new one")
     if other := sorted(_shapes(net) ^ _shapes(twin)):
-        raise ValueError(f"the new {type(twin).__name__} has other entries than the network ({a_few([f'{k} {v}' for k, v in other])}): "
-                         "pass build= a function that makes the same architecture")
-    for source, target in ((net.named_parameters(), dict(twin.named_parameters())), (net.named_buffers(), dict(twin.named_buffers()))):
+        raise ValueError(
+            f"the new {type(twin).__name__} has other entries than the network ({a_few([f'{k} {v}' for k, v in other])}): "
+            "pass build= a function that makes the same architecture"
+        )
+    for source, target in (
+        (net.named_parameters(), dict(twin.named_parameters())),
+        (net.named_buffers(), dict(twin.named_buffers())),
+    ):
         for k, v in source:
-            if k not in target: continue  # a buffer that a forward pass made
+            if k not in target:
+                continue  # a buffer that a forward pass made
             target[k].data = target[k].data.to(v.device, v.dtype)
             target[k].requires_grad_(v.requires_grad)
-    for m, n in zip(net.modules(), twin.modules(), strict=True): n.training = m.training
-    if hasattr(net, "transform_input"): twin.transform_input = net.transform_input
+    for m, n in zip(net.modules(), twin.modules(), strict=True):
+        n.training = m.training
+    if hasattr(net, "transform_input"):
+        twin.transform_input = net.transform_input
     twin.zero_grad(set_to_none=True)
     return twin
+
 
 def _hooked(twin, net):
     "The new network with the hooks of the old one, which may be part of what it computes."
     kinds = [k for k in vars(nn.Module()) if re.fullmatch(r"_forward(_pre)?_hooks\w*", k)]
     for m, n in zip(net.modules(), twin.modules(), strict=True):
         for k in kinds:
-            if getattr(m, k): setattr(n, k, copy.copy(getattr(m, k)))
+            if getattr(m, k):
+                setattr(n, k, copy.copy(getattr(m, k)))
     return twin
 
 # %% ../../nbs/data/30_networks.ipynb #8b6085d0
 def _constructors(net, seed):
     "Functions that may make the architecture of a network anew."
     r = getattr(net, "featent", None) or {}
-    if r.get("by_name"): yield partial(_rebuilt, net, r, seed)
-    if net in _makers: yield _makers[net]
-    if (cfg := _timm_config(net)) and cfg.get("architecture"): yield partial(_timm_again, net, cfg)
-    if hasattr(net, "_init_weights") and hasattr(net, "config"): yield partial(type(net), copy.deepcopy(net.config))
+    if r.get("by_name"):
+        yield partial(_rebuilt, net, r, seed)
+    if net in _makers:
+        yield _makers[net]
+    if (cfg := _timm_config(net)) and cfg.get("architecture"):
+        yield partial(_timm_again, net, cfg)
+    if hasattr(net, "_init_weights") and hasattr(net, "config"):
+        yield partial(type(net), copy.deepcopy(net.config))
+
 
 def _rebuilt(net, record, seed):
     "A network by name, without the heads that the given one has lost."
     twin = built_network(record["name"], record["num_classes"], record["in_channels"], seed)
     return _without_aux(twin) if getattr(net, "aux_logits", None) is False else twin
 
+
 def _timm_again(net, cfg):
     from timm import create_model
-    return create_model(cfg["architecture"], num_classes=net.num_classes, in_chans=getattr(net, "in_chans", cfg["input_size"][0]))
+
+    return create_model(
+        cfg["architecture"],
+        num_classes=net.num_classes,
+        in_chans=getattr(net, "in_chans", cfg["input_size"][0]),
+    )
+
 
 def _fresh(net, seed):
     "A new network of the same architecture, and the way to it."
     for make in _constructors(net, seed):
         try:
-            with seeded(seed): twin = make().train(net.training)
+            with seeded(seed):
+                twin = make().train(net.training)
         except Exception as e:
-            if out_of_memory(e): raise
+            if out_of_memory(e):
+                raise
             continue  # it was made with other arguments: the copy below will do
-        if _same_architecture(twin, net): return _hooked(twin, net), "constructor"
-    with seeded(seed): return _reset(net), "reset_parameters"
+        if _same_architecture(twin, net):
+            return _hooked(twin, net), "constructor"
+    with seeded(seed):
+        return _reset(net), "reset_parameters"
+
 
 def random_twin(
-    net: nn.Module,                 # any network; it is not touched
-    seed: int = 0,                  # of the twin's weights
-    build: Callable | None = None,  # makes the architecture anew, without arguments; needed where parts have no `reset_parameters`
+    net: nn.Module,  # any network; it is not touched
+    seed: int = 0,  # of the twin's weights
+    build: Callable
+    | None = None,  # makes the architecture anew, without arguments; needed where parts have no `reset_parameters`
 ) -> nn.Module:  # new module of the same architecture, dtype, device and mode
     "The same architecture with fresh random weights"
-    if build is None: twin, control = _fresh(net, seed)
+    if build is None:
+        twin, control = _fresh(net, seed)
     else:
-        with seeded(seed): twin, control = build(), "build="
+        with seeded(seed):
+            twin, control = build(), "build="
     twin = _own(_like(twin, net), None)
     record = _untaught(getattr(net, "featent", None) or twin.featent)
     record |= {"weights": None, "published": False, "seed": int(seed), "control": control}
@@ -722,8 +1087,8 @@ def random_twin(
 
 # %% ../../nbs/data/30_networks.ipynb #5a133199
 def progress(
-    *args,     # as for `tqdm`: what to go through, if anything
-    **options, # as for `tqdm`: total, desc, unit, ...
+    *args,  # as for `tqdm`: what to go through, if anything
+    **options,  # as for `tqdm`: total, desc, unit, ...
 ) -> tqdm:  # the bar
     "A progress bar that keeps quiet where nobody watches"
     return tqdm(*args, **options, disable=True if os.environ.get("TQDM_DISABLE") else None)
@@ -734,26 +1099,35 @@ def _imagenet_ids():
     "Synset ids of ImageNet's 1,000 classes, in the order of the outputs."
     return tuple(files("featent").joinpath("wnids.txt").read_text(encoding="ascii").split())
 
+
 @functools.cache
 def _imagenet_names():
     "Names of ImageNet's 1,000 classes, in the order of the outputs."
     return tuple((n,) for n in _models().get_model_weights("resnet18").DEFAULT.meta["categories"])
 
+
 _TWICE = {"crane", "maillot"}  # names of two classes each, which torchvision's list tells apart
 
-def _word(name): return " ".join(str(name).casefold().replace("_", " ").replace("-", " ").split())
+
+def _word(name):
+    return " ".join(str(name).casefold().replace("_", " ").replace("-", " ").split())
+
 
 def _words_of(name):
     "What a class may be called: its synset id, its name, or the words in a tuple or a list of synonyms."
     text, found = str(name), re.match(r"n\d{8}(?!\d)", str(name))
-    if found: return [found[0]]
-    if re.fullmatch(r"\(.*\)", text): text = re.sub(r"[()'\"]", "", text)
+    if found:
+        return [found[0]]
+    if re.fullmatch(r"\(.*\)", text):
+        text = re.sub(r"[()'\"]", "", text)
     return [_word(text), *(_word(w) for w in text.split(",") if w.strip())]
+
 
 def _synset(name):
     "The synset id that a class name is, or begins with; None without one."
     found = re.match(r"n\d{8}(?!\d)", str(name))
     return found[0] if found else None
+
 
 def class_words(
     name: str,  # name of a class
@@ -770,19 +1144,27 @@ def _output_names(net, n):
     if names is not None and len(names) == n:
         return tuple((name,) for name in names), f"the {n} classes of {preset}", True
     if own and len(own) == n and not all(re.fullmatch(r"LABEL_\d+", str(v)) for v in own.values()):
-        return tuple(tuple(str(own[k]).split(", ")) for k in sorted(own)), f"the network's own {n} names", True
-    if n == len(_imagenet_ids()): return _imagenet_names(), "ImageNet's classes, whose number it has", False
+        return (
+            tuple(tuple(str(own[k]).split(", ")) for k in sorted(own)),
+            f"the network's own {n} names",
+            True,
+        )
+    if n == len(_imagenet_ids()):
+        return _imagenet_names(), "ImageNet's classes, whose number it has", False
     return (), f"what its {n} outputs are called is not known", False
+
 
 def _named_outputs(names, n):
     "Output by name, None for a name of two."
     at = {}
     for i, words in enumerate(names):
-        for w in {_word(w) for w in words}: at[w] = None if w in at else i
+        for w in {_word(w) for w in words}:
+            at[w] = None if w in at else i
     if names and n == len(_imagenet_ids()):
         at |= dict.fromkeys(_TWICE)
         at |= {w: i for i, w in enumerate(_imagenet_ids())}
     return at
+
 
 def _output_of(name, at):
     "The one output that a class name means, or -1."
@@ -791,61 +1173,92 @@ def _output_of(name, at):
 
 # %% ../../nbs/data/30_networks.ipynb #757bd757
 def label_map_for(
-    network: nn.Module,           # any classifier
-    images: Images,               # labelled images
-    outputs: int | None = None,   # number of outputs; None: one image is run through the network
+    network: nn.Module,  # any classifier
+    images: Images,  # labelled images
+    outputs: int | None = None,  # number of outputs; None: one image is run through the network
 ) -> tuple:  # int64 (n classes,), -1 for a class without an output and images, or None; and the reason in words
     "The output of every label, matched by synset id, by name or by position, and how it is known"
     n = count_outputs(network, images) if outputs is None else outputs
     names, used = images.classes, list(images.by_class)
-    if _trained_here(network, images, n): return np.arange(len(names)), "by position: it was trained here on such labels"
+    if _trained_here(network, images, n):
+        return np.arange(len(names)), "by position: it was trained here on such labels"
     called, source, certain = _output_names(network, n)
     known, numbers = _named_outputs(called, n), _only_numbers(names)
     found = np.array([-1 if numbers else _output_of(c, known) for c in names], np.int64)
-    if (found[used] >= 0).all(): return _distinct(found, used, names, source)
-    if len(names) == n: return _by_position(names, found, bool(called), certain, source)
-    if (found[used] >= 0).any(): return None, _unmatched(found, used, names, known, source)
+    if (found[used] >= 0).all():
+        return _distinct(found, used, names, source)
+    if len(names) == n:
+        return _by_position(names, found, bool(called), certain, source)
+    if (found[used] >= 0).any():
+        return None, _unmatched(found, used, names, known, source)
     counts = f"{len(names)} classes ({a_few(list(map(str, names)))}) and {n} outputs"
-    return None, f"there are {counts}, and " + (f"the classes are not among {source}" if called else source)
+    return None, f"there are {counts}, and " + (
+        f"the classes are not among {source}" if called else source
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #f1de6c0e
 def count_outputs(
-    net: nn.Module,   # any classifier
-    images: Images,   # images it can take
+    net: nn.Module,  # any classifier
+    images: Images,  # images it can take
 ) -> int:  # number of scores for an image
     "How many outputs a network has, by one image"
     with evaluating(net), torch.no_grad():
         return class_logits(net, prepared(images, net)[0][0][None].to(device_of(net))).shape[1]
 
+
 def _trained_here(net, images, n):
     "Whether the labels of these images were the outputs when `train` taught the network."
-    return record_of(net).get("trained", {}).get("classes") == _digest(images.classes) and len(images.classes) <= n
+    return (
+        record_of(net).get("trained", {}).get("classes") == _digest(images.classes)
+        and len(images.classes) <= n
+    )
 
-def _digest(names): return hashlib.sha256("\n".join(map(str, names)).encode(errors="surrogateescape")).hexdigest()[:16]
 
-def _only_numbers(names): return all(re.fullmatch(r"\d+", str(c)) for c in names)
+def _digest(names):
+    return hashlib.sha256("\n".join(map(str, names)).encode(errors="surrogateescape")).hexdigest()[
+        :16
+    ]
+
+
+def _only_numbers(names):
+    return all(re.fullmatch(r"\d+", str(c)) for c in names)
+
 
 def _distinct(found, used, names, source):
     "The matched map, unless two classes mean one output."
     twice = [k for k, m in Counter(found[used].tolist()).items() if m > 1]
     same = [str(names[c]) for c in used if found[c] in twice]
-    if same: return None, f"the classes {a_few(same)} mean the same output of {source}"
+    if same:
+        return None, f"the classes {a_few(same)} mean the same output of {source}"
     how = "synset id" if all(_synset(names[c]) for c in used) else "name"
-    return found, f"by {how}: {a_few([f'{names[c]} is output {found[c]}' for c in used], 3)} of {source}"
+    return (
+        found,
+        f"by {how}: {a_few([f'{names[c]} is output {found[c]}' for c in used], 3)} of {source}",
+    )
+
 
 def _unmatched(found, used, names, known, source):
     "Why a class has no output."
     lost = [str(names[c]) for c in used if found[c] < 0]
     twofold = [c for c in lost if any(w in known for w in _words_of(c))]
-    if twofold: return f"the name {a_few(twofold)} means two classes among {source}: use synset ids"
-    return f"{len(lost)} of the {len(used)} classes with images ({a_few(lost)}) are not among {source}"
+    if twofold:
+        return f"the name {a_few(twofold)} means two classes among {source}: use synset ids"
+    return (
+        f"{len(lost)} of the {len(used)} classes with images ({a_few(lost)}) are not among {source}"
+    )
+
 
 def _by_position(names, found, called, certain, source):
     "The map by position, where there are as many classes as outputs and no name contradicts."
     n = len(names)
     if called and _only_numbers(names) and [int(c) for c in names] != list(range(n)):
-        return None, f"the {n} classes are numbers in another order than the outputs: 10 comes before 2 in a folder"
-    if away := [f"{names[c]} is output {k}" for c, k in enumerate(found.tolist()) if k not in (-1, c)]:
+        return (
+            None,
+            f"the {n} classes are numbers in another order than the outputs: 10 comes before 2 in a folder",
+        )
+    if away := [
+        f"{names[c]} is output {k}" for c, k in enumerate(found.tolist()) if k not in (-1, c)
+    ]:
         return None, f"{a_few(away, 3)} of {source}, but other classes are not among them"
     if certain and not _only_numbers(names) and (found < 0).all():
         return None, f"the {n} classes ({a_few(list(map(str, names)))}) are not among {source}"
@@ -856,8 +1269,10 @@ def device_of(net):
     "Device of a network's first parameter"
     return next((p.device for p in net.parameters()), torch.device("cpu"))
 
+
 _IN_USE = {}  # id(module): [users, mode before, mode meanwhile, module]
 _IN_USE_LOCK = threading.RLock()
+
 
 @contextmanager
 def evaluating(
@@ -865,79 +1280,114 @@ def evaluating(
 ):  # {id(module): the mode it is in meanwhile}
     "`net` in eval mode inside; when its last user is done, each part has its own mode again"
     modules = list(net.modules())
-    with _IN_USE_LOCK: modes = _to_eval(net, modules)
-    try: yield modes
+    with _IN_USE_LOCK:
+        modes = _to_eval(net, modules)
+    try:
+        yield modes
     finally:
-        with _IN_USE_LOCK: _to_own_mode(modules)
+        with _IN_USE_LOCK:
+            _to_own_mode(modules)
+
 
 def _to_eval(net, modules):
     "Switch what is not in eval mode yet, and count the users of each part"
     before = [m.training for m in modules]
     try:
-        if any(before): net.eval()
+        if any(before):
+            net.eval()
     except BaseException:
-        for m, mode in zip(modules, before): m.training = mode
+        for m, mode in zip(modules, before):
+            m.training = mode
         raise
     for m, mode in zip(modules, before):
         _IN_USE.setdefault(id(m), [0, mode, m.training, m])[0] += 1
     return {id(m): m.training for m in modules}
+
 
 def _to_own_mode(modules):
     "Give back the modes of the parts that nobody uses any more"
     for m in modules:
         used = _IN_USE[id(m)]
         used[0] -= 1
-        if used[0]: continue
+        if used[0]:
+            continue
         del _IN_USE[id(m)]
-        if m.training != used[1]: m.training = used[1]
+        if m.training != used[1]:
+            m.training = used[1]
 
 # %% ../../nbs/data/30_networks.ipynb #c387773e
 def _passed(net, x):
     "What a network returns for a batch; an error of any kind says which shape it could not take."
-    try: return net(x)
+    try:
+        return net(x)
     except Exception as e:
-        if out_of_memory(e): raise
-        raise ValueError(f"{type(net).__name__} cannot take a batch {tuple(x.shape)}: {first_line(e)}; "
-                         "check size= of the images and channels= of preprocess") from e
+        if out_of_memory(e):
+            raise
+        raise ValueError(
+            f"{type(net).__name__} cannot take a batch {tuple(x.shape)}: {first_line(e)}; "
+            "check size= of the images and channels= of preprocess"
+        ) from e
+
 
 def class_logits(net, x, logits_of=None):
     "Scores (b, K) of a batch; an error says which shape the network could not take"
-    y = _passed(net, x.to(next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype)))
+    y = _passed(
+        net, x.to(next((p.dtype for p in net.parameters() if p.is_floating_point()), x.dtype))
+    )
     y = scores_in(y) if logits_of is None else logits_of(y)
     if not isinstance(y, torch.Tensor) or y.ndim != 2:
         what = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
-        raise ValueError(f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them")
+        raise ValueError(
+            f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them"
+        )
     return y
 
 # %% ../../nbs/data/30_networks.ipynb #23636ea8
 def output_indices(labels, label_map):
     "Output index of every label"
-    if label_map is None: return torch.as_tensor(labels)
+    if label_map is None:
+        return torch.as_tensor(labels)
     table = torch.as_tensor(label_map)
-    if int(max(labels)) >= len(table): raise ValueError(f"label_map has {len(table)} entries, but there is a label {int(max(labels))}")
+    if int(max(labels)) >= len(table):
+        raise ValueError(
+            f"label_map has {len(table)} entries, but there is a label {int(max(labels))}"
+        )
     return table[torch.as_tensor(labels)]
+
 
 def check_outputs(labels, n):
     "Raises where a label has no output"
     if int(max(labels)) >= n:
-        raise ValueError(f"the network has {n} outputs, but there is a label {int(max(labels))}: "
-                         "choose classes=, another num_classes= or a label_map=")
+        raise ValueError(
+            f"the network has {n} outputs, but there is a label {int(max(labels))}: "
+            "choose classes=, another num_classes= or a label_map="
+        )
+
 
 def outputs_of_labels(
-    net: nn.Module,   # any classifier
-    images: Images,   # labelled images
-    n: int,           # how many outputs it has
+    net: nn.Module,  # any classifier
+    images: Images,  # labelled images
+    n: int,  # how many outputs it has
 ) -> np.ndarray:  # int64 (n classes,)
     "The output of every label; an error where classes and named outputs do not meet, a warning where it is open"
     found, reason = label_map_for(net, images, n)
-    if found is not None: return found
+    if found is not None:
+        return found
     check_outputs(images.labels, n)
-    way_out = ("pass label_map=, label_map[label] being the output of that class, "
-               f"or label_map=range({n}) where the labels are outputs already")
+    way_out = (
+        "pass label_map=, label_map[label] being the output of that class, "
+        f"or label_map=range({n}) where the labels are outputs already"
+    )
     if _output_names(net, n)[0] and not _untrained(net):
-        raise ValueError(f"which output stands for which class cannot be known: {reason}; {way_out}")
-    warnings.warn(f"each label is taken for the number of its output: {reason}. If that is not so, {way_out}", stacklevel=5)
+        raise ValueError(
+            f"which output stands for which class cannot be known: {reason}; {way_out}"
+        )
+    warnings.warn(
+        f"each label is taken for the number of its output: {reason}. If that is not so, {way_out}",
+        stacklevel=5,
+    )
     return np.arange(len(images.classes))
+
 
 def _untrained(net):
     "Whether the weights are random by the record."
@@ -953,52 +1403,69 @@ def evaluation(net, images, topk, batch_size, device, label_map=None, logits_of=
         bar = progress(total=len(images), desc="accuracy", unit="image", leave=False)
         for _, x, y in batches(prepared(images, net), batch_size):
             z = class_logits(net, x.to(device), logits_of).float()
-            if callable(label_map): label_map = label_map(z.shape[1])
+            if callable(label_map):
+                label_map = label_map(z.shape[1])
             y = output_indices(y, label_map).to(device)
             check_outputs(y, z.shape[1])
-            if max(topk) > z.shape[1]: raise ValueError(f"topk={tuple(topk)}: the network has only {z.shape[1]} outputs")
+            if max(topk) > z.shape[1]:
+                raise ValueError(f"topk={tuple(topk)}: the network has only {z.shape[1]} outputs")
             loss += nn.functional.cross_entropy(z, y, reduction="sum").item()
             best = z.topk(max(topk), 1).indices == y[:, None]
-            for k in topk: hits[k] += int(best[:, :k].any(1).sum())
+            for k in topk:
+                hits[k] += int(best[:, :k].any(1).sum())
             bar.update(len(y))
         bar.close()
     return loss / len(images), {f"top{k}": hits[k] / len(images) for k in topk}
 
 # %% ../../nbs/data/30_networks.ipynb #6dd9a11b
 def accuracy(
-    net: nn.Module,                       # any classifier; its mode and device are as before afterwards
-    images: Images,                       # the images; without a transform they get the network's own
-    topk: Sequence = (1,),                # positive integers k
-    batch_size: int = 64,                 # images per batch
+    net: nn.Module,  # any classifier; its mode and device are as before afterwards
+    images: Images,  # the images; without a transform they get the network's own
+    topk: Sequence = (1,),  # positive integers k
+    batch_size: int = 64,  # images per batch
     device: str | torch.device | None = None,  # where to compute; None: where the network is
-    logits_of: Callable | None = None,    # picks the scores (b, K) out of what the network returns, where it returns more
-    label_map: Sequence | None = None,    # label_map[label] is the output of that class; None: as `label_map_for` finds it
+    logits_of: Callable
+    | None = None,  # picks the scores (b, K) out of what the network returns, where it returns more
+    label_map: Sequence
+    | None = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
 ) -> dict:  # {"top1": share in [0, 1], ...}
     "Share of images whose label is among the k highest scores of the network"
-    if not len(images): raise ValueError("there are no images")
-    if not topk or min(topk) < 1: raise ValueError(f"topk={topk!r} must hold positive integers")
-    if label_map is None: label_map = partial(outputs_of_labels, net, images)
-    if device is not None and torch.device(device) != device_of(net): net = copy.deepcopy(net).to(device)
+    if not len(images):
+        raise ValueError("there are no images")
+    if not topk or min(topk) < 1:
+        raise ValueError(f"topk={topk!r} must hold positive integers")
+    if label_map is None:
+        label_map = partial(outputs_of_labels, net, images)
+    if device is not None and torch.device(device) != device_of(net):
+        net = copy.deepcopy(net).to(device)
     return evaluation(net, images, tuple(topk), batch_size, device, label_map, logits_of)[1]
 
 # %% ../../nbs/data/30_networks.ipynb #4f4b5cb4
-def _scheduled(lr, steps, done, i): return _rate(lr, done + i, steps)
+def _scheduled(lr, steps, done, i):
+    return _rate(lr, done + i, steps)
+
 
 def _rate(lr, step, steps):
     "Learning rate of a step: warm-up over a fifth of the steps, then half a cosine"
-    return lr * min((step + 1) / (0.2 * steps), 0.5 + 0.5 * math.cos(math.pi * max(0.0, (step / steps - 0.2) / 0.8)))
+    return lr * min(
+        (step + 1) / (0.2 * steps),
+        0.5 + 0.5 * math.cos(math.pi * max(0.0, (step / steps - 0.2) / 0.8)),
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #ddb80617
 def _write_whole(content, path):
     "Write tensors and plain containers to `path`, whole or not at all"
     write_whole(path, partial(torch.save, content))
 
-def _weights(net): return {k: v.detach().cpu() for k, v in net.state_dict().items()}
+
+def _weights(net):
+    return {k: v.detach().cpu() for k, v in net.state_dict().items()}
 
 # %% ../../nbs/data/30_networks.ipynb #52c42ab4
 def _in_memory(images, limit=2**30):
     "Function from positions to a batch of tensors, read once where all fit into `limit` bytes, else each time"
-    if images[0][0].nbytes * len(images) > limit: return lambda at: torch.stack([images[int(i)][0] for i in at])
+    if images[0][0].nbytes * len(images) > limit:
+        return lambda at: torch.stack([images[int(i)][0] for i in at])
     x = torch.cat([x for _, x, _ in batches(images, 256)])
     return x.__getitem__
 
@@ -1012,10 +1479,17 @@ def _epoch(net, batch_of, y, opt, rate, order, augment, device, after_step):
         z, target = class_logits(net, x.to(device)), y[at].to(device)
         loss = nn.functional.cross_entropy(z, target)
         value = loss.item()
-        if not math.isfinite(value): raise ValueError(f"training diverged (the loss is {value} at batch {i}): pass a lower lr")
-        opt.zero_grad(); loss.backward(); opt.step()
-        loss_sum += value * len(at); hits += int((z.argmax(1) == target).sum())
-        if i + 1 < len(order): after_step(i + 1, lr=rate(i), batch_loss=value)
+        if not math.isfinite(value):
+            raise ValueError(
+                f"training diverged (the loss is {value} at batch {i}): pass a lower lr"
+            )
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        loss_sum += value * len(at)
+        hits += int((z.argmax(1) == target).sum())
+        if i + 1 < len(order):
+            after_step(i + 1, lr=rate(i), batch_loss=value)
     n = sum(map(len, order))
     return loss_sum / n, hits / n
 
@@ -1025,111 +1499,199 @@ def _order(n, batch_size, generator):
     order = list(torch.randperm(n, generator=generator).split(batch_size))
     return order[:-1] if len(order) > 1 and len(order[-1]) == 1 else order
 
+
 def _trainable(net, images, test, epochs, batch_size, until):
     "Raises where training cannot start"
     for name, s in (("images", images), ("test", test)):
-        if s is not None and not len(s): raise ValueError(f"{name} is empty")
-    if epochs < 1 or batch_size < 1: raise ValueError("epochs and batch_size must be at least 1")
-    if until is not None and not 0 < until <= 1: raise ValueError(f"until={until} is a training accuracy: above 0, at most 1, or None")
-    with evaluating(net), torch.no_grad(): n = class_logits(net, images[0][0][None].to(device_of(net))).shape[1]
+        if s is not None and not len(s):
+            raise ValueError(f"{name} is empty")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError("epochs and batch_size must be at least 1")
+    if until is not None and not 0 < until <= 1:
+        raise ValueError(f"until={until} is a training accuracy: above 0, at most 1, or None")
+    with evaluating(net), torch.no_grad():
+        n = class_logits(net, images[0][0][None].to(device_of(net))).shape[1]
     for s in (images, test):
-        if s is not None: check_outputs(s.labels, n)
+        if s is not None:
+            check_outputs(s.labels, n)
 
 # %% ../../nbs/data/30_networks.ipynb #d0428b40
 _TRAINING = "featent training, version 1"
+
 
 def _identity(net, images, test, y, how, augment, device):
     "Everything that changes the result of a training"
     labels = hashlib.sha256(y.numpy().tobytes()).hexdigest()[:16]
     frozen = [bare_name(k) for k, p in net.named_parameters() if not p.requires_grad]
-    return {**how, "initial weights": weights_hash(net), "frozen": ", ".join(frozen), "images": images.record["fingerprint"], "labels": labels,
-            "test images": None if test is None else test.record["fingerprint"], "augment": describe_transform(augment), "device": device.type}
+    return {
+        **how,
+        "initial weights": weights_hash(net),
+        "frozen": ", ".join(frozen),
+        "images": images.record["fingerprint"],
+        "labels": labels,
+        "test images": None if test is None else test.record["fingerprint"],
+        "augment": describe_transform(augment),
+        "device": device.type,
+    }
 
 # %% ../../nbs/data/30_networks.ipynb #5683bb69
 def _stored_training(path, identity):
     "What a file says of this training so far; None where there is no file"
-    if path is None or not path.exists(): return None
-    if path.is_dir(): raise ValueError(f"resume={path.name!r} is a folder: pass the name of a file in it")
-    try: state = intact(path)
-    except ValueError as e: raise ValueError(f"{e}; remove {path} to train from the start") from e
+    if path is None or not path.exists():
+        return None
+    if path.is_dir():
+        raise ValueError(f"resume={path.name!r} is a folder: pass the name of a file in it")
+    try:
+        state = intact(path)
+    except ValueError as e:
+        raise ValueError(f"{e}; remove {path} to train from the start") from e
     if not isinstance(state, dict) or state.get("format") != _TRAINING:
-        raise ValueError(f"{path} does not hold an interrupted training: pass resume= the name of a new file")
+        raise ValueError(
+            f"{path} does not hold an interrupted training: pass resume= the name of a new file"
+        )
     old = state["identity"]
-    if found := [f"{k}: {old.get(k)} -> {identity.get(k)}" for k in {**old, **identity} if old.get(k) != identity.get(k)]:
-        raise ValueError(f"{path} holds another training: {'; '.join(found)} (in the file -> asked for); "
-                         "pass the same network, images and settings as then, or the name of a new file")
+    if found := [
+        f"{k}: {old.get(k)} -> {identity.get(k)}"
+        for k in {**old, **identity}
+        if old.get(k) != identity.get(k)
+    ]:
+        raise ValueError(
+            f"{path} holds another training: {'; '.join(found)} (in the file -> asked for); "
+            "pass the same network, images and settings as then, or the name of a new file"
+        )
     return state
+
 
 def _taken_up(state, net, opt, order, device):
     "Network, optimizer and generators as they were after the last finished epoch; its rows"
-    if state is None: return []
-    net.load_state_dict(state["net"]); opt.load_state_dict(state["optimizer"])
-    order.set_state(state["order"]); torch.set_rng_state(state["rng"])
-    if state["cuda"] is not None: torch.cuda.set_rng_state(state["cuda"], device)
+    if state is None:
+        return []
+    net.load_state_dict(state["net"])
+    opt.load_state_dict(state["optimizer"])
+    order.set_state(state["order"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
     return list(state["history"])
+
 
 def _state(net, opt, order, device, rows, identity):
     "All that the next epoch depends on"
-    return {"format": _TRAINING, "identity": identity, "net": _weights(net), "optimizer": opt.state_dict(), "order": order.get_state(),
-            "rng": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None, "history": rows}
+    return {
+        "format": _TRAINING,
+        "identity": identity,
+        "net": _weights(net),
+        "optimizer": opt.state_dict(),
+        "order": order.get_state(),
+        "rng": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "history": rows,
+    }
 
 # %% ../../nbs/data/30_networks.ipynb #339c736b
-def _same(a, b): return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+def _same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
 
-def _stored_state(path): return {bare_name(k): v for k, v in torch_file(path).items()}
+
+def _stored_state(path):
+    return {bare_name(k): v for k, v in torch_file(path).items()}
+
 
 def _checkpoint_folder(folder, state):
     "The folder, made if need be; checkpoints in it must be those of the training so far"
-    if folder is None: return None
-    folder = Path(folder).expanduser(); folder.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        return None
+    folder = Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
     old = sorted(folder.glob("epoch_*.pt"))
     if state is None and old:
-        raise ValueError(f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them")
+        raise ValueError(
+            f"{folder} already holds {len(old)} checkpoints ({old[0].name}, ...): choose an empty folder or remove them"
+        )
     done = len(state["history"]) if state else 0
-    if done and (gone := [e for e in range(done + 1) if not (folder/f"epoch_{e:04d}.pt").exists()]):
-        raise ValueError(f"{folder} lacks epoch_{gone[0]:04d}.pt of a training that has finished {done} epochs: "
-                         "pass the folder it began with, or none, or remove the file resume= to train from the start")
-    last = folder/f"epoch_{done:04d}.pt"
-    if last.exists() and not _same(_stored_state(last), {bare_name(k): v for k, v in state["net"].items()}):
-        raise ValueError(f"{last.name} in {folder} is of another training: pass the folder this one began with, or none")
+    if done and (
+        gone := [e for e in range(done + 1) if not (folder / f"epoch_{e:04d}.pt").exists()]
+    ):
+        raise ValueError(
+            f"{folder} lacks epoch_{gone[0]:04d}.pt of a training that has finished {done} epochs: "
+            "pass the folder it began with, or none, or remove the file resume= to train from the start"
+        )
+    last = folder / f"epoch_{done:04d}.pt"
+    if last.exists() and not _same(
+        _stored_state(last), {bare_name(k): v for k, v in state["net"].items()}
+    ):
+        raise ValueError(
+            f"{last.name} in {folder} is of another training: pass the folder this one began with, or none"
+        )
     return folder
 
 # %% ../../nbs/data/30_networks.ipynb #a8737639
 def _undisturbed(callback, net, seed, device):
     "The callback in eval mode and with random numbers of its own; modes and generators are put back"
+
     def call(epoch, step, **logs):
-        with seeded(seed, device), evaluating(net): callback(epoch=epoch, step=step, **logs)
+        with seeded(seed, device), evaluating(net):
+            callback(epoch=epoch, step=step, **logs)
+
     return call if callback else lambda *args, **logs: None
 
 # %% ../../nbs/data/30_networks.ipynb #cb160ab8
 def train(
-    net: nn.Module,                       # trained in place, in eval mode afterwards
-    images: Images,                       # training images
-    test: Images | None = None,           # test images; None leaves those columns NaN
-    epochs: int = 5,                      # passes over the images
-    lr: float = 0.05,                     # highest learning rate
-    batch_size: int = 64,                 # images per step
-    weight_decay: float = 5e-4,           # L2 penalty on all parameters
-    seed: int = 0,                        # of order, corruption, dropout and augmentation
-    checkpoints: str | Path | None = None,  # empty folder for the weights after each epoch, epoch_0000.pt being the initial ones
-    label_corruption: float = 0.0,        # share of the training labels to redraw (`corrupt_labels`)
+    net: nn.Module,  # trained in place, in eval mode afterwards
+    images: Images,  # training images
+    test: Images | None = None,  # test images; None leaves those columns NaN
+    epochs: int = 5,  # passes over the images
+    lr: float = 0.05,  # highest learning rate
+    batch_size: int = 64,  # images per step
+    weight_decay: float = 5e-4,  # L2 penalty on all parameters
+    seed: int = 0,  # of order, corruption, dropout and augmentation
+    checkpoints: str
+    | Path
+    | None = None,  # empty folder for the weights after each epoch, epoch_0000.pt being the initial ones
+    label_corruption: float = 0.0,  # share of the training labels to redraw (`corrupt_labels`)
     device: str | torch.device | None = None,  # where to compute; None: where the network is
-    augment: Callable | None = None,      # batch (b, C, H, W) -> batch, on training images only; random by PyTorch's generator
-    resume: str | Path | None = None,     # file to go on from after an interruption, rewritten after each epoch
-    callback: Callable | None = None,     # called as callback(epoch, step, **logs) before the first and after every step
-    until: float | None = None,           # end after the epoch whose training accuracy reaches this; None: after `epochs`
-) -> pd.DataFrame:  # a row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds
+    augment: Callable
+    | None = None,  # batch (b, C, H, W) -> batch, on training images only; random by PyTorch's generator
+    resume: str
+    | Path
+    | None = None,  # file to go on from after an interruption, rewritten after each epoch
+    callback: Callable
+    | None = None,  # called as callback(epoch, step, **logs) before the first and after every step
+    until: float
+    | None = None,  # end after the epoch whose training accuracy reaches this; None: after `epochs`
+) -> (
+    pd.DataFrame
+):  # a row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds
     "Train a classifier by stochastic gradient descent"
     images, test = prepared(images, net), None if test is None else prepared(test, net)
     _trainable(net, images, test, epochs, batch_size, until)
     home = device_of(net)
     device = torch.device(device) if device is not None else home
     y = torch.from_numpy(corrupt_labels(images.labels, label_corruption, len(images.classes), seed))
-    how = {"epochs": int(epochs), "lr": float(lr), "batch_size": int(batch_size), "weight_decay": float(weight_decay), "seed": int(seed),
-           "label_corruption": float(label_corruption), "until": None if until is None else float(until)}
+    how = {
+        "epochs": int(epochs),
+        "lr": float(lr),
+        "batch_size": int(batch_size),
+        "weight_decay": float(weight_decay),
+        "seed": int(seed),
+        "label_corruption": float(label_corruption),
+        "until": None if until is None else float(until),
+    }
     keep = _keeper(net, resume, checkpoints, _identity(net, images, test, y, how, augment, device))
-    try: rows = _fitted(net.to(device), images, y, test, how, device, augment, _undisturbed(callback, net, seed, device), *keep)
-    finally: net.to(home).eval()
+    try:
+        rows = _fitted(
+            net.to(device),
+            images,
+            y,
+            test,
+            how,
+            device,
+            augment,
+            _undisturbed(callback, net, seed, device),
+            *keep,
+        )
+    finally:
+        net.to(home).eval()
     if hasattr(net, "featent"):
         trained = {**how, "epochs_done": len(rows), "images": images.record["fingerprint"]}
         trained |= {"classes": _digest(images.classes), "input": _seen(images)}
@@ -1142,60 +1704,121 @@ def _keeper(net, resume, checkpoints, identity):
     path = None if resume is None else Path(resume).expanduser()
     state = _stored_training(path, identity)
     folder = _checkpoint_folder(checkpoints, state)
-    if path: path.parent.mkdir(parents=True, exist_ok=True)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+
     def weights(done):
-        if folder: _write_whole(_weights(net), folder/f"epoch_{done:04d}.pt")
+        if folder:
+            _write_whole(_weights(net), folder / f"epoch_{done:04d}.pt")
+
     def training(*parts):
-        if path: _write_whole(_state(net, *parts, identity), path)
+        if path:
+            _write_whole(_state(net, *parts, identity), path)
+
     return state, weights, training
 
 # %% ../../nbs/data/30_networks.ipynb #7921803c
-def _fitted(net, images, y, test, how, device, augment, callback, state, store_weights, store_training):
+def _fitted(
+    net, images, y, test, how, device, augment, callback, state, store_weights, store_training
+):
     "The loop over epochs; a dict per epoch"
     order_seed, epochs = torch.Generator().manual_seed(how["seed"]), how["epochs"]
-    opt = torch.optim.SGD(net.parameters(), lr=how["lr"], momentum=0.9, nesterov=True, weight_decay=how["weight_decay"])
+    opt = torch.optim.SGD(
+        net.parameters(),
+        lr=how["lr"],
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=how["weight_decay"],
+    )
     with seeded(how["seed"], device):
         rows = _taken_up(state, net, opt, order_seed, device)
-        if not rows: store_training(opt, order_seed, device, rows); store_weights(0); callback(0.0, 0)
+        if not rows:
+            store_training(opt, order_seed, device, rows)
+            store_weights(0)
+            callback(0.0, 0)
         batch_of = _in_memory(images) if not _enough_learnt(rows, how) else None
         with progress(desc="train", unit="epoch", initial=len(rows), total=epochs) as bar:
             while not _enough_learnt(rows, how):
-                e, start, order = len(rows), time.perf_counter(), _order(len(y), how["batch_size"], order_seed)
-                done, rate = e * len(order), partial(_scheduled, how["lr"], epochs * len(order), e * len(order))
-                after_step = lambda i, e=e, done=done, n=len(order), **logs: callback(e + i / n, done + i, **logs)
-                loss, right = _epoch(net.train(), batch_of, y, opt, rate, order, augment, device, after_step)
-                test_loss, test_right = evaluation(net, test, (1,), how["batch_size"], device) if test is not None else (math.nan, {"top1": math.nan})
-                rows.append({"epoch": e + 1, "lr": rate(len(order) - 1), "train_loss": loss, "train_accuracy": right, "test_loss": test_loss,
-                             "test_accuracy": test_right["top1"], "seconds": time.perf_counter() - start})
+                e, start, order = (
+                    len(rows),
+                    time.perf_counter(),
+                    _order(len(y), how["batch_size"], order_seed),
+                )
+                done, rate = (
+                    e * len(order),
+                    partial(_scheduled, how["lr"], epochs * len(order), e * len(order)),
+                )
+                after_step = lambda i, e=e, done=done, n=len(order), **logs: callback(
+                    e + i / n, done + i, **logs
+                )
+                loss, right = _epoch(
+                    net.train(), batch_of, y, opt, rate, order, augment, device, after_step
+                )
+                test_loss, test_right = (
+                    evaluation(net, test, (1,), how["batch_size"], device)
+                    if test is not None
+                    else (math.nan, {"top1": math.nan})
+                )
+                rows.append(
+                    {
+                        "epoch": e + 1,
+                        "lr": rate(len(order) - 1),
+                        "train_loss": loss,
+                        "train_accuracy": right,
+                        "test_loss": test_loss,
+                        "test_accuracy": test_right["top1"],
+                        "seconds": time.perf_counter() - start,
+                    }
+                )
                 store_weights(e + 1)
-                callback(e + 1.0, done + len(order), **{k: v for k, v in rows[-1].items() if k != "epoch"})
+                callback(
+                    e + 1.0,
+                    done + len(order),
+                    **{k: v for k, v in rows[-1].items() if k != "epoch"},
+                )
                 store_training(opt, order_seed, device, rows)
                 bar.update()
-            bar.total = bar.n  # a training that has learnt enough is done, however many epochs it was given
+            bar.total = (
+                bar.n
+            )  # a training that has learnt enough is done, however many epochs it was given
     return rows
+
 
 def _enough_learnt(rows, how):
     "Whether the last epoch is behind us, or the accuracy reached"
-    return len(rows) == how["epochs"] or bool(rows and how["until"] is not None and rows[-1]["train_accuracy"] >= how["until"])
+    return len(rows) == how["epochs"] or bool(
+        rows and how["until"] is not None and rows[-1]["train_accuracy"] >= how["until"]
+    )
 
 # %% ../../nbs/data/30_networks.ipynb #00f29a9c
 def recalibrate(
-    net: nn.Module,        # any network; it is not changed
-    images: Images,        # training images, some hundred or more
+    net: nn.Module,  # any network; it is not changed
+    images: Images,  # training images, some hundred or more
     batch_size: int = 64,  # images over which one mean and one variance are taken
 ) -> nn.Module:  # a copy in eval mode; without batch normalisation an equal one
     "A copy whose batch normalisations have measured their means and variances anew"
-    if not len(images): raise ValueError("there are no images")
+    if not len(images):
+        raise ValueError("there are no images")
     twin = copy.deepcopy(net).eval()
-    norms = [m for m in twin.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [
+        m
+        for m in twin.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
     before = [m.momentum for m in norms]
-    for m in norms: m.reset_running_stats(); m.momentum = None; m.train()  # without momentum: the plain mean over batches
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+        m.train()  # without momentum: the plain mean over batches
     if norms:
         batch_of = _in_memory(prepared(images, net))
         with torch.no_grad():
-            for at in _order(len(images), batch_size, torch.Generator().manual_seed(0)): _logits_of_any(twin, batch_of(at))
-    for m, momentum in zip(norms, before, strict=True): m.momentum = momentum
+            for at in _order(len(images), batch_size, torch.Generator().manual_seed(0)):
+                _logits_of_any(twin, batch_of(at))
+    for m, momentum in zip(norms, before, strict=True):
+        m.momentum = momentum
     return twin.eval()
+
 
 def _logits_of_any(net, x):
     "A forward pass on the network's device and in its precision, whatever it returns"
@@ -1204,30 +1827,45 @@ def _logits_of_any(net, x):
 
 # %% ../../nbs/data/30_networks.ipynb #cefbe9b7
 def shuffled_twin(
-    net: nn.Module,                   # any network; it is not touched
-    seed: int = 0,                    # of the order
-    images: "Images | None" = None,   # to measure the means and variances of batch normalisations anew
+    net: nn.Module,  # any network; it is not touched
+    seed: int = 0,  # of the order
+    images: "Images | None" = None,  # to measure the means and variances of batch normalisations anew
 ) -> nn.Module:  # new module of the same architecture, dtype, device and mode
     "The same network with the values of each of its tensors in random order"
-    try: twin = copy.deepcopy(net)
-    except Exception as e: raise ValueError(f"{type(net).__name__} cannot be copied ({e})") from e
+    try:
+        twin = copy.deepcopy(net)
+    except Exception as e:
+        raise ValueError(f"{type(net).__name__} cannot be copied ({e})") from e
     rng = torch.Generator().manual_seed(int(seed))
     with torch.no_grad():
         for p in twin.parameters():
             p.copy_(p.flatten()[torch.randperm(p.numel(), generator=rng).to(p.device)].view_as(p))
         for m in _measuring(twin):
             order = torch.randperm(len(m.running_mean), generator=rng).to(m.running_mean.device)
-            for b in (m.running_mean, m.running_var): b.copy_(b[order])
-    if images is not None and _measuring(twin): twin = _measured_anew(twin, images)
+            for b in (m.running_mean, m.running_var):
+                b.copy_(b[order])
+    if images is not None and _measuring(twin):
+        twin = _measured_anew(twin, images)
     twin = _own(_like(twin, net), None)
     record = _untaught(getattr(net, "featent", None) or twin.featent)
-    record |= {"weights": None, "published": False, "seed": int(seed), "control": "shuffled weights"}
+    record |= {
+        "weights": None,
+        "published": False,
+        "seed": int(seed),
+        "control": "shuffled weights",
+    }
     twin.featent = {**record, "hash": weights_hash(twin)}
     return twin
 
+
 def _measuring(net):
     "The batch normalisations that keep a mean and a variance"
-    return [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    return [
+        m
+        for m in net.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+    ]
+
 
 def _measured_anew(twin, images):
     "The twin with batch normalisations that have seen some images, in 64 bits so that every machine finds the same"
@@ -1237,7 +1875,12 @@ def _measured_anew(twin, images):
     twin = twin.cpu().double().eval()
     norms = _measuring(twin)
     momenta = [m.momentum for m in norms]
-    for m in norms: m.reset_running_stats(); m.momentum = None; m.train()
-    with torch.no_grad(): twin(x)
-    for m, momentum in zip(norms, momenta, strict=True): m.momentum = momentum
+    for m in norms:
+        m.reset_running_stats()
+        m.momentum = None
+        m.train()
+    with torch.no_grad():
+        twin(x)
+    for m, momentum in zip(norms, momenta, strict=True):
+        m.momentum = momentum
     return twin.eval()

@@ -30,14 +30,55 @@ from ..studies.ablation import VALUES, speedup
 from ..data.layers import unwrap
 from ..assessment.assessing import Result, assess, estimate, load
 from ..statistics.entropy import read_table
-from .explorer import LABEL_WIDTH, SHELL_STYLE, WIDE, Explorer, View, error_html, choice, explore_layers, explore_units, shell
+from featent.explorers.explorer import (
+    LABEL_WIDTH,
+    SHELL_STYLE,
+    WIDE,
+    Explorer,
+    View,
+    error_html,
+    choice,
+    explore_layers,
+    explore_units,
+    shell,
+)
 from ..tools.files import claimed
 from ..data.images import Images, image_options, images as as_images
 from ..data.images import IMAGE_SUFFIXES, DATASETS
-from .network_views import (Study, brief_names, as_fraction, ablation_numbers, ablation_scene, ablation_study, ablation_tables, comparison_caution,
-                                   comparison_numbers, comparison_scene, comparison_study, load_study, painter, removed_units,
-                                   rescaling_numbers, rescaling_scene, rescaling_study, training_losses, training_numbers, training_scene, training_study, unit_removals)
-from ..data.networks import class_words, evaluating, label_map_for, list_networks, network as as_network, prepared, random_twin, train
+from featent.explorers.network_views import (
+    Study,
+    brief_names,
+    as_fraction,
+    ablation_numbers,
+    ablation_scene,
+    ablation_study,
+    ablation_tables,
+    comparison_caution,
+    comparison_numbers,
+    comparison_scene,
+    comparison_study,
+    load_study,
+    painter,
+    removed_units,
+    rescaling_numbers,
+    rescaling_scene,
+    rescaling_study,
+    training_losses,
+    training_numbers,
+    training_scene,
+    training_study,
+    unit_removals,
+)
+from featent.data.networks import (
+    class_words,
+    evaluating,
+    label_map_for,
+    list_networks,
+    network as as_network,
+    prepared,
+    random_twin,
+    train,
+)
 from ..data.networks import device_of, class_logits
 from ..assessment.preflight import check
 from ..studies.rescaling import rescaling_groups
@@ -48,32 +89,64 @@ from .unit_views import as_views, bare_views, save_views
 def _stepper(label, options, value=None):
     "A slider over given values; options are values, or (text, value)."
     options = [o if isinstance(o, tuple) else (f"{o:g}", o) for o in options]
-    return widgets.SelectionSlider(options=options, value=options[0][1] if value is None else value, description=label, layout=WIDE, style=LABEL_WIDTH)
+    return widgets.SelectionSlider(
+        options=options,
+        value=options[0][1] if value is None else value,
+        description=label,
+        layout=WIDE,
+        style=LABEL_WIDTH,
+    )
+
 
 def _play(stepper, interval=500):
     "Buttons that play a stepper."
-    play = widgets.Play(min=0, max=len(stepper.options) - 1, value=stepper.index, interval=interval, show_repeat=False, layout=WIDE)
+    play = widgets.Play(
+        min=0,
+        max=len(stepper.options) - 1,
+        value=stepper.index,
+        interval=interval,
+        show_repeat=False,
+        layout=WIDE,
+    )
     widgets.jslink((play, "value"), (stepper, "index"))
     return play
 
 # %% ../../nbs/explorers/40_app.ipynb #a84aec53
-def _unique(column): return list(column.unique())
+def _unique(column):
+    return list(column.unique())
+
 
 def _keep(control, options):
     "New options; the value stays where it is one of them."
     options = list(options)
-    if list(control.options) == options: return
+    if list(control.options) == options:
+        return
     was = control.value
     control.options = options
-    control.value = was if was in [o[1] if isinstance(o, tuple) else o for o in options] else control.options[0][1] if isinstance(options[0], tuple) else options[0]
+    control.value = (
+        was
+        if was in [o[1] if isinstance(o, tuple) else o for o in options]
+        else control.options[0][1]
+        if isinstance(options[0], tuple)
+        else options[0]
+    )
+
 
 def _in_words(names):
     "Classes to choose from, synset ids with their words."
-    return list(names) if all(class_words(n) == n for n in names) else {class_words(n): n for n in names}
+    return (
+        list(names)
+        if all(class_words(n) == n for n in names)
+        else {class_words(n): n for n in names}
+    )
 
-def _say(*sentences): return " ".join(s for s in sentences if s)
 
-def _number(v): return f"{v:.4g}" if np.isfinite(v) else "undefined"
+def _say(*sentences):
+    return " ".join(s for s in sentences if s)
+
+
+def _number(v):
+    return f"{v:.4g}" if np.isfinite(v) else "undefined"
 
 # %% ../../nbs/explorers/40_app.ipynb #d8a4d983
 def explore_rescaling(
@@ -83,19 +156,46 @@ def explore_rescaling(
     units = study.tables["units"]
     paint = painter(partial(rescaling_scene, study))
     layers, factors = _unique(units.layer), sorted(units.factor.unique())
-    controls = {"factor": (factor := _stepper("factor", [(as_fraction(c), c) for c in factors], min(factors, key=lambda c: abs(c - 2)))), "play": _play(factor),
-                "per": choice("one per", _unique(units.per)), "group": choice("rescaled", {("all layers" if g == "all" else g): g for g in _unique(units.group)}),
-                "layer": choice("layer", dict(zip(brief_names(layers), layers)), layers[-1]), "indicator": choice("shown", [c for c in units.columns[5:]], "l1")}
+    controls = {
+        "factor": (
+            factor := _stepper(
+                "factor",
+                [(as_fraction(c), c) for c in factors],
+                min(factors, key=lambda c: abs(c - 2)),
+            )
+        ),
+        "play": _play(factor),
+        "per": choice("one per", _unique(units.per)),
+        "group": choice(
+            "rescaled", {("all layers" if g == "all" else g): g for g in _unique(units.group)}
+        ),
+        "layer": choice("layer", dict(zip(brief_names(layers), layers)), layers[-1]),
+        "indicator": choice("shown", [c for c in units.columns[5:]], "l1"),
+    }
 
     def settle(controls, name):
-        if name in (None, "group"): _keep(controls["per"], _unique(units.per[units.group == controls["group"].value]))
+        if name in (None, "group"):
+            _keep(controls["per"], _unique(units.per[units.group == controls["group"].value]))
 
     def draw(state):
         at = {k: state[k] for k in ("factor", "per", "group", "layer")}
         text = _rescaling_words(study, numbers := rescaling_numbers(study, **at), **at)
-        return View(paint(state["factor"], state["theme"], **{k: state[k] for k in ("per", "group", "layer", "indicator")}), _plain_words(text), text,
-                    {"indicators, means over units": numbers, "predictions": _lines(_predictions(study, state))})
+        return View(
+            paint(
+                state["factor"],
+                state["theme"],
+                **{k: state[k] for k in ("per", "group", "layer", "indicator")},
+            ),
+            _plain_words(text),
+            text,
+            {
+                "indicators, means over units": numbers,
+                "predictions": _lines(_predictions(study, state)),
+            },
+        )
+
     return shell(controls, draw, settle, "rescaling")
+
 
 def _predictions(study, state):
     t = study.tables["predictions"]
@@ -106,18 +206,26 @@ def _plain_words(text):
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
 
+
 def _rescaling_words(study, numbers, factor, per, group, layer):
     "What happened, in sentences."
     t = study.tables["predictions"]
     p = t[(t.group == group) & (t.per == per) & (t.factor == factor)].iloc[0]
-    how = {"layer": f"Factor {as_fraction(factor)} for each layer", "channel": f"A factor for each channel between {as_fraction(min(factor, 1 / factor))} and {as_fraction(max(factor, 1 / factor))}",
-           "uncompensated": f"All filters times {as_fraction(factor)}, and nothing makes up for it"}[per]
+    how = {
+        "layer": f"Factor {as_fraction(factor)} for each layer",
+        "channel": f"A factor for each channel between {as_fraction(min(factor, 1 / factor))} and {as_fraction(max(factor, 1 / factor))}",
+        "uncompensated": f"All filters times {as_fraction(factor)}, and nothing makes up for it",
+    }[per]
     where = "" if group == "all" else f" ({html.escape(group)} alone)"
     still, moved = numbers[numbers.moved == 0], numbers[numbers.moved > 0]
-    return _say(f"<b>{how}{where}.</b> {p.equal:.1%} of {int(p.images)} images keep their predicted class; scores differ by at most {p.largest_difference:.3g} "
-                f"(the largest is {p.largest_output:.3g}). {html.escape(brief_names([layer])[0])}:",
-                f"not moved: {', '.join(still.indicator)};" if len(still) else "",
-                f"moved: {', '.join(f'{r.indicator} ({r.moved} of {r[4]})' for r in moved.itertuples())}." if len(moved) else "nothing moved.")
+    return _say(
+        f"<b>{how}{where}.</b> {p.equal:.1%} of {int(p.images)} images keep their predicted class; scores differ by at most {p.largest_difference:.3g} "
+        f"(the largest is {p.largest_output:.3g}). {html.escape(brief_names([layer])[0])}:",
+        f"not moved: {', '.join(still.indicator)};" if len(still) else "",
+        f"moved: {', '.join(f'{r.indicator} ({r.moved} of {r[4]})' for r in moved.itertuples())}."
+        if len(moved)
+        else "nothing moved.",
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #c4699077
 def explore_ablation(
@@ -126,25 +234,63 @@ def explore_ablation(
     "Remove units step by step along the curves."
     curves, paint = study.tables["curves"], painter(partial(ablation_scene, study))
     steps = sorted(curves.step.unique())
-    orders, names = _unique(curves.order), ["all", *[c for c in _unique(curves["class"]) if c != "all"]]
-    controls = {"step": (step := _stepper("removed", steps)), "play": _play(step), "order": choice("order", orders), "name": choice("class", _in_words(names)),
-                "value": choice("curve", {"accuracy": "top1", "top-5 accuracy": "top5", "cross-entropy": "loss"})}
+    orders, names = (
+        _unique(curves.order),
+        ["all", *[c for c in _unique(curves["class"]) if c != "all"]],
+    )
+    controls = {
+        "step": (step := _stepper("removed", steps)),
+        "play": _play(step),
+        "order": choice("order", orders),
+        "name": choice("class", _in_words(names)),
+        "value": choice(
+            "curve", {"accuracy": "top1", "top-5 accuracy": "top5", "cross-entropy": "loss"}
+        ),
+    }
 
     def draw(state):
         at = {k: state[k] for k in ("order", "name", "value", "step")}
         numbers, text = ablation_numbers(study, **at), _ablation_words(study, **at)
         tables = {"at this step": numbers, "curve": _lines(_curve_table(study, at))}
-        if "removals" in study.tables: tables |= {"roles": removed_units(study, at["order"], at["name"], at["step"]), **({"units": _lines(unit_removals(study, at["order"], at["name"], at["step"]))} if "scores" in study.tables else {})}
-        return View(paint(state["step"], state["theme"], **{k: state[k] for k in ("order", "name", "value")}), _plain_words(text), text, tables)
+        if "removals" in study.tables:
+            tables |= {
+                "roles": removed_units(study, at["order"], at["name"], at["step"]),
+                **(
+                    {"units": _lines(unit_removals(study, at["order"], at["name"], at["step"]))}
+                    if "scores" in study.tables
+                    else {}
+                ),
+            }
+        return View(
+            paint(
+                state["step"], state["theme"], **{k: state[k] for k in ("order", "name", "value")}
+            ),
+            _plain_words(text),
+            text,
+            tables,
+        )
+
     return shell(controls, draw, None, "ablation")
+
 
 def _curve_table(study, at):
     t = study.tables["curves"]
-    return t[(t.order == at["order"]) & (t["class"] == at["name"])].pivot(index="step", columns="split", values=at["value"]).reset_index()
+    return (
+        t[(t.order == at["order"]) & (t["class"] == at["name"])]
+        .pivot(index="step", columns="split", values=at["value"])
+        .reset_index()
+    )
+
 
 def _lines(table):
     "A long table as lines of text, which is quicker than HTML."
-    rows = [list(map(str, table.columns)), *([v if isinstance(v, str) else f"{v:.4g}" for v in r] for r in table.itertuples(index=False))]
+    rows = [
+        list(map(str, table.columns)),
+        *(
+            [v if isinstance(v, str) else f"{v:.4g}" for v in r]
+            for r in table.itertuples(index=False)
+        ),
+    ]
     widths = [max(map(len, c)) for c in zip(*rows)]
     return "\n".join("  ".join(v.rjust(w) for v, w in zip(r, widths)) for r in rows)
 
@@ -152,11 +298,15 @@ def _lines(table):
 def _ablation_words(study, order, name, value, step):
     "Where the curve stands, in sentences."
     numbers = ablation_numbers(study, order, name, value, step)
-    what, whom = {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value], "all classes" if name == "all" else f"class {html.escape(class_words(name))}"
+    what, whom = (
+        {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value],
+        "all classes" if name == "all" else f"class {html.escape(class_words(name))}",
+    )
     parts = []
     for r in numbers.to_dict("records"):
         text = f"{r['split']}: {what} {r[value]:.3f} (at the start {r['at the start']:.3f}); turning point at {int(r['turning point'])} removed units ({r[f'{value} there']:.3f})"
-        if np.isfinite(r.get("break", np.nan)): text += f", break at {int(r['break'])} [{int(r['from'])}, {int(r['to'])}]"
+        if np.isfinite(r.get("break", np.nan)):
+            text += f", break at {int(r['break'])} [{int(r['from'])}, {int(r['to'])}]"
         parts.append(text + ".")
     last = ""
     if "removals" in study.tables and name != "all" and step > 0:
@@ -172,73 +322,164 @@ def explore_training(
     "Go through the epochs of a training."
     t, paint = study.tables["profiles"], painter(partial(training_scene, study))
     epochs = sorted(t.epoch.unique())
-    controls = {"epoch": (epoch := _stepper(study.about.get("time", "epoch"), epochs, epochs[-1])), "play": _play(epoch), "filtration": choice("loops", _unique(t.filtration))}
+    controls = {
+        "epoch": (epoch := _stepper(study.about.get("time", "epoch"), epochs, epochs[-1])),
+        "play": _play(epoch),
+        "filtration": choice("loops", _unique(t.filtration)),
+    }
 
     def draw(state):
         at = {k: state[k] for k in ("epoch", "filtration")}
         text = _training_words(study, **at)
         tables = {"layers": training_numbers(study, **at), "losses": _lines(study.tables["losses"])}
-        return View(paint(state["epoch"], state["theme"], filtration=state["filtration"]), _plain_words(text), text, tables)
+        return View(
+            paint(state["epoch"], state["theme"], filtration=state["filtration"]),
+            _plain_words(text),
+            text,
+            tables,
+        )
+
     return shell(controls, draw, None, "training")
+
 
 def _training_words(study, epoch, filtration):
     "The epoch in sentences."
-    numbers, losses, word = training_numbers(study, epoch, filtration), training_losses(study, epoch), study.about.get("time", "epoch")
-    known = ", ".join(f"{c.replace('_', ' ')} {_number(losses[c][0])}" for c in losses.columns[1:] if np.isfinite(losses[c][0]))
+    numbers, losses, word = (
+        training_numbers(study, epoch, filtration),
+        training_losses(study, epoch),
+        study.about.get("time", "epoch"),
+    )
+    known = ", ".join(
+        f"{c.replace('_', ' ')} {_number(losses[c][0])}"
+        for c in losses.columns[1:]
+        if np.isfinite(losses[c][0])
+    )
     most = numbers.loc[numbers.H_change.abs().idxmax()]
-    change = f"H of {html.escape(brief_names([most.layer])[0])} has changed most since the start: {most.H_change:+.3f} nats, to {most.H:.3f}." if epoch > study.tables["profiles"].epoch.min() else ""
-    return _say(f"<b>{word.capitalize()} {epoch:g}.</b>", f"{known[:1].upper()}{known[1:]}." if known else "", f"H runs from {numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last.", change)
+    change = (
+        f"H of {html.escape(brief_names([most.layer])[0])} has changed most since the start: {most.H_change:+.3f} nats, to {most.H:.3f}."
+        if epoch > study.tables["profiles"].epoch.min()
+        else ""
+    )
+    return _say(
+        f"<b>{word.capitalize()} {epoch:g}.</b>",
+        f"{known[:1].upper()}{known[1:]}." if known else "",
+        f"H runs from {numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last.",
+        change,
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #06f3f12d
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration
     "Networks side by side."
-    if not isinstance(study, Study): study = comparison_study(study)
-    t, names, paint = study.tables["profiles"], ["all",  *_unique(study.tables["units"]["class"])], painter(partial(comparison_scene, study))
+    if not isinstance(study, Study):
+        study = comparison_study(study)
+    t, names, paint = (
+        study.tables["profiles"],
+        ["all", *_unique(study.tables["units"]["class"])],
+        painter(partial(comparison_scene, study)),
+    )
     first = t[(t.network == t.network.iloc[0]) & (t.filtration == t.filtration.iloc[0])]
-    controls = {"depth": (depth := _stepper("depth", list(zip(brief_names(first.layer), first.depth)), first.depth.iloc[-1])), "play": _play(depth),
-                "name": choice("class", _in_words(names)), "filtration": choice("loops", study.about["filtrations"])}
+    controls = {
+        "depth": (
+            depth := _stepper(
+                "depth", list(zip(brief_names(first.layer), first.depth)), first.depth.iloc[-1]
+            )
+        ),
+        "play": _play(depth),
+        "name": choice("class", _in_words(names)),
+        "filtration": choice("loops", study.about["filtrations"]),
+    }
 
     def draw(state):
         at = {k: state[k] for k in ("depth", "name", "filtration")}
         text = _comparison_words(study, **at)
-        return View(paint(state["depth"], state["theme"], name=state["name"], filtration=state["filtration"]), _plain_words(text), text,
-                    {"side by side": comparison_numbers(study, **at), "profiles": _lines(_profiles_table(study, at["filtration"])), "networks": _lines(study.tables["networks"].drop(columns="pictures"))})
+        return View(
+            paint(
+                state["depth"], state["theme"], name=state["name"], filtration=state["filtration"]
+            ),
+            _plain_words(text),
+            text,
+            {
+                "side by side": comparison_numbers(study, **at),
+                "profiles": _lines(_profiles_table(study, at["filtration"])),
+                "networks": _lines(study.tables["networks"].drop(columns="pictures")),
+            },
+        )
+
     return shell(controls, draw, None, "comparison")
+
 
 def _profiles_table(study, filtration):
     t = study.tables["profiles"]
-    return t[t.filtration == filtration][[c for c in ("network", "layer", "depth", "H", "H_lo", "H_hi", "eps", "effective") if c in t]]
+    return t[t.filtration == filtration][
+        [
+            c
+            for c in ("network", "layer", "depth", "H", "H_lo", "H_hi", "eps", "effective")
+            if c in t
+        ]
+    ]
+
 
 def _comparison_words(study, depth, name, filtration):
     "The networks at one depth, in sentences."
     n, caution = comparison_numbers(study, depth, filtration, name), comparison_caution(study)
-    each = "; ".join(f"{html.escape(r.network)} ({html.escape(brief_names([r.layer])[0])}): H {r.H:.3f}, ε {r.eps:.3f}" + (f", H {r.dH:+.3f} against {html.escape(n.network[0])}" if r.Index else "") for r in n.itertuples())
-    return _say(f"<b>Depth {depth:.2f}, {'all classes' if name == 'all' else 'class ' + html.escape(class_words(name))}.</b> {each}.", f"Caution: {html.escape(caution)}." if caution else "")
+    each = "; ".join(
+        f"{html.escape(r.network)} ({html.escape(brief_names([r.layer])[0])}): H {r.H:.3f}, ε {r.eps:.3f}"
+        + (f", H {r.dH:+.3f} against {html.escape(n.network[0])}" if r.Index else "")
+        for r in n.itertuples()
+    )
+    return _say(
+        f"<b>Depth {depth:.2f}, {'all classes' if name == 'all' else 'class ' + html.escape(class_words(name))}.</b> {each}.",
+        f"Caution: {html.escape(caution)}." if caution else "",
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #5bae9b6f
-EXPLORERS = {"unit": "Unit", "layers": "Layers", "rescaling": "Rescaling", "ablation": "Ablation", "training": "Training", "compare": "Compare", "open": "Open…"}
-_KINDS = {"rescaling": "rescaling", "ablation": "ablation", "training": "training", "compare": "comparison"}
-_DRAW = {"rescaling": explore_rescaling, "ablation": explore_ablation, "training": explore_training, "compare": explore_comparison}
+EXPLORERS = {
+    "unit": "Unit",
+    "layers": "Layers",
+    "rescaling": "Rescaling",
+    "ablation": "Ablation",
+    "training": "Training",
+    "compare": "Compare",
+    "open": "Open…",
+}
+_KINDS = {
+    "rescaling": "rescaling",
+    "ablation": "ablation",
+    "training": "training",
+    "compare": "comparison",
+}
+_DRAW = {
+    "rescaling": explore_rescaling,
+    "ablation": explore_ablation,
+    "training": explore_training,
+    "compare": explore_comparison,
+}
+
 
 class _Source(NamedTuple):
     "What there is to explore."
+
     result: "Result | None" = None
     network: "torch.nn.Module | None" = None
     images: "Images | None" = None
     test: "Images | None" = None
     studies: dict = {}  # explorer: study
     others: dict = {}  # name: a function that makes another result to compare with
-    seconds: float = .01  # that one image took
+    seconds: float = 0.01  # that one image took
     folder: "Path | None" = None  # where the result was read
     kept: dict = {}  # "views": what the unit and the layers explorers draw from, made once
-    label_map: "list | None" = None  # the network's output for each label, where it is not the label itself
+    label_map: "list | None" = (
+        None  # the network's output for each label, where it is not the label itself
+    )
     asked: dict = {}  # what the form begins with
     late: object = None  # a function that makes the source when it is needed
 
+
 class _Cost(NamedTuple):
     "A study that is not there yet."
+
     words: str  # what will be computed
     seconds: float  # about
     make: object  # called with tell(done, total)
@@ -247,74 +488,149 @@ class _Cost(NamedTuple):
 def _fewer(images, per_class):
     "The first images of each class."
     at = np.sort(np.concatenate([i[:per_class] for i in images.by_class.values()]))
-    return replace(images, index=images.index[at], labels=images.labels[at], names=tuple(images.names[i] for i in at))
+    return replace(
+        images,
+        index=images.index[at],
+        labels=images.labels[at],
+        names=tuple(images.names[i] for i in at),
+    )
+
 
 def _time(seconds):
     "A time in round words."
-    return "about a second" if seconds < 1.5 else f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds" if seconds < 90 else f"about {round(seconds / 60)} minutes"
+    return (
+        "about a second"
+        if seconds < 1.5
+        else f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds"
+        if seconds < 90
+        else f"about {round(seconds / 60)} minutes"
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #5deb6b82
-_FEW_FACTORS, _FEWER_FACTORS, _LONG = (1/16, 1/4, 1/2, 2., 3., 4., 16.), (1/4, 1/2, 2., 4.), 90
+_FEW_FACTORS, _FEWER_FACTORS, _LONG = (
+    (1 / 16, 1 / 4, 1 / 2, 2.0, 3.0, 4.0, 16.0),
+    (1 / 4, 1 / 2, 2.0, 4.0),
+    90,
+)
+
 
 def _rescaling_cost(s):
     few = _fewer(prepared(s.images, s.network), 3)
-    groups, one = rescaling_groups(s.network, few)[0], len(few) * s.seconds * 2 + .3
+    groups, one = rescaling_groups(s.network, few)[0], len(few) * s.seconds * 2 + 0.3
     some = ("all", groups.writes.iloc[-1]) if len(groups) > 1 else ("all",)
-    factors, some = (_FEW_FACTORS, some) if one * len(_FEW_FACTORS) * 5 < _LONG else (_FEWER_FACTORS, ("all",))
+    factors, some = (
+        (_FEW_FACTORS, some) if one * len(_FEW_FACTORS) * 5 < _LONG else (_FEWER_FACTORS, ("all",))
+    )
     n = len(factors) * (2 * len(some) + 1)
-    return _Cost(f"{n} rescaled networks on {len(few)} images", n * one,
-                 lambda tell: rescaling_study(s.network, few, list(s.result.layers.layer), factors, some, filtration=s.result.record["filtrations"][0], tell=tell))
+    return _Cost(
+        f"{n} rescaled networks on {len(few)} images",
+        n * one,
+        lambda tell: rescaling_study(
+            s.network,
+            few,
+            list(s.result.layers.layer),
+            factors,
+            some,
+            filtration=s.result.record["filtrations"][0],
+            tell=tell,
+        ),
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #005ecc57
 _STEPS = 32
+
 
 def _order_seconds(s, layer):
     "What it takes to remove the units of a layer one after another, for one image."
     few = _fewer(s.images, 1)
     small = 16 * layer.units * max(layer.height * layer.width, 1) * 4
-    return speedup(s.network, few, layer.layer, batch_size=2, budget=small).replay / min(2, len(few)) * min(1, (_STEPS + 1) / layer.units)
+    return (
+        speedup(s.network, few, layer.layer, batch_size=2, budget=small).replay
+        / min(2, len(few))
+        * min(1, (_STEPS + 1) / layer.units)
+    )
+
 
 def _ablation_cost(s):
     outputs, layer = _outputs_of_labels(s), s.result.layers.iloc[-1]
     classes = len(s.images.by_class) * (1 if s.test is None else 2)
     one = 9 * _order_seconds(s, layer) + 2 * s.seconds
     per_class = int(np.clip(_LONG / (one * classes), 3, 10))
-    sets = {k: _fewer(i, per_class) for k, i in (("train", s.images), ("test", s.test)) if i is not None}
+    sets = {
+        k: _fewer(i, per_class) for k, i in (("train", s.images), ("test", s.test)) if i is not None
+    }
     n = sum(map(len, sets.values()))
+
     def make(tell):
         tell = _adding(tell, len(sets["train"]) + n)
-        return ablation_study(s.network, {k: _counted(i, tell) for k, i in sets.items()}, layer.layer, points=_STEPS, filtration=s.result.record["filtrations"][0], label_map=outputs)
-    return _Cost(f"9 orders of the {layer.units} units of {layer.layer}, in up to {_STEPS + 1} steps on {n} images", n * one + 2, make)
+        return ablation_study(
+            s.network,
+            {k: _counted(i, tell) for k, i in sets.items()},
+            layer.layer,
+            points=_STEPS,
+            filtration=s.result.record["filtrations"][0],
+            label_map=outputs,
+        )
+
+    return _Cost(
+        f"9 orders of the {layer.units} units of {layer.layer}, in up to {_STEPS + 1} steps on {n} images",
+        n * one + 2,
+        make,
+    )
+
 
 def _compare_cost(s):
     others = s.others or {"random weights": lambda: random_twin(s.network, 1)}
-    few, how = s.images, dict(layers="conv" if s.others else list(s.result.layers.layer), filtration=tuple(s.result.record["filtrations"]))
+    few, how = (
+        s.images,
+        dict(
+            layers="conv" if s.others else list(s.result.layers.layer),
+            filtration=tuple(s.result.record["filtrations"]),
+        ),
+    )
+
     def make(tell):
         found = {}
         for i, (name, build) in enumerate(others.items()):
             found[name] = assess(build(), few, **how)
             tell(i + 1, len(others))
-        return comparison_study({str(s.result.record["network"].get("name", "network")): s.result, **found})
-    return _Cost(f"{', '.join(others)} on {len(few)} images", len(others) * (len(few) * s.seconds + 1) + (15 if s.others else 0), make)
+        return comparison_study(
+            {str(s.result.record["network"].get("name", "network")): s.result, **found}
+        )
+
+    return _Cost(
+        f"{', '.join(others)} on {len(few)} images",
+        len(others) * (len(few) * s.seconds + 1) + (15 if s.others else 0),
+        make,
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #0e443e61
 def _adding(tell, total):
     "A function that adds one to what is done, and tells."
     done = 0
+
     def add():
         nonlocal done
         done = min(done + 1, total)
         tell(done, total)
+
     return add
+
 
 class _Counting:
     "A reader of pictures that tells whenever it reads one, and is what it was in everything else."
-    def __init__(self, read, add): self._read, self._add = read, add
-    def __getattr__(self, name): return getattr(self._read, name)
+
+    def __init__(self, read, add):
+        self._read, self._add = read, add
+
+    def __getattr__(self, name):
+        return getattr(self._read, name)
+
     def __call__(self, i):
         picture = self._read(i)
         self._add()
         return picture
+
 
 def _counted(images, add):
     "The same images, telling whenever one is read."
@@ -324,12 +640,20 @@ def _counted(images, add):
 def _n_outputs(network, images):
     "How many scores a network gives."
     with evaluating(network), torch.no_grad():
-        return class_logits(network, prepared(images, network)[0][0][None].to(device_of(network))).shape[1]
+        return class_logits(
+            network, prepared(images, network)[0][0][None].to(device_of(network))
+        ).shape[1]
+
 
 def _places(names, lines):
     "The line that is each name, or begins with it; None where one is missing or not alone."
-    def word(s): return " ".join(str(s).lower().replace("_", " ").split())
-    def at(keys, name): return [i for i, k in enumerate(keys) if k == name]
+
+    def word(s):
+        return " ".join(str(s).lower().replace("_", " ").split())
+
+    def at(keys, name):
+        return [i for i, k in enumerate(keys) if k == name]
+
     whole = [word(s) for s in lines]
     first = [w.partition(" ")[0] for w in whole]
     found = [at(whole, word(n)) or at(first, word(n)) for n in names]
@@ -339,45 +663,70 @@ def _places(names, lines):
 def _spread(images, outputs):
     "Outputs of the classes that there are images of, as a list for all labels; -1 for the others."
     out = [-1] * len(images.classes)
-    for label, k in zip(images.by_class, outputs, strict=True): out[label] = int(k)
+    for label, k in zip(images.by_class, outputs, strict=True):
+        out[label] = int(k)
     return out
+
 
 def _outputs_of_labels(s):
     "The output of each label; an error where it is not known."
-    if s.label_map is not None: return s.label_map
+    if s.label_map is not None:
+        return s.label_map
     n, used = _n_outputs(s.network, s.images), [s.images.classes[c] for c in s.images.by_class]
     found, why = label_map_for(s.network, s.images, n)
-    if found is not None: return found.tolist()
-    if list(s.images.by_class) == list(range(n)): return list(range(n))  # the first labels, and no more outputs
-    raise ValueError(f"which outputs of the network belong to the {len(used)} classes ({', '.join(used[:5])}{', ...' * (len(used) > 5)}) is not known: {why}. "
-                     "An ablation measures accuracy: say it in the field outputs of Open…, or with explore(..., label_map=[output of each label])")
+    if found is not None:
+        return found.tolist()
+    if list(s.images.by_class) == list(range(n)):
+        return list(range(n))  # the first labels, and no more outputs
+    raise ValueError(
+        f"which outputs of the network belong to the {len(used)} classes ({', '.join(used[:5])}{', ...' * (len(used) > 5)}) is not known: {why}. "
+        "An ablation measures accuracy: say it in the field outputs of Open…, or with explore(..., label_map=[output of each label])"
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #3c0d1655
 _COSTS = {"rescaling": _rescaling_cost, "ablation": _ablation_cost, "compare": _compare_cost}
-_NEEDS = {"unit": "a result: explore(result), or explore(network=..., images=...), or Open…", "layers": "a result: explore(result), or explore(network=..., images=...), or Open…",
-          "rescaling": "the network and its images: explore(result, network=..., images=...), or Open…", "ablation": "the network and its images: explore(result, network=..., images=...), or Open…",
-          "training": "a table of epochs: explore(monitor.table), or what assess_checkpoints returned",
-          "compare": "two results or more: explore({'a': result, 'b': other}), or the network and its images"}
+_NEEDS = {
+    "unit": "a result: explore(result), or explore(network=..., images=...), or Open…",
+    "layers": "a result: explore(result), or explore(network=..., images=...), or Open…",
+    "rescaling": "the network and its images: explore(result, network=..., images=...), or Open…",
+    "ablation": "the network and its images: explore(result, network=..., images=...), or Open…",
+    "training": "a table of epochs: explore(monitor.table), or what assess_checkpoints returned",
+    "compare": "two results or more: explore({'a': result, 'b': other}), or the network and its images",
+}
+
 
 def _needs(source, name):
     "What is missing for an explorer, or an empty text."
-    if name == "open" or name in source.studies or source.late: return ""
-    if name in ("unit", "layers"): return "" if source.result is not None else _NEEDS[name]
-    if name == "training": return _NEEDS[name]
-    return "" if source.result is not None and source.network is not None and source.images is not None else _NEEDS[name]
+    if name == "open" or name in source.studies or source.late:
+        return ""
+    if name in ("unit", "layers"):
+        return "" if source.result is not None else _NEEDS[name]
+    if name == "training":
+        return _NEEDS[name]
+    return (
+        ""
+        if source.result is not None and source.network is not None and source.images is not None
+        else _NEEDS[name]
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #ccc039d3
 def _opened(source, name):
     "The explorer, or what it costs to make its study."
-    if name in source.studies: return _DRAW[name](source.studies[name])
-    if missing := _needs(source, name): raise ValueError(f"{EXPLORERS[name]} needs {missing}")
+    if name in source.studies:
+        return _DRAW[name](source.studies[name])
+    if missing := _needs(source, name):
+        raise ValueError(f"{EXPLORERS[name]} needs {missing}")
     if name in ("unit", "layers"):
-        if "views" not in source.kept: source.kept["views"] = as_views(source.folder or source.result, source.network, source.images)
+        if "views" not in source.kept:
+            source.kept["views"] = as_views(
+                source.folder or source.result, source.network, source.images
+            )
         return {"unit": explore_units, "layers": explore_layers}[name](source.kept["views"])
     return _COSTS[name](source)
 
 # %% ../../nbs/explorers/40_app.ipynb #93dc7014
 _AT_ONCE = "weights", "accuracy"  # topics that are always seen
+
 
 def about_html(
     lines: list,  # [topic, text] of the pre-flight, doubtful ones beginning with "doubtful: " or "wrong: "
@@ -386,12 +735,21 @@ def about_html(
 ) -> str:  # HTML, the text of data escaped
     "What went into a network, in a few lines."
     bad = [[t, text] for t, text in lines if text.startswith(("doubtful: ", "wrong: "))]
-    first = [(t, text) for t, text in lines if [t, text] not in bad and (t in _AT_ONCE or text.startswith("unknown: "))]
+    first = [
+        (t, text)
+        for t, text in lines
+        if [t, text] not in bad and (t in _AT_ONCE or text.startswith("unknown: "))
+    ]
     shown = [*(("warning", w) for w in dict.fromkeys(warned)), *bad]
     alarm = f"<div class='featent-error' role='alert'>{_two_columns(shown)}</div>" if shown else ""
-    if not lines: return alarm
+    if not lines:
+        return alarm
     head = "" if all_open else "; ".join(html.escape(f"{t}: {text}") for t, text in first)
-    return alarm + f"<details{' open' * all_open}><summary>{head or 'what goes in'}</summary>{_two_columns(lines)}</details>"
+    return (
+        alarm
+        + f"<details{' open' * all_open}><summary>{head or 'what goes in'}</summary>{_two_columns(lines)}</details>"
+    )
+
 
 def _two_columns(rows):
     return "<br>".join(f"<b>{html.escape(t)}</b>: {html.escape(text)}" for t, text in rows)
@@ -399,12 +757,28 @@ def _two_columns(rows):
 # %% ../../nbs/explorers/40_app.ipynb #665288d4
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
+
     def __init__(self, source, first):
         self.source, self.made, self.failure = source, {}, None
-        self.buttons = widgets.ToggleButtons(options=[(label, name) for name, label in EXPLORERS.items()], value=first, style={"button_width": "auto"})
+        self.buttons = widgets.ToggleButtons(
+            options=[(label, name) for name, label in EXPLORERS.items()],
+            value=first,
+            style={"button_width": "auto"},
+        )
         self.buttons.add_class("featent-choose")
-        self.about, self.place = widgets.HTML(layout={"width": "100%", "height": "auto", "margin": "0"}), widgets.VBox(layout={"width": "100%"})
-        super().__init__([widgets.HTML(SHELL_STYLE, layout={"display": "flex", "height": "0", "margin": "0"}), self.buttons, self.about, self.place], layout={"width": "100%"})
+        self.about, self.place = (
+            widgets.HTML(layout={"width": "100%", "height": "auto", "margin": "0"}),
+            widgets.VBox(layout={"width": "100%"}),
+        )
+        super().__init__(
+            [
+                widgets.HTML(SHELL_STYLE, layout={"display": "flex", "height": "0", "margin": "0"}),
+                self.buttons,
+                self.about,
+                self.place,
+            ],
+            layout={"width": "100%"},
+        )
         self.add_class("featent-explorer")
         self.buttons.observe(lambda change: self.choose(change["new"]), "value")
         self.tell()
@@ -413,14 +787,20 @@ class Explorers(widgets.VBox):
     def tell(self, warned=()):
         "Say above every view what went into the network, and what was warned of."
         record = {} if self.source.result is None else self.source.result.record
-        self.about.value = about_html([[t, _of_fields(text)] for t, text in record.get("preflight", ())], warned)
+        self.about.value = about_html(
+            [[t, _of_fields(text)] for t, text in record.get("preflight", ())], warned
+        )
 
     def choose(self, name):
         "Show an explorer by name."
-        if name not in EXPLORERS: raise ValueError(f"explorer={name!r}: choose from {', '.join(EXPLORERS)}")
+        if name not in EXPLORERS:
+            raise ValueError(f"explorer={name!r}: choose from {', '.join(EXPLORERS)}")
         self.failure = None
-        if self.buttons.value != name: self.buttons.value = name; return self
-        if name not in self.made: self._make(name)
+        if self.buttons.value != name:
+            self.buttons.value = name
+            return self
+        if name not in self.made:
+            self._make(name)
         self.place.children = [self.made[name]] if name in self.made else self.place.children
         return self
 
@@ -429,14 +809,17 @@ class Explorers(widgets.VBox):
         old, self.source = self.made, source
         self.tell()
         self.made = {k: w for k, w in old.items() if k == "open"}
-        if "open" in old: old["open"].fill(source.asked)
+        if "open" in old:
+            old["open"].fill(source.asked)
         self.choose(_first(source))
         for w in old.values():
-            if w not in self.made.values(): _close(w)
+            if w not in self.made.values():
+                _close(w)
 
     def _make(self, name):
         "Make an explorer, or the panel that offers to."
-        try: found = self._form() if name == "open" else _opened(self._known(), name)
+        try:
+            found = self._form() if name == "open" else _opened(self._known(), name)
         except Exception as e:
             self.failure, self.place.children = e, [widgets.HTML(error_html(e))]
             return
@@ -447,8 +830,10 @@ class Explorers(widgets.VBox):
         if self.source.late is not None:
             shown = widgets.Output()
             self.place.children = [shown]
-            with shown: made = _tried(self.source.late)
-            if isinstance(made, Exception): raise made
+            with shown:
+                made = _tried(self.source.late)
+            if isinstance(made, Exception):
+                raise made
             self.source = made
             self.tell()
         return self.source
@@ -459,43 +844,69 @@ class Explorers(widgets.VBox):
         found = self.made.get(self.buttons.value)
         return found if isinstance(found, Explorer) else None
 
+
 def _tried(f):
     "What a function returns, or raises."
-    try: return f()
-    except Exception as e: return e
+    try:
+        return f()
+    except Exception as e:
+        return e
+
 
 def _close(widget):
     "Close a widget and all in it."
-    for inner in getattr(widget, "children", ()): _close(inner)
+    for inner in getattr(widget, "children", ()):
+        _close(inner)
     widget.close()
+
 
 def _first(source):
     "The explorer to open first."
-    if source.asked: return "open"
-    return next((n for n in (*source.studies, *EXPLORERS) if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))), "unit")
+    if source.asked:
+        return "open"
+    return next(
+        (
+            n
+            for n in (*source.studies, *EXPLORERS)
+            if not _needs(source, n) and (source.result is None or n in ("unit", "compare"))
+        ),
+        "unit",
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #a5d7b3cd
 def _panel(self, name, cost):
     "What is to be computed, what it takes, and a button."
-    words = widgets.HTML(f"<b>{EXPLORERS[name]}</b>: {html.escape(cost.words)}, {_time(cost.seconds)}. Computed once; browsing is quick after that.")
-    button, bar, error = widgets.Button(description="Compute", button_style="primary", icon="play"), widgets.FloatProgress(value=0, min=0, max=1, layout={"visibility": "hidden"}), widgets.HTML()
+    words = widgets.HTML(
+        f"<b>{EXPLORERS[name]}</b>: {html.escape(cost.words)}, {_time(cost.seconds)}. Computed once; browsing is quick after that."
+    )
+    button, bar, error = (
+        widgets.Button(description="Compute", button_style="primary", icon="play"),
+        widgets.FloatProgress(value=0, min=0, max=1, layout={"visibility": "hidden"}),
+        widgets.HTML(),
+    )
     button.add_class("featent-compute")
 
-    def tell(done, total): bar.value = done / total
+    def tell(done, total):
+        bar.value = done / total
 
     def compute(_):
         button.disabled, bar.layout.visibility, error.value = True, "visible", ""
         try:
             self.source.studies[name] = cost.make(tell)
             self.made[name] = _DRAW[name](self.source.studies[name])
-        except Exception as e: self.failure, error.value = e, error_html(e)
+        except Exception as e:
+            self.failure, error.value = e, error_html(e)
         else:
-            if self.buttons.value == name: self.place.children = [self.made[name]]
-        finally: button.disabled, bar.layout.visibility = False, "hidden"
+            if self.buttons.value == name:
+                self.place.children = [self.made[name]]
+        finally:
+            button.disabled, bar.layout.visibility = False, "hidden"
+
     button.on_click(compute)
     panel = widgets.VBox([words, widgets.HBox([button, bar]), error], layout={"width": "100%"})
     panel.compute = lambda: compute(button)
     return panel
+
 
 Explorers._panel = _panel
 
@@ -505,14 +916,22 @@ def _bundle(self, **kwargs):
     found = widgets.VBox._repr_mimebundle_(self, **kwargs)
     data = dict(found[0] if isinstance(found, tuple) else found or {})
     data["text/plain"] = repr(self)
-    if self.current is not None and self.current.png: data["image/png"] = base64.b64encode(self.current.png).decode()
+    if self.current is not None and self.current.png:
+        data["image/png"] = base64.b64encode(self.current.png).decode()
     return data
+
 
 def _display(self, **kwargs):
     data = self._repr_mimebundle_()
     still = data.pop("image/png", None)
     display(data, raw=True)
-    if still: display({"image/png": still, "text/plain": "(a picture of it)"}, metadata={"image/png": {"alt": self.current.view.alt}}, raw=True)
+    if still:
+        display(
+            {"image/png": still, "text/plain": "(a picture of it)"},
+            metadata={"image/png": {"alt": self.current.view.alt}},
+            raw=True,
+        )
+
 
 Explorers._repr_mimebundle_, Explorers._ipython_display_ = _bundle, _display
 Explorers.__repr__ = lambda self: f"Explorers({', '.join(EXPLORERS)}; open: {self.buttons.value})"
@@ -527,11 +946,16 @@ def _told(words):
     bar = widgets.FloatProgress(value=0, min=0, max=1)
     box = widgets.HBox([widgets.HTML(html.escape(words)), bar])
     shown = display(box, display_id=True)
-    def tell(done, total): bar.value = done / total
-    try: yield tell
+
+    def tell(done, total):
+        bar.value = done / total
+
+    try:
+        yield tell
     finally:
         shown.update(HTML(""))
-        box.close(); bar.close()
+        box.close()
+        bar.close()
 
 # %% ../../nbs/explorers/40_app.ipynb #6bd394d3
 def _assessed(network, images, **options):
@@ -540,16 +964,23 @@ def _assessed(network, images, **options):
     result = assess(network, images, **options)
     return result, (time.perf_counter() - start) / len(images)
 
+
 @lru_cache(maxsize=1)
 def _default(per_class=20, epochs=3):
     "The embedded example: a small network trained on digits."
-    everything, few, test = as_images("digits", per_class=60), as_images("digits", per_class=per_class), as_images("digits", split="test", per_class=per_class)
+    everything, few, test = (
+        as_images("digits", per_class=60),
+        as_images("digits", per_class=per_class),
+        as_images("digits", split="test", per_class=per_class),
+    )
     net = as_network("small_vgg", in_channels=1)
     watch = monitor(net, _fewer(few, 8), every=1, null="shuffle")
     with _told("training small_vgg on digits") as tell:
+
         def both(epoch, step, **logs):
-            tell(epoch, epochs + .5)
+            tell(epoch, epochs + 0.5)
             watch(epoch, step, **logs)
+
         train(net, everything, test, epochs=epochs, batch_size=32, callback=both)
         result, seconds = _assessed(net, few, null="shuffle")
 
@@ -557,94 +988,173 @@ def _default(per_class=20, epochs=3):
         other = as_network("small_resnet", in_channels=1)
         train(other, everything, epochs=2, batch_size=32)
         return other
+
     others = {"random weights": lambda: random_twin(net, 1), "small_resnet": resnet}
-    return _Source(result, net, few, test, {"training": training_study(watch.table)}, others, seconds / 2, kept={})
+    return _Source(
+        result,
+        net,
+        few,
+        test,
+        {"training": training_study(watch.table)},
+        others,
+        seconds / 2,
+        kept={},
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #4d8d9418
 def _table_study(table):
     "The study that a table is for, by its columns."
-    if {"order", "class", "split", "step", *VALUES} <= set(table): return "ablation", ablation_tables(table)
-    if {"layer", "H", "eps"} <= set(table) and {"epoch", "step"} & set(table): return "training", training_study(table)
-    raise ValueError(f"this table is for no explorer: ablation needs order, class, split, step, {', '.join(VALUES)}; training needs epoch, layer, H, eps; "
-                     f"it has {', '.join(map(str, table.columns[:20]))}")
+    if {"order", "class", "split", "step", *VALUES} <= set(table):
+        return "ablation", ablation_tables(table)
+    if {"layer", "H", "eps"} <= set(table) and {"epoch", "step"} & set(table):
+        return "training", training_study(table)
+    raise ValueError(
+        f"this table is for no explorer: ablation needs order, class, split, step, {', '.join(VALUES)}; training needs epoch, layer, H, eps; "
+        f"it has {', '.join(map(str, table.columns[:20]))}"
+    )
+
 
 def _seen(question):
     "What `Path.is_dir` and its like answer; no where one may not look."
-    try: return question()
-    except OSError: return False
+    try:
+        return question()
+    except OSError:
+        return False
 
-def _is_result(folder): return _seen((folder/"record.json").is_file) or _seen((folder/"manifest.json").is_file)
+
+def _is_result(folder):
+    return _seen((folder / "record.json").is_file) or _seen((folder / "manifest.json").is_file)
+
 
 _CHECKPOINTS = ".pt", ".pth", ".th", ".safetensors"
 
+
 def _listed(folder, most=1000):
     "What a folder holds, hidden things left out; nothing where it may not be read."
-    try: return sorted(p for p in islice(folder.iterdir(), most) if not p.name.startswith((".", "__")))
-    except OSError: return []
+    try:
+        return sorted(
+            p for p in islice(folder.iterdir(), most) if not p.name.startswith((".", "__"))
+        )
+    except OSError:
+        return []
+
 
 def _pictured(folder):
     "Whether a folder holds pictures, and little else."
     some = _listed(folder, 50)
     return sum(p.suffix.lower() in IMAGE_SUFFIXES for p in some) * 2 > len(some)
 
+
 def _holds_classes(folder):
     "Whether a folder holds one folder of pictures for each class, itself or in a part such as train."
     inside = [p for p in _listed(folder) if _seen(p.is_dir)]
     parts = [p for p in inside if p.name.lower() in ("train", "test", "val", "valid", "validation")]
-    return len(inside) > 1 and all(map(_pictured, inside[:5])) or bool(parts) and len(parts) == len(inside) and _holds_classes(parts[0])
+    return (
+        len(inside) > 1
+        and all(map(_pictured, inside[:5]))
+        or bool(parts)
+        and len(parts) == len(inside)
+        and _holds_classes(parts[0])
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #b3041617
 def _folder_source(folder):
     "What a folder holds: a result, a study, tables of an experiment, or results in its folders."
-    if not folder.exists(): raise FileNotFoundError(f"there is no {folder}")
-    if folder.is_file() and folder.suffix.lower() in _CHECKPOINTS: return _Source(asked={"weights": str(folder)})
+    if not folder.exists():
+        raise FileNotFoundError(f"there is no {folder}")
+    if folder.is_file() and folder.suffix.lower() in _CHECKPOINTS:
+        return _Source(asked={"weights": str(folder)})
     if folder.is_file() and folder.suffix == ".csv":
         name, study = _table_study(read_table(folder))
         return _Source(studies={name: study})
-    if _is_result(folder): return _Source(load(folder), folder=folder)
-    if (folder/"study.json").is_file(): return _study_source(load_study(folder))
+    if _is_result(folder):
+        return _Source(load(folder), folder=folder)
+    if (folder / "study.json").is_file():
+        return _study_source(load_study(folder))
     studies = {}
     for path in sorted(folder.glob("*.csv")):
-        try: name, study = _table_study(read_table(path))
-        except ValueError: continue
+        try:
+            name, study = _table_study(read_table(path))
+        except ValueError:
+            continue
         studies.setdefault(name, study)
-    for inner in sorted(p for p in folder.glob("*") if (p/"study.json").is_file()):
+    for inner in sorted(p for p in folder.glob("*") if (p / "study.json").is_file()):
         study = load_study(inner)
         studies[next(k for k, v in _KINDS.items() if v == study.kind)] = study
     results = {p.name: p for p in sorted(folder.glob("*")) if p.is_dir() and _is_result(p)}
-    if len(results) > 1: studies.setdefault("compare", comparison_study(results))
+    if len(results) > 1:
+        studies.setdefault("compare", comparison_study(results))
     first = next(iter(results.values()), None)
-    if first is None and not studies and folder.is_dir() and _holds_classes(folder): return _Source(asked={"images": str(folder)})
-    if first is None and not studies: raise ValueError(f"{folder} holds nothing to explore: neither a result (record.json, manifest.json), nor a study (study.json), nor "
-                                                       "tables of an ablation or a training, nor folders with these, nor a folder of images for each class")
+    if first is None and not studies and folder.is_dir() and _holds_classes(folder):
+        return _Source(asked={"images": str(folder)})
+    if first is None and not studies:
+        raise ValueError(
+            f"{folder} holds nothing to explore: neither a result (record.json, manifest.json), nor a study (study.json), nor "
+            "tables of an ablation or a training, nor folders with these, nor a folder of images for each class"
+        )
     return _Source(None if first is None else load(first), studies=studies, folder=first)
 
-def _study_source(study): return _Source(studies={next(k for k, v in _KINDS.items() if v == study.kind): study})
+
+def _study_source(study):
+    return _Source(studies={next(k for k, v in _KINDS.items() if v == study.kind): study})
 
 # %% ../../nbs/explorers/40_app.ipynb #0bc973a5
 def _source(thing, network, images, test, filtration):
     "What there is to explore."
-    if isinstance(thing, torch.nn.Module): thing, network = None, thing
-    if network is not None and images is None: raise ValueError("a network needs images to be explored: explore(network=..., images=...)")
-    if network is not None: network, images = unwrap(network), images if isinstance(images, Images) else as_images(images)
-    if thing is None and network is None: return _default()
+    if isinstance(thing, torch.nn.Module):
+        thing, network = None, thing
+    if network is not None and images is None:
+        raise ValueError("a network needs images to be explored: explore(network=..., images=...)")
+    if network is not None:
+        network, images = (
+            unwrap(network),
+            images if isinstance(images, Images) else as_images(images),
+        )
+    if thing is None and network is None:
+        return _default()
     if thing is None:
-        with _told("assessing") as _: result, seconds = _assessed(network, images, null="shuffle", filtration=filtration)
+        with _told("assessing") as _:
+            result, seconds = _assessed(network, images, null="shuffle", filtration=filtration)
         return _Source(result, network, images, test, {}, {}, seconds / 2, kept={})
-    if isinstance(thing, Result): found = _Source(thing)
-    elif isinstance(thing, Study): found = _study_source(thing)
-    elif isinstance(thing, pd.DataFrame): found = _Source(studies=dict([_table_study(thing)]))
-    elif isinstance(thing, (str, Path)): found = _folder_source(Path(thing))
-    elif isinstance(thing, (dict, list, tuple)): found = _several(thing)
-    else: raise TypeError(f"cannot explore a {type(thing).__name__}: pass a result, a folder, a study, a table of epochs or of an ablation, several results, a network with images=, or nothing")
-    return found._replace(network=network, images=images, test=test, studies=dict(found.studies), kept={}, asked={} if network is not None else found.asked)
+    if isinstance(thing, Result):
+        found = _Source(thing)
+    elif isinstance(thing, Study):
+        found = _study_source(thing)
+    elif isinstance(thing, pd.DataFrame):
+        found = _Source(studies=dict([_table_study(thing)]))
+    elif isinstance(thing, (str, Path)):
+        found = _folder_source(Path(thing))
+    elif isinstance(thing, (dict, list, tuple)):
+        found = _several(thing)
+    else:
+        raise TypeError(
+            f"cannot explore a {type(thing).__name__}: pass a result, a folder, a study, a table of epochs or of an ablation, several results, a network with images=, or nothing"
+        )
+    return found._replace(
+        network=network,
+        images=images,
+        test=test,
+        studies=dict(found.studies),
+        kept={},
+        asked={} if network is not None else found.asked,
+    )
+
 
 def _several(things):
     "Several results or folders: a comparison."
     if not isinstance(things, dict):
-        names = [Path(t).name if isinstance(t, (str, Path)) else str(t.record["network"].get("name", "network")) for t in things]
-        things = {n if names.count(n) == 1 else f"{n} {i + 1}": t for i, (n, t) in enumerate(zip(names, things))}
-    if len(things) < 2: raise ValueError(f"a comparison needs two results or more, got {len(things)}")
+        names = [
+            Path(t).name
+            if isinstance(t, (str, Path))
+            else str(t.record["network"].get("name", "network"))
+            for t in things
+        ]
+        things = {
+            n if names.count(n) == 1 else f"{n} {i + 1}": t
+            for i, (n, t) in enumerate(zip(names, things))
+        }
+    if len(things) < 2:
+        raise ValueError(f"a comparison needs two results or more, got {len(things)}")
     results = {k: v if isinstance(v, Result) else load(v) for k, v in things.items()}
     return _Source(next(iter(results.values())), studies={"compare": comparison_study(results)})
 
@@ -657,13 +1167,22 @@ def explore(
     test: "Images | None" = None,  # test images, for the ablation
     filtration: "str | tuple" = "clique",  # where a network is assessed first: as for `assess`
     label_map: "list | None" = None,  # label_map[label] is the network's output for that class, for the ablation; None: the label itself
-) -> Explorers:  # `.choose(name)`, `.current` (the open explorer: `.state`, `.show(**state)`, `.png`)
+) -> (
+    Explorers
+):  # `.choose(name)`, `.current` (the open explorer: `.state`, `.show(**state)`, `.png`)
     "Explore a result, a folder, several networks, a network of your own, or an example."
-    if explorer is not None and explorer not in EXPLORERS: raise ValueError(f"explorer={explorer!r}: choose from {', '.join(EXPLORERS)}")
+    if explorer is not None and explorer not in EXPLORERS:
+        raise ValueError(f"explorer={explorer!r}: choose from {', '.join(EXPLORERS)}")
     late = thing is None and network is None and images is None and explorer == "open"
-    source = _Source(late=lambda: _default()) if late else _source(thing, network, images, test, filtration)
-    if explorer and (missing := _needs(source, explorer)): raise ValueError(f"{EXPLORERS[explorer]} needs {missing}")
+    source = (
+        _Source(late=lambda: _default())
+        if late
+        else _source(thing, network, images, test, filtration)
+    )
+    if explorer and (missing := _needs(source, explorer)):
+        raise ValueError(f"{EXPLORERS[explorer]} needs {missing}")
     return Explorers(source._replace(label_map=label_map), explorer or _first(source))
+
 
 Result.explore = explore
 
@@ -673,58 +1192,118 @@ def _near(levels=4, most=300):
     found = [Path()]
     for folder in found:  # grows on the way
         inside = [p for p in _listed(folder) if _seen(p.is_dir)]
-        if len(folder.parts) < levels and not (inside and all(map(_pictured, inside[:5]))): found += inside[:most - len(found)]
+        if len(folder.parts) < levels and not (inside and all(map(_pictured, inside[:5]))):
+            found += inside[: most - len(found)]
     return found
+
 
 def _offers():
     "What the fields of the form offer."
     near = _near()
-    files = [p for folder in near for p in _listed(folder) if p.suffix.lower() in (*_CHECKPOINTS, ".txt") and _seen(p.is_file)]
-    folders = [f"./{p}" if str(p) in DATASETS else str(p) for p in near if _holds_classes(p)]  # a name alone is a data set
-    return {"network": list_networks(), "weights": [str(p) for p in files if p.suffix.lower() in _CHECKPOINTS],
-            "outputs": [str(p) for p in files if p.suffix.lower() == ".txt"], "images": [*DATASETS, *folders],
-            "mean": ["imagenet"], "std": ["imagenet"], "size": ["32", "64", "128", "224", "256"], "crop": ["224"],
-            "result": [str(p) for p in near if _is_result(p) or _seen((p/"study.json").is_file)]}
+    files = [
+        p
+        for folder in near
+        for p in _listed(folder)
+        if p.suffix.lower() in (*_CHECKPOINTS, ".txt") and _seen(p.is_file)
+    ]
+    folders = [
+        f"./{p}" if str(p) in DATASETS else str(p) for p in near if _holds_classes(p)
+    ]  # a name alone is a data set
+    return {
+        "network": list_networks(),
+        "weights": [str(p) for p in files if p.suffix.lower() in _CHECKPOINTS],
+        "outputs": [str(p) for p in files if p.suffix.lower() == ".txt"],
+        "images": [*DATASETS, *folders],
+        "mean": ["imagenet"],
+        "std": ["imagenet"],
+        "size": ["32", "64", "128", "224", "256"],
+        "crop": ["224"],
+        "result": [str(p) for p in near if _is_result(p) or _seen((p / "study.json").is_file)],
+    }
 
 # %% ../../nbs/explorers/40_app.ipynb #7ffbac92
-_FORM = {"network": "", "weights": "", "images": "", "root": "", "classes": "", "per_class": 20,
-         "size": "", "crop": "", "channels": "", "mean": "", "std": "",
-         "layers": "", "filtration": "clique", "outputs": "", "wrong": "stop", "save": "", "result": ""}
+_FORM = {
+    "network": "",
+    "weights": "",
+    "images": "",
+    "root": "",
+    "classes": "",
+    "per_class": 20,
+    "size": "",
+    "crop": "",
+    "channels": "",
+    "mean": "",
+    "std": "",
+    "layers": "",
+    "filtration": "clique",
+    "outputs": "",
+    "wrong": "stop",
+    "save": "",
+    "result": "",
+}
 
-def _words(text): return [w.strip() for w in text.split(",") if w.strip()]
+
+def _words(text):
+    return [w.strip() for w in text.split(",") if w.strip()]
+
 
 def _asked_images(form, split="train"):
     "The images that a form asks for."
     how = image_options(*(form[k] or None for k in ("size", "channels", "mean", "std", "crop")))
-    return as_images(form["images"] or "digits", per_class=form["per_class"], classes=_words(form["classes"]) or None,
-                     split=split, root=form["root"] or None, **how)
+    return as_images(
+        form["images"] or "digits",
+        per_class=form["per_class"],
+        classes=_words(form["classes"]) or None,
+        split=split,
+        root=form["root"] or None,
+        **how,
+    )
+
 
 def _asked_network(form, images):
     "The network that a form asks for: with as many outputs as its weights have, or as there are classes."
     channels = len(images[0][0])
     fit = {} if channels == 3 else {"in_channels": channels}
-    if not form["weights"]: fit["num_classes"] = len(images.classes)
+    if not form["weights"]:
+        fit["num_classes"] = len(images.classes)
     return as_network(form["network"] or "small_vgg", weights=form["weights"] or None, **fit)
 
 # %% ../../nbs/explorers/40_app.ipynb #bb0f6f0e
 def _asked_outputs(text, images):
     "The output of each label from numbers, or from a file with a line for each output; None for an empty text."
     used = [images.classes[c] for c in images.by_class]
-    if not text: return None
+    if not text:
+        return None
     if Path(text).suffix:
         found = _places(used, Path(text).expanduser().read_text(encoding="utf-8").splitlines())
-        if found is None: raise ValueError(f"{text} must have a line for each output that is, or begins with, the name of its class: not so for all of {', '.join(used[:10])}")
+        if found is None:
+            raise ValueError(
+                f"{text} must have a line for each output that is, or begins with, the name of its class: not so for all of {', '.join(used[:10])}"
+            )
         return _spread(images, found)
-    if len(numbers := text.replace(",", " ").split()) != len(used) or not all(n.isdecimal() for n in numbers):
-        raise ValueError(f"outputs {text!r}: write {len(used)} numbers, for the classes {', '.join(used[:10])}, or the name of a file with a line for each output")
+    if len(numbers := text.replace(",", " ").split()) != len(used) or not all(
+        n.isdecimal() for n in numbers
+    ):
+        raise ValueError(
+            f"outputs {text!r}: write {len(used)} numbers, for the classes {', '.join(used[:10])}, or the name of a file with a line for each output"
+        )
     return _spread(images, numbers)
+
 
 def _asked(form):
     "Images, network, and what to assess."
     images = _asked_images(form)
     network, both = _asked_network(form, images), ("clique", "cubical")
-    return network, images, dict(layers=_words(form["layers"]) or "conv", filtration=both if form["filtration"] == "both" else form["filtration"], null="shuffle",
-                                 batch_size=min(32, -(-len(images) // 8)))
+    return (
+        network,
+        images,
+        dict(
+            layers=_words(form["layers"]) or "conv",
+            filtration=both if form["filtration"] == "both" else form["filtration"],
+            null="shuffle",
+            batch_size=min(32, -(-len(images) // 8)),
+        ),
+    )
 
 # %% ../../nbs/explorers/40_app.ipynb #432eaa97
 def _asked_source(form, tell, show):
@@ -732,25 +1311,36 @@ def _asked_source(form, tell, show):
     network, images, how = _asked(form)
     outputs = _asked_outputs(form["outputs"], images)
     lines = _looked(network, images, how["layers"], outputs, form["wrong"], show)
-    result, seconds = _assessed(network, _counted(images, _adding(tell, len(images))), **how, preflight="off")
+    result, seconds = _assessed(
+        network, _counted(images, _adding(tell, len(images))), **how, preflight="off"
+    )
     result = replace(result, record={**result.record, "preflight": lines})
     test = _asked_images(form, "test") if (form["images"] or "digits") in DATASETS else None
     return _Source(result, network, images, test, {}, {}, seconds / 2, kept={}, label_map=outputs)
+
 
 def _looked(network, images, layers, outputs, wrong, show):
     "The lines of the pre-flight, shown before the work; what is wrong ends it, unless it is to go on."
     found = check(network, images, layers, outputs)
     show(found.lines)
     bad = [text for topic, text in found.lines if text.startswith("wrong: ")]
-    if bad and wrong == "stop": raise ValueError("; ".join(bad) + " (choose 'go on all the same' in the field if wrong, to assess it nevertheless)")
+    if bad and wrong == "stop":
+        raise ValueError(
+            "; ".join(bad)
+            + " (choose 'go on all the same' in the field if wrong, to assess it nevertheless)"
+        )
     return found.lines
+
 
 def _asked_estimate(form):
     "What it would take, in words."
     network, images, how = _asked(form)
     e = estimate(network, images, **how, sample=4)
-    seconds = e.seconds * (1 + min(1, 8 / form["per_class"]) / 2) + 2  # maps of at most eight images of each class are kept
+    seconds = (
+        e.seconds * (1 + min(1, 8 / form["per_class"]) / 2) + 2
+    )  # maps of at most eight images of each class are kept
     return f"{e.images:.0f} images, {e.units:.0f} units: {_time(seconds)}, up to {max(e.maps_MB, 1):.0f} MB of maps at a time"
+
 
 def _named_in(path):
     "The network that the name of a file begins with, or holds; an empty text where there is none."
@@ -760,106 +1350,250 @@ def _named_in(path):
 # %% ../../nbs/explorers/40_app.ipynb #d0a85133
 _FIELD = {"width": "440px", "max_width": "99%"}
 
+
 def _line(label, hint, tip, offers=None):
     "A field for text, with offers if there are any."
     how = dict(placeholder=hint, description=label, tooltip=tip, layout=_FIELD, style=LABEL_WIDTH)
     return widgets.Text(**how) if offers is None else widgets.Combobox(options=offers, **how)
+
 
 def _pick(label, options, tip):
     found = choice(label, options)
     found.layout, found.tooltip = widgets.Layout(**_FIELD), tip
     return found
 
+
 def _fields(offers):
     "The widgets of the form by name."
     expected = "as the weights expect, or as it is"
-    return {"network": _line("network", "small_vgg", "a name, or file.py:Name for one in your own code (the file is executed)", offers["network"]),
-            "weights": _line("weights", "random weights", "a file of weights, or DEFAULT for published ones, which are downloaded", offers["weights"]),
-            "images": _line("images", "digits", "a data set, or a folder with one folder of images for each class", offers["images"]),
-            "root": _line("found in", "data", "the folder that holds mnist, fashion_mnist, cifar10 or cifar100"),
-            "classes": _line("classes", "all", "names of classes, with commas between them"),
-            "per_class": widgets.BoundedIntText(20, 1, 10**6, description="per class", tooltip="images drawn from each class", layout=_FIELD, style=LABEL_WIDTH),
-            "size": _line("size", expected, "pixels that images are resized to: 224, or 240,320 for height and width", offers["size"]),
-            "crop": _line("crop", "nothing is cut off", "pixels of the middle that is cut out after resizing", offers["crop"]),
-            "channels": _pick("channels", {"as they are": "", "1, gray": 1, "3, colour": 3}, "channels that the network gets"),
-            "mean": _line("mean", expected, "what is subtracted from values in [0, 1]: a number, one for each channel, or imagenet", offers["mean"]),
-            "std": _line("std", expected, "what they are divided by then: a number, one for each channel, or imagenet", offers["std"]),
-            "layers": _line("layers", "conv", "kinds, names or patterns of layers, with commas between them"),
-            "filtration": _pick("filtration", ["clique", "cubical", "both"], "how a map becomes a sequence of complexes"),
-            "outputs": _line("outputs", "as the names of the classes say", "the numbers of the outputs of the classes, or a file with a line for each output", offers["outputs"]),
-            "wrong": _pick("if wrong", {"stop before the work": "stop", "go on all the same": "warn"}, "what to do where the look before the work finds something wrong"),
-            "save": _line("save in", "nowhere", "a new folder for the result and its maps, to open it again later"),
-            "result": _line("result", "", "the folder of a saved result", offers["result"])}
+    return {
+        "network": _line(
+            "network",
+            "small_vgg",
+            "a name, or file.py:Name for one in your own code (the file is executed)",
+            offers["network"],
+        ),
+        "weights": _line(
+            "weights",
+            "random weights",
+            "a file of weights, or DEFAULT for published ones, which are downloaded",
+            offers["weights"],
+        ),
+        "images": _line(
+            "images",
+            "digits",
+            "a data set, or a folder with one folder of images for each class",
+            offers["images"],
+        ),
+        "root": _line(
+            "found in", "data", "the folder that holds mnist, fashion_mnist, cifar10 or cifar100"
+        ),
+        "classes": _line("classes", "all", "names of classes, with commas between them"),
+        "per_class": widgets.BoundedIntText(
+            20,
+            1,
+            10**6,
+            description="per class",
+            tooltip="images drawn from each class",
+            layout=_FIELD,
+            style=LABEL_WIDTH,
+        ),
+        "size": _line(
+            "size",
+            expected,
+            "pixels that images are resized to: 224, or 240,320 for height and width",
+            offers["size"],
+        ),
+        "crop": _line(
+            "crop",
+            "nothing is cut off",
+            "pixels of the middle that is cut out after resizing",
+            offers["crop"],
+        ),
+        "channels": _pick(
+            "channels",
+            {"as they are": "", "1, gray": 1, "3, colour": 3},
+            "channels that the network gets",
+        ),
+        "mean": _line(
+            "mean",
+            expected,
+            "what is subtracted from values in [0, 1]: a number, one for each channel, or imagenet",
+            offers["mean"],
+        ),
+        "std": _line(
+            "std",
+            expected,
+            "what they are divided by then: a number, one for each channel, or imagenet",
+            offers["std"],
+        ),
+        "layers": _line(
+            "layers", "conv", "kinds, names or patterns of layers, with commas between them"
+        ),
+        "filtration": _pick(
+            "filtration", ["clique", "cubical", "both"], "how a map becomes a sequence of complexes"
+        ),
+        "outputs": _line(
+            "outputs",
+            "as the names of the classes say",
+            "the numbers of the outputs of the classes, or a file with a line for each output",
+            offers["outputs"],
+        ),
+        "wrong": _pick(
+            "if wrong",
+            {"stop before the work": "stop", "go on all the same": "warn"},
+            "what to do where the look before the work finds something wrong",
+        ),
+        "save": _line(
+            "save in", "nowhere", "a new folder for the result and its maps, to open it again later"
+        ),
+        "result": _line("result", "", "the folder of a saved result", offers["result"]),
+    }
 
 # %% ../../nbs/explorers/40_app.ipynb #0a9911f1
 def _form(self):
     "The form, its buttons, and what they do."
-    fields, said, error = _fields(_offers()), widgets.HTML(), widgets.HTML(layout={"width": "auto", "margin": "2px"})
+    fields, said, error = (
+        _fields(_offers()),
+        widgets.HTML(),
+        widgets.HTML(layout={"width": "auto", "margin": "2px"}),
+    )
     bar = widgets.FloatProgress(value=0, min=0, max=1, layout={"display": "none", "width": "160px"})
-    buttons = {"assess": widgets.Button(description="Assess", button_style="primary", icon="play", tooltip="assess the network on the images, and open its units"),
-               "estimate": widgets.Button(description="Estimate", icon="clock-o", tooltip="how long it would take"),
-               "open": widgets.Button(description="Open", icon="folder-open", tooltip="open a saved result")}
+    buttons = {
+        "assess": widgets.Button(
+            description="Assess",
+            button_style="primary",
+            icon="play",
+            tooltip="assess the network on the images, and open its units",
+        ),
+        "estimate": widgets.Button(
+            description="Estimate", icon="clock-o", tooltip="how long it would take"
+        ),
+        "open": widgets.Button(
+            description="Open", icon="folder-open", tooltip="open a saved result"
+        ),
+    }
     title = lambda text: widgets.HTML(f"<b>{text}</b>", layout={"width": "100%", "margin": "4px 0"})
-    lines = widgets.Box([title("A network and its images"), *(w for k, w in fields.items() if k != "result")],
-                        layout={"display": "flex", "flex_flow": "row wrap", "width": "100%", "max_width": "940px"})
+    lines = widgets.Box(
+        [title("A network and its images"), *(w for k, w in fields.items() if k != "result")],
+        layout={"display": "flex", "flex_flow": "row wrap", "width": "100%", "max_width": "940px"},
+    )
     lines.add_class("featent-controls")
     saved = widgets.Box([fields["result"], buttons["open"]], layout={"flex_flow": "row wrap"})
     about = widgets.HTML(layout={"width": "auto", "height": "auto", "margin": "2px"})
-    form = widgets.VBox([lines, widgets.HBox([buttons["assess"], buttons["estimate"], bar, said]), about, error, title("Or a saved result"), saved], layout={"width": "100%"})
-    form.fields, form.buttons, form.said, form.error, form.bar, form.about = fields, buttons, said, error, bar, about
+    form = widgets.VBox(
+        [
+            lines,
+            widgets.HBox([buttons["assess"], buttons["estimate"], bar, said]),
+            about,
+            error,
+            title("Or a saved result"),
+            saved,
+        ],
+        layout={"width": "100%"},
+    )
+    form.fields, form.buttons, form.said, form.error, form.bar, form.about = (
+        fields,
+        buttons,
+        said,
+        error,
+        bar,
+        about,
+    )
     form.fill = partial(_fill, form)
-    fields["weights"].observe(lambda change: fields["network"].value or setattr(fields["network"], "value", _named_in(change["new"])), "value")
-    for name, do in (("assess", _assess_asked), ("estimate", _estimate_asked), ("open", _open_asked)): buttons[name].on_click(partial(_doing, self, form, do))
+    fields["weights"].observe(
+        lambda change: (
+            fields["network"].value or setattr(fields["network"], "value", _named_in(change["new"]))
+        ),
+        "value",
+    )
+    for name, do in (
+        ("assess", _assess_asked),
+        ("estimate", _estimate_asked),
+        ("open", _open_asked),
+    ):
+        buttons[name].on_click(partial(_doing, self, form, do))
     form.fill(self.source.asked)
     return form
 
+
 def _fill(form, values):
     "Put values into the fields."
-    for name, value in values.items(): form.fields[name].value = value
+    for name, value in values.items():
+        form.fields[name].value = value
+
 
 Explorers._form = _form
 
 # %% ../../nbs/explorers/40_app.ipynb #1b351b99
 def _doing(app, form, do, _=None):
     "Do what a button is for; show what goes wrong, and what is warned of."
-    for b in form.buttons.values(): b.disabled = True
+    for b in form.buttons.values():
+        b.disabled = True
     app.failure, form.error.value, form.said.value, form.about.value = None, "", "", ""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        try: do(app, form, {name: w.value.strip() if isinstance(w.value, str) else w.value for name, w in form.fields.items()})
-        except (Exception, KeyboardInterrupt) as e: app.failure, form.error.value, form.said.value = e, error_html(e, _of_fields), ""
+        try:
+            do(
+                app,
+                form,
+                {
+                    name: w.value.strip() if isinstance(w.value, str) else w.value
+                    for name, w in form.fields.items()
+                },
+            )
+        except (Exception, KeyboardInterrupt) as e:
+            app.failure, form.error.value, form.said.value = e, error_html(e, _of_fields), ""
     told = tuple(_of_fields(str(w.message)) for w in heard if issubclass(w.category, UserWarning))
-    if app.failure is not None: form.about.value += about_html((), told)
-    elif do is not _estimate_asked: app.tell(told)
-    else: form.about.value = about_html((), told)
+    if app.failure is not None:
+        form.about.value += about_html((), told)
+    elif do is not _estimate_asked:
+        app.tell(told)
+    else:
+        form.about.value = about_html((), told)
     form.bar.layout.display = "none"
-    for b in form.buttons.values(): b.disabled = False
+    for b in form.buttons.values():
+        b.disabled = False
+
 
 _PHRASES = {  # what messages advise in Python, in the words of the form
-    r"Give the images that transform, for instance transform=preprocess\(.*?\), or transform=preprocess\(\)":
-        "Fill in mean and std, perhaps size and crop (the word imagenet stands for its mean and std), or mean 0 and std 1",
+    r"Give the images that transform, for instance transform=preprocess\(.*?\), or transform=preprocess\(\)": "Fill in mean and std, perhaps size and crop (the word imagenet stands for its mean and std), or mean 0 and std 1",
     r"pass pad=True, filtration='cubical', or square images": "choose the filtration cubical, or a size",
     r"give the images 3 channels \(transform=preprocess\(..., channels=3\)\)": "choose 3 channels",
-    r"by classes=": "in the field classes", r"pass label_map=": "fill in the field outputs",
-    r"\bper_class=": "per class ", r"\b(classes|layers|filtration|size|crop|channels|mean|std|weights|root)=": r"\1 "}
+    r"by classes=": "in the field classes",
+    r"pass label_map=": "fill in the field outputs",
+    r"\bper_class=": "per class ",
+    r"\b(classes|layers|filtration|size|crop|channels|mean|std|weights|root)=": r"\1 ",
+}
+
 
 def _of_fields(text):
     "A message that speaks of the form's fields instead of arguments."
-    for phrase, words in _PHRASES.items(): text = re.sub(phrase, words, text, flags=re.S)
+    for phrase, words in _PHRASES.items():
+        text = re.sub(phrase, words, text, flags=re.S)
     return text
+
 
 def _estimate_asked(app, form, values):
     form.said.value = "assessing four images"
     form.said.value = html.escape(_asked_estimate(values))
 
+
 def _open_asked(app, form, values):
-    if not values["result"]: raise ValueError(f"choose the folder of a saved result: {', '.join(form.fields['result'].options) or 'there is none below the working directory'}")
+    if not values["result"]:
+        raise ValueError(
+            f"choose the folder of a saved result: {', '.join(form.fields['result'].options) or 'there is none below the working directory'}"
+        )
     app.use(_source(values["result"], None, None, None, "clique"))
 
 # %% ../../nbs/explorers/40_app.ipynb #a49ff1cb
 def _assess_asked(app, form, values):
     "Claim the folder, look, assess, open the units, and save."
-    form.bar.value, form.bar.layout.display, form.said.value = 0, "flex", "reading the network and the images"
+    form.bar.value, form.bar.layout.display, form.said.value = (
+        0,
+        "flex",
+        "reading the network and the images",
+    )
     start = time.perf_counter()
 
     def show(lines):
@@ -868,15 +1602,25 @@ def _assess_asked(app, form, values):
 
     def tell(done, total):
         left = (time.perf_counter() - start) / done * (total - done)
-        form.bar.value, form.said.value = done / total, f"{done} of {total} images" + (f", {_time(left)} more" if done < total else ", keeping some maps")
+        form.bar.value, form.said.value = (
+            done / total,
+            f"{done} of {total} images"
+            + (f", {_time(left)} more" if done < total else ", keeping some maps"),
+        )
+
     with claimed(values["save"]) if values["save"] else nullcontext() as folder:
         source = _asked_source(values, tell, show)
         app.use(source)
         form.said.value = ""
-        if folder is not None: _save_asked(app, form, source.kept.get("views") or bare_views(source.result), folder)
+        if folder is not None:
+            _save_asked(app, form, source.kept.get("views") or bare_views(source.result), folder)
+
 
 def _save_asked(app, form, views, folder):
     "Save what is open; where that fails, it stays open below the cause."
-    try: save_views(views, folder)
-    except Exception as e: app.failure, app.place.children = e, [widgets.HTML(error_html(e)), *app.place.children]
-    else: form.said.value = f"saved in {html.escape(str(folder))}"
+    try:
+        save_views(views, folder)
+    except Exception as e:
+        app.failure, app.place.children = e, [widgets.HTML(error_html(e)), *app.place.children]
+    else:
+        form.said.value = f"saved in {html.escape(str(folder))}"

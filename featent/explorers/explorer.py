@@ -27,23 +27,41 @@ from ..assessment.assessing import Result
 from ..assessment.evidence import indicator_table, lone_classes, profiles
 from ..data.networks import class_words
 from ..assessment.plots import short_names
-from .unit_views import (Views, images_with_maps, shown_level, level_words, as_views, layers_figure, layers_state, layers_tables, layers_words,
-                                unit_painter, unit_state, unit_tables, unit_topology, unit_words)
+from featent.explorers.unit_views import (
+    Views,
+    images_with_maps,
+    shown_level,
+    level_words,
+    as_views,
+    layers_figure,
+    layers_state,
+    layers_tables,
+    layers_words,
+    unit_painter,
+    unit_state,
+    unit_tables,
+    unit_topology,
+    unit_words,
+)
 
 # %% ../../nbs/explorers/20_explorer.ipynb #7103799d
 class View(NamedTuple):
     "What an explorer shows for one state."
+
     figure: "Figure | bytes"  # a figure, or one that was drawn already, as PNG
     alt: str  # the picture in one sentence, for those who do not see it
     text: str = ""  # HTML shown below the picture; text of data must be escaped
-    tables: "dict | None" = None  # title: data frame or plain text, folded below; every number that a colour carries
+    tables: "dict | None" = (
+        None  # title: data frame or plain text, folded below; every number that a colour carries
+    )
 
 # %% ../../nbs/explorers/20_explorer.ipynb #55cd0347
 def png(
     figure: "Figure | bytes",  # a figure, or a PNG
 ) -> bytes:  # a PNG
     "A figure as PNG."
-    if isinstance(figure, bytes): return figure
+    if isinstance(figure, bytes):
+        return figure
     out = io.BytesIO()
     FigureCanvasAgg(figure).print_png(out, pil_kwargs={"compress_level": 2})
     return out.getvalue()
@@ -51,27 +69,43 @@ def png(
 # %% ../../nbs/explorers/20_explorer.ipynb #8f60d90a
 def jupyter_theme() -> str:  # "light" or "dark"
     "What JupyterLab's settings say; light where there are none."
-    folder = Path(os.environ.get("JUPYTERLAB_SETTINGS_DIR") or Path(jupyter_config_dir())/"lab/user-settings")
-    try: text = (folder/"@jupyterlab/apputils-extension/themes.jupyterlab-settings").read_text(encoding="utf-8")
-    except OSError: return "light"
+    folder = Path(
+        os.environ.get("JUPYTERLAB_SETTINGS_DIR")
+        or Path(jupyter_config_dir()) / "lab/user-settings"
+    )
+    try:
+        text = (folder / "@jupyterlab/apputils-extension/themes.jupyterlab-settings").read_text(
+            encoding="utf-8"
+        )
+    except OSError:
+        return "light"
     chosen = re.search(r'^\s*"theme"\s*:\s*"([^"]*)"', text, re.M)
     return "dark" if chosen and "dark" in chosen[1].lower() else "light"
 
 # %% ../../nbs/explorers/20_explorer.ipynb #77635f96
 def _table_html(table):
     "A data frame, or text, as HTML."
-    if not isinstance(table, pd.DataFrame): return f"<pre>{html.escape(str(table))}</pre>"
+    if not isinstance(table, pd.DataFrame):
+        return f"<pre>{html.escape(str(table))}</pre>"
     return table.to_html(index=False, border=0, na_rep="", float_format="{:.4g}".format)
 
+
 def _tables_html(tables):
-    return "".join(f"<details><summary>{html.escape(k)}</summary><div class='featent-table' tabindex='0'>{_table_html(t)}</div></details>" for k, t in (tables or {}).items())
+    return "".join(
+        f"<details><summary>{html.escape(k)}</summary><div class='featent-table' tabindex='0'>{_table_html(t)}</div></details>"
+        for k, t in (tables or {}).items()
+    )
 
 # %% ../../nbs/explorers/20_explorer.ipynb #23c51aa7
 def error_html(error, words=str):
     "An exception and its causes as HTML; `words` makes the text of a message."
     chain, e = [], error
-    while e is not None and len(chain) < 5: chain.append(e); e = e.__cause__ or (None if e.__suppress_context__ else e.__context__)
-    lines = "<br>because of ".join(f"<b>{type(e).__name__}</b>: {html.escape(words(str(e)))}" for e in chain)
+    while e is not None and len(chain) < 5:
+        chain.append(e)
+        e = e.__cause__ or (None if e.__suppress_context__ else e.__context__)
+    lines = "<br>because of ".join(
+        f"<b>{type(e).__name__}</b>: {html.escape(words(str(e)))}" for e in chain
+    )
     where = html.escape("".join(traceback.format_exception(error)))
     return f"<div class='featent-error' role='alert'>{lines}<details><summary>where</summary><pre>{where}</pre></details></div>"
 
@@ -93,55 +127,112 @@ SHELL_STYLE = """<style>
 </style>"""
 
 # %% ../../nbs/explorers/20_explorer.ipynb #b2ae72f6
-def _has_state(control): return hasattr(control, "value") and not isinstance(control, (widgets.Play, widgets.HTML))
+def _has_state(control):
+    return hasattr(control, "value") and not isinstance(control, (widgets.Play, widgets.HTML))
+
 
 class Explorer(widgets.VBox):
     "Controls, a picture and the numbers behind it; made by `shell`."
+
     def __init__(self, controls, draw, settle, title):
-        self.controls, self._draw, self._settle, self.title, self._held = controls, draw, settle, title, True
-        self.png, self.view, self.failure, self._drawn, self._shown_tables, self._unsettled = b"", None, None, None, None, []
+        self.controls, self._draw, self._settle, self.title, self._held = (
+            controls,
+            draw,
+            settle,
+            title,
+            True,
+        )
+        self.png, self.view, self.failure, self._drawn, self._shown_tables, self._unsettled = (
+            b"",
+            None,
+            None,
+            None,
+            None,
+            [],
+        )
         self.picture = widgets.Image(format="png", layout={"width": "100%", "height": "auto"})
-        self.text, self.tables, self.error, self.caption = (widgets.HTML(layout={"width": "100%", "margin": "0", "height": "auto"}) for _ in range(4))
-        for part, name in ((self.picture, "figure"), (self.text, "text"), (self.tables, "tables")): part.add_class(f"featent-{name}")
-        left = widgets.Box(list(controls.values()), layout={"flex": "1 1 314px", "display": "flex", "flex_flow": "row wrap", "align_content": "flex-start"})
+        self.text, self.tables, self.error, self.caption = (
+            widgets.HTML(layout={"width": "100%", "margin": "0", "height": "auto"})
+            for _ in range(4)
+        )
+        for part, name in ((self.picture, "figure"), (self.text, "text"), (self.tables, "tables")):
+            part.add_class(f"featent-{name}")
+        left = widgets.Box(
+            list(controls.values()),
+            layout={
+                "flex": "1 1 314px",
+                "display": "flex",
+                "flex_flow": "row wrap",
+                "align_content": "flex-start",
+            },
+        )
         left.add_class("featent-controls")
-        right = widgets.VBox([self.error, self.caption, self.picture, self.text, self.tables], layout={"flex": "1000 1 640px", "min_width": "0"})
-        self.beside = widgets.Box([left, right], layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})
-        super().__init__([widgets.HTML(SHELL_STYLE, layout={"display": "flex", "height": "0", "margin": "0"}), self.beside], layout={"width": "100%"})
+        right = widgets.VBox(
+            [self.error, self.caption, self.picture, self.text, self.tables],
+            layout={"flex": "1000 1 640px", "min_width": "0"},
+        )
+        self.beside = widgets.Box(
+            [left, right], layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"}
+        )
+        super().__init__(
+            [
+                widgets.HTML(SHELL_STYLE, layout={"display": "flex", "height": "0", "margin": "0"}),
+                self.beside,
+            ],
+            layout={"width": "100%"},
+        )
         self.add_class("featent-explorer")
         for name, control in controls.items():
-            if _has_state(control): control.observe(lambda change, name=name: self._moved(name), "value")
+            if _has_state(control):
+                control.observe(lambda change, name=name: self._moved(name), "value")
         self._held = False
         self._moved(None)
 
     @property
-    def state(self): return {name: c.value for name, c in self.controls.items() if _has_state(c)}
+    def state(self):
+        return {name: c.value for name, c in self.controls.items() if _has_state(c)}
 
     def _moved(self, name):
         "A control has moved: let the others follow, then draw once."
-        if self._held: return
+        if self._held:
+            return
         self._held, errors, moved = True, [], dict.fromkeys((*self._unsettled, name))
-        self._unsettled = [n for n in moved if not self._tried(lambda n=n: self._settle and self._settle(self.controls, n), errors)]
-        if name not in self._unsettled: self._tried(self._refresh, errors)
+        self._unsettled = [
+            n
+            for n in moved
+            if not self._tried(lambda n=n: self._settle and self._settle(self.controls, n), errors)
+        ]
+        if name not in self._unsettled:
+            self._tried(self._refresh, errors)
         self._held = False
         self.fail(errors[0]) if errors else self._fine()
 
     def _tried(self, f, errors):
         "Whether `f` ran; if not, its exception is kept."
-        try: f(); return True
-        except Exception as e: errors.append(e); return False
+        try:
+            f()
+            return True
+        except Exception as e:
+            errors.append(e)
+            return False
 
     def _refresh(self):
         "Draw the state, if it is another one than was drawn."
-        if self._drawn == (state := self.state): return
+        if self._drawn == (state := self.state):
+            return
         self._drawn = None
         self.view = self._draw(state)
         self.png, self._drawn = png(self.view.figure), state
-        self.picture.value, self.caption.value = self.png, f"<span role='img' aria-label='{html.escape(self.view.alt)}'></span>"
+        self.picture.value, self.caption.value = (
+            self.png,
+            f"<span role='img' aria-label='{html.escape(self.view.alt)}'></span>",
+        )
         self.text.value = self.view.text
-        if self.view.tables is not self._shown_tables: self._shown_tables, self.tables.value = self.view.tables, _tables_html(self.view.tables)
+        if self.view.tables is not self._shown_tables:
+            self._shown_tables, self.tables.value = self.view.tables, _tables_html(self.view.tables)
 
-    def _fine(self): self.failure, self.error.value = None, ""
+    def _fine(self):
+        self.failure, self.error.value = None, ""
 
     def fail(self, error):
         "Show an exception; the picture stays what it was."
@@ -149,35 +240,52 @@ class Explorer(widgets.VBox):
 
     def guarded(self, f):
         "`f` as a callback whose exceptions are shown here."
+
         def call(*args):
-            try: return f(*args)
-            except Exception as e: self.fail(e)
+            try:
+                return f(*args)
+            except Exception as e:
+                self.fail(e)
+
         return call
 
     def show(self, **state):
         "Move several controls and draw once; the explorer itself."
-        if unknown := [k for k in state if k not in self.state]: raise ValueError(f"no control {unknown[0]!r}: choose from {', '.join(self.state)}")
+        if unknown := [k for k in state if k not in self.state]:
+            raise ValueError(f"no control {unknown[0]!r}: choose from {', '.join(self.state)}")
         self._held = True
         try:
             for name, value in state.items():
                 self.controls[name].value = value
-                if self._settle: self._settle(self.controls, name)
-        finally: self._held = False
+                if self._settle:
+                    self._settle(self.controls, name)
+        finally:
+            self._held = False
         self._moved(None)
         return self
 
-    def __repr__(self): return f"{self.title}: {self.view.alt if self.view else self.failure}"
+    def __repr__(self):
+        return f"{self.title}: {self.view.alt if self.view else self.failure}"
 
     def _repr_mimebundle_(self, **kwargs):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, *more = bundle if isinstance(bundle, tuple) else (bundle or {},)
-        return {**data, "text/plain": repr(self), **({"image/png": base64.b64encode(self.png).decode()} if self.png else {})}, *(more or ({},))
+        return {
+            **data,
+            "text/plain": repr(self),
+            **({"image/png": base64.b64encode(self.png).decode()} if self.png else {}),
+        }, *(more or ({},))
 
     def _ipython_display_(self, **kwargs):
         data, _ = self._repr_mimebundle_()
         still = data.pop("image/png", None)
         display(data, raw=True)
-        if still: display({"image/png": still, "text/plain": "(a picture of it)"}, metadata={"image/png": {"alt": self.view.alt}}, raw=True)
+        if still:
+            display(
+                {"image/png": still, "text/plain": "(a picture of it)"},
+                metadata={"image/png": {"alt": self.view.alt}},
+                raw=True,
+            )
 
 # %% ../../nbs/explorers/20_explorer.ipynb #176109da
 def shell(
@@ -188,12 +296,14 @@ def shell(
     theme: bool = True,  # whether to add a control "theme": "light" or "dark"
 ) -> Explorer:  # display it; `.state`, `.view`, `.png`, `.failure`, `.show(**state)`
     "An explorer: controls, a picture, and its numbers."
-    if theme: controls = {**controls, "theme": choice("figure", ["light", "dark"], jupyter_theme())}
+    if theme:
+        controls = {**controls, "theme": choice("figure", ["light", "dark"], jupyter_theme())}
     return Explorer(controls, draw, settle, title)
 
 # %% ../../nbs/explorers/20_explorer.ipynb #778356fc
 WIDE = {"width": "306px"}
 LABEL_WIDTH = {"description_width": "74px"}
+
 
 def choice(
     label: str,  # what is chosen, in a word
@@ -202,7 +312,14 @@ def choice(
 ) -> widgets.Dropdown:  # a control
     "One of several."
     options = list(options.items()) if isinstance(options, dict) else list(options)
-    return widgets.Dropdown(options=options, **({} if value is None else {"value": value}), description=label, layout=WIDE, style=LABEL_WIDTH)
+    return widgets.Dropdown(
+        options=options,
+        **({} if value is None else {"value": value}),
+        description=label,
+        layout=WIDE,
+        style=LABEL_WIDTH,
+    )
+
 
 def slider(
     label: str,  # what is moved, in a word
@@ -211,98 +328,196 @@ def slider(
     value: "int | None" = None,  # where to begin; default: the smallest
 ) -> widgets.IntSlider:  # a control; arrow keys move it
     "A whole number between two others."
-    return widgets.IntSlider(low if value is None else value, low, high, description=label, layout=WIDE, style=LABEL_WIDTH)
+    return widgets.IntSlider(
+        low if value is None else value,
+        low,
+        high,
+        description=label,
+        layout=WIDE,
+        style=LABEL_WIDTH,
+    )
+
 
 def player(
     moved: widgets.IntSlider,  # the slider to move
     interval: int = 300,  # milliseconds between two steps
 ) -> widgets.Play:  # a control without an entry in the state
     "Buttons that play a slider."
-    play = widgets.Play(min=moved.min, max=moved.max, value=moved.value, interval=interval, show_repeat=False, layout=WIDE)
-    for end in ("min", "max"): widgets.dlink((moved, end), (play, end))
+    play = widgets.Play(
+        min=moved.min,
+        max=moved.max,
+        value=moved.value,
+        interval=interval,
+        show_repeat=False,
+        layout=WIDE,
+    )
+    for end in ("min", "max"):
+        widgets.dlink((moved, end), (play, end))
     widgets.jslink((play, "value"), (moved, "value"))
     return play
 
 # %% ../../nbs/explorers/20_explorer.ipynb #dc632146
 _ORDERS = {"lowest first": True, "highest first": False}
 
+
 def _scores(views):
     "The table that units are ordered by: with the indicators, where there are summaries."
     r = views.result
-    return indicator_table(r).drop(columns="run") if any(k == "real" for _, _, k in r.summaries) else r.table
+    return (
+        indicator_table(r).drop(columns="run")
+        if any(k == "real" for _, _, k in r.summaries)
+        else r.table
+    )
 
-def _columns(scores): return ["unit", *(c for c in scores.select_dtypes("number") if c not in ("unit", "height", "width", "n_images"))]
+
+def _columns(scores):
+    return [
+        "unit",
+        *(
+            c
+            for c in scores.select_dtypes("number")
+            if c not in ("unit", "height", "width", "n_images")
+        ),
+    ]
+
 
 def _unit_options(rows, by, ascending, search):
     "Labels and numbers of the units to choose from."
+
     def label(r):
         shown = f"unit {r.unit}: H {r.H:.2f}, \u03b5 {r.eps:.2f}"
-        return f"{shown}, {r.status}" if by in ("unit", "H", "eps") else f"{shown}, {by} {r[by]:.3g}"
+        return (
+            f"{shown}, {r.status}" if by in ("unit", "H", "eps") else f"{shown}, {by} {r[by]:.3g}"
+        )
+
     rows = rows.sort_values(by, ascending=ascending, kind="stable")
-    found, words = [(label(r), int(r.unit), r.status) for _, r in rows.iterrows()], search.lower().split()
-    hit = [(text, u) for text, u, status in found if all(w == str(u) if w.isdigit() else w == status or w in text.lower() and w not in status for w in words)]
-    if not hit: raise ValueError(f"no unit matches {search!r}: search for a number from 0 to {len(found) - 1}, or for a status such as 'effective'")
+    found, words = (
+        [(label(r), int(r.unit), r.status) for _, r in rows.iterrows()],
+        search.lower().split(),
+    )
+    hit = [
+        (text, u)
+        for text, u, status in found
+        if all(
+            w == str(u) if w.isdigit() else w == status or w in text.lower() and w not in status
+            for w in words
+        )
+    ]
+    if not hit:
+        raise ValueError(
+            f"no unit matches {search!r}: search for a number from 0 to {len(found) - 1}, or for a status such as 'effective'"
+        )
     return hit
 
 # %% ../../nbs/explorers/20_explorer.ipynb #faf9b6ae
 def _unit_controls(views, scores, s):
     "Controls that choose a layer and a unit."
     r = views.result
-    layers = sorted(r.layers.layer, key=lambda layer: layer not in views.maps)  # those with maps first
-    return {"class": choice("class", {class_words(n): c for c, n in r.classes.items()}, s["class"]), "layer": choice("layer", dict(zip(short_names(layers), layers)), s["layer"]),
-            "filtration": choice("filtration", r.record["filtrations"], s["filtration"]), "sort": choice("sort by", _columns(scores), "unit"),
-            "order": choice("order", list(_ORDERS)), "search": widgets.Text("", placeholder="number or status", description="search", layout=WIDE, style=LABEL_WIDTH),
-            "unit": widgets.Select(options=[("", s["unit"])], value=s["unit"], rows=7, description="unit", layout=WIDE, style=LABEL_WIDTH)}
+    layers = sorted(
+        r.layers.layer, key=lambda layer: layer not in views.maps
+    )  # those with maps first
+    return {
+        "class": choice("class", {class_words(n): c for c, n in r.classes.items()}, s["class"]),
+        "layer": choice("layer", dict(zip(short_names(layers), layers)), s["layer"]),
+        "filtration": choice("filtration", r.record["filtrations"], s["filtration"]),
+        "sort": choice("sort by", _columns(scores), "unit"),
+        "order": choice("order", list(_ORDERS)),
+        "search": widgets.Text(
+            "", placeholder="number or status", description="search", layout=WIDE, style=LABEL_WIDTH
+        ),
+        "unit": widgets.Select(
+            options=[("", s["unit"])],
+            value=s["unit"],
+            rows=7,
+            description="unit",
+            layout=WIDE,
+            style=LABEL_WIDTH,
+        ),
+    }
+
 
 def _refill(control, options, keep):
     "New options of a control; its value stays where it can."
-    if tuple(control.options) != tuple(options): control.options = options
+    if tuple(control.options) != tuple(options):
+        control.options = options
     values = [v for _, v in options]
-    if control.value != (value := keep if keep in values else values[0]): control.value = value
+    if control.value != (value := keep if keep in values else values[0]):
+        control.value = value
+
 
 def _list_units(controls, views, scores):
     "The units of the layer as they are to be listed."
     c, r = {k: w.value for k, w in controls.items() if _has_state(w)}, views.result
     label = next(iter(r.classes)) if c["class"] is None else c["class"]
-    rows = scores[(scores.layer == c["layer"]) & (scores.filtration == c["filtration"]) & (scores["class"] == r.classes[label])]
-    _refill(controls["unit"], _unit_options(rows, c["sort"], _ORDERS[c["order"]], c["search"]), c["unit"])
+    rows = scores[
+        (scores.layer == c["layer"])
+        & (scores.filtration == c["filtration"])
+        & (scores["class"] == r.classes[label])
+    ]
+    _refill(
+        controls["unit"],
+        _unit_options(rows, c["sort"], _ORDERS[c["order"]], c["search"]),
+        c["unit"],
+    )
 
 # %% ../../nbs/explorers/20_explorer.ipynb #6518afbc
 _KEYS = ("layer", "filtration", "class", "unit", "image", "by", "theme")
 
+
 def _unit_draw(views):
     "A function from the state of the controls to a view, and one to the topology of the shown map."
     paint, last = unit_painter(views), {}
+
     def topology(state):
         key = tuple(state[k] for k in ("layer", "filtration", "unit", "image"))
-        if last.get("map") != key: last.update(map=key, topology=unit_topology(views, state))
+        if last.get("map") != key:
+            last.update(map=key, topology=unit_topology(views, state))
         return last["topology"]
+
     def draw(controls):
         s = unit_state(views, **{k: controls[k] for k in (*_KEYS, "level")})
         t, key = topology(s), tuple(s[k] for k in _KEYS)
-        if last.get("words") != key: last.update(words=key, said=unit_words(views, s, t), tables=unit_tables(views, s, t))
+        if last.get("words") != key:
+            last.update(words=key, said=unit_words(views, s, t), tables=unit_tables(views, s, t))
         said = list(last["said"])
-        if t is not None: said[1] = level_words(t, s["filtration"], shown_level(t, s))
-        alt = f"Unit {s['unit']} of {s['layer']}, image {s['image']}: " + (f"level {shown_level(t, s)} of {len(t.values)}" if t is not None else "no map kept")
-        return View(paint(s, t), alt, "".join(f"<p>{html.escape(x)}</p>" for x in said), last["tables"])
+        if t is not None:
+            said[1] = level_words(t, s["filtration"], shown_level(t, s))
+        alt = f"Unit {s['unit']} of {s['layer']}, image {s['image']}: " + (
+            f"level {shown_level(t, s)} of {len(t.values)}" if t is not None else "no map kept"
+        )
+        return View(
+            paint(s, t), alt, "".join(f"<p>{html.escape(x)}</p>" for x in said), last["tables"]
+        )
+
     return draw, topology
 
 # %% ../../nbs/explorers/20_explorer.ipynb #d2523cc5
 def _unit_settle(views, scores, topology):
     "What follows when a control of the unit explorer moves."
+
     def settle(controls, moved):
         if moved in (None, "class"):
             label, keep = controls["class"].value, controls["image"].value
-            names = [(f"{i}: {str(views.names[i]).rsplit('/', 1)[-1]}"[:34], int(i)) for i in images_with_maps(views, label)]
+            names = [
+                (f"{i}: {str(views.names[i]).rsplit('/', 1)[-1]}"[:34], int(i))
+                for i in images_with_maps(views, label)
+            ]
             _refill(controls["image"], names, keep)
-        if moved in (None, "class", "layer", "filtration", "sort", "order", "search"): _list_units(controls, views, scores)
-        if moved in ("level", "by", "theme", "sort", "order"): return
+        if moved in (None, "class", "layer", "filtration", "sort", "order", "search"):
+            _list_units(controls, views, scores)
+        if moved in ("level", "by", "theme", "sort", "order"):
+            return
         t = topology({k: controls[k].value for k in ("layer", "filtration", "unit", "image")})
-        level, key = controls["level"], tuple(controls[k].value for k in ("layer", "filtration", "unit", "image"))
+        level, key = (
+            controls["level"],
+            tuple(controls[k].value for k in ("layer", "filtration", "unit", "image")),
+        )
         level.disabled = t is None
-        if t is None or key == getattr(level, "_of", None): return
+        if t is None or key == getattr(level, "_of", None):
+            return
         level._of, level.max = key, len(t.values)
         level.value = t.loop.level if t.loop else 1
+
     return settle
 
 # %% ../../nbs/explorers/20_explorer.ipynb #764d78af
@@ -312,14 +527,27 @@ def explore_units(
     images: "object | None" = None,  # the images that it was assessed on
     start: "dict | None" = None,  # what to show first, as for `unit_state`
     **options,  # which maps to keep, as for `unit_maps`: layers, units, classes, per_class, budget
-) -> Explorer:  # controls: class, layer, filtration, sort, order, search, unit, image, level, by, theme
+) -> (
+    Explorer
+):  # controls: class, layer, filtration, sort, order, search, unit, image, level, by, theme
     "Look at one unit: image, map, loop, level, diagram, Betti curve, births, and what it responds to."
     views = as_views(source, network, images, **options)
     scores, s = _scores(views), unit_state(views, **(start or {}))
     draw, topology = _unit_draw(views)
     level = slider("level", 1, max(s["level"] or 1, 1), s["level"])
-    controls = {**_unit_controls(views, scores, s), "image": widgets.Dropdown(options=[(str(s["image"]), s["image"])], value=s["image"], description="image", layout=WIDE, style=LABEL_WIDTH),
-                "level": level, "play": player(level), "by": choice("images by", ["mean", "max"], s["by"])}
+    controls = {
+        **_unit_controls(views, scores, s),
+        "image": widgets.Dropdown(
+            options=[(str(s["image"]), s["image"])],
+            value=s["image"],
+            description="image",
+            layout=WIDE,
+            style=LABEL_WIDTH,
+        ),
+        "level": level,
+        "play": player(level),
+        "by": choice("images by", ["mean", "max"], s["by"]),
+    }
     shown = shell(controls, draw, _unit_settle(views, scores, topology), "unit explorer")
     late = {k: v for k, v in (start or {}).items() if k in ("level", "theme")}
     return shown.show(**late) if late else shown
@@ -328,32 +556,51 @@ def explore_units(
 def _layers_draw(views):
     "A function from the state of the controls to a view."
     profile, last = profiles(views.result, n_resamples=0 if lone_classes(views.result) else 200), {}
+
     def draw(controls):
-        s = layers_state(views, **{k: controls[k] for k in ("layer", "filtration", "class", "unit", "theme")})
+        s = layers_state(
+            views, **{k: controls[k] for k in ("layer", "filtration", "class", "unit", "theme")}
+        )
         key = s["layer"], s["filtration"], s["class"]
-        if last.get("key") != key: last.update(key=key, tables=layers_tables(views, s, profile))
+        if last.get("key") != key:
+            last.update(key=key, tables=layers_tables(views, s, profile))
         words = layers_words(views, s)
-        return View(layers_figure(views, profile, **s), f"Profiles of the layers, and the units of {s['layer']}", "".join(f"<p>{html.escape(x)}</p>" for x in words), last["tables"])
+        return View(
+            layers_figure(views, profile, **s),
+            f"Profiles of the layers, and the units of {s['layer']}",
+            "".join(f"<p>{html.escape(x)}</p>" for x in words),
+            last["tables"],
+        )
+
     return draw
+
 
 def _layers_settle(views, scores):
     def settle(controls, moved):
-        if moved in (None, "class", "layer", "filtration", "sort", "order", "search"): _list_units(controls, views, scores)
+        if moved in (None, "class", "layer", "filtration", "sort", "order", "search"):
+            _list_units(controls, views, scores)
+
     return settle
 
 # %% ../../nbs/explorers/20_explorer.ipynb #5b1085d3
 def _opener(views, scores, explorer):
     "What the button does: the unit explorer below, on the chosen unit."
     below = []
+
     def open_unit(_=None):
         s = explorer.state
-        chosen = {k: s[k] for k in ("layer", "filtration", "class", "unit", "theme") if s[k] is not None}
-        if below: below[0].show(search="", **chosen)
+        chosen = {
+            k: s[k] for k in ("layer", "filtration", "class", "unit", "theme") if s[k] is not None
+        }
+        if below:
+            below[0].show(search="", **chosen)
         else:
             below.append(explore_units(views, start=chosen))
             explorer.children = (*explorer.children, below[0])
         explorer.below = below[0]
+
     return open_unit
+
 
 def explore_layers(
     source: "Views | Result | str | Path",  # as for `explore_units`
@@ -366,9 +613,26 @@ def explore_layers(
     views = as_views(source, network, images, **options)
     scores, s = _scores(views), layers_state(views, **(start or {}))
     controls = _unit_controls(views, scores, s)
-    controls["class"] = choice("class", {"all classes, means": None, **{class_words(n): c for c, n in views.result.classes.items()}}, s["class"])
-    button = widgets.Button(description="Open this unit", icon="search-plus", tooltip="Open the unit explorer below", layout=WIDE)
-    shown = shell({**controls, "open": button}, _layers_draw(views), _layers_settle(views, scores), "layers explorer")
+    controls["class"] = choice(
+        "class",
+        {
+            "all classes, means": None,
+            **{class_words(n): c for c, n in views.result.classes.items()},
+        },
+        s["class"],
+    )
+    button = widgets.Button(
+        description="Open this unit",
+        icon="search-plus",
+        tooltip="Open the unit explorer below",
+        layout=WIDE,
+    )
+    shown = shell(
+        {**controls, "open": button},
+        _layers_draw(views),
+        _layers_settle(views, scores),
+        "layers explorer",
+    )
     shown.below = None
     button.on_click(shown.guarded(_opener(views, scores, shown)))
     return shown.show(theme=start["theme"]) if start and "theme" in start else shown

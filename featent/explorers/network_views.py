@@ -32,7 +32,15 @@ from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator
 from PIL import Image
 
-from ..studies.ablation import VALUES, prepared_splits, ablate, change_points, pooled, turning_points, unit_orders
+from featent.studies.ablation import (
+    VALUES,
+    prepared_splits,
+    ablate,
+    change_points,
+    pooled,
+    turning_points,
+    unit_orders,
+)
 from ..data.layers import select_layers, unwrap
 from ..assessment.assessing import Result, assess, load
 from ..assessment.evidence import indicator_table, lone_classes, profiles
@@ -40,27 +48,41 @@ from ..tools.files import as_path, claimed, must_be_free, publish, workplace, wr
 from ..data.images import Images
 from ..data.networks import prepared, progress
 from ..assessment.plots import AXES, STYLES, short_names, literal
-from ..studies.rescaling import network_scores, halve_filters, indicator_changes, rescale, rescaling_groups
+from featent.studies.rescaling import (
+    network_scores,
+    halve_filters,
+    indicator_changes,
+    rescale,
+    rescaling_groups,
+)
 from ..studies.roles import ROLES, roles, useful_units
 from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f28fa4ef
 STUDIES = "rescaling", "ablation", "training", "comparison"
 
+
 @dataclass(frozen=True, repr=False)
 class Study:
     "Tables that answer every question a figure can ask."
+
     kind: str  # one of `STUDIES`
     tables: dict  # name: DataFrame
     about: dict = field(default_factory=dict)  # what was computed, in words and numbers
 
     def __post_init__(self):
-        if self.kind not in STUDIES: raise ValueError(f"kind={self.kind!r}: choose from {', '.join(STUDIES)}")
+        if self.kind not in STUDIES:
+            raise ValueError(f"kind={self.kind!r}: choose from {', '.join(STUDIES)}")
 
     def __repr__(self):
-        return f"Study({self.kind}: " + ", ".join(f"{k} {len(t)} rows" for k, t in self.tables.items()) + ")"
+        return (
+            f"Study({self.kind}: "
+            + ", ".join(f"{k} {len(t)} rows" for k, t in self.tables.items())
+            + ")"
+        )
 
-    def save(self, folder, replace=False): return save_study(self, folder, replace)
+    def save(self, folder, replace=False):
+        return save_study(self, folder, replace)
 
 # %% ../../nbs/explorers/30_network_views.ipynb #ed7108e6
 def save_study(
@@ -71,72 +93,128 @@ def save_study(
     "Write a study to a folder, whole or not at all."
     folder = as_path(folder)
     with claimed(folder, _may_hold_study):
-        there, work = (folder/"study.json").exists(), workplace(folder)
+        there, work = (folder / "study.json").exists(), workplace(folder)
         try:
             _write_study(study, work)
-            if there and not replace: _same_study(work, folder)
+            if there and not replace:
+                _same_study(work, folder)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
         return publish(work, folder, replace=there)
 
+
 def _may_hold_study(folder):
     "Refuse a folder with anything but nothing or a saved study."
-    if (folder/"study.json").exists(): return
-    try: must_be_free(folder)
+    if (folder / "study.json").exists():
+        return
+    try:
+        must_be_free(folder)
     except FileExistsError:
-        raise FileExistsError(f"{folder} exists and is not a saved study: choose another folder") from None
+        raise FileExistsError(
+            f"{folder} exists and is not a saved study: choose another folder"
+        ) from None
+
 
 def _write_study(study, folder):
     "The files of a saved study."
-    for name, t in study.tables.items(): t.to_csv(folder/f"{name}.csv", index=False)
+    for name, t in study.tables.items():
+        t.to_csv(folder / f"{name}.csv", index=False)
     types = {name: {c: _type(t[c]) for c in t} for name, t in study.tables.items()}
-    content = {"format": "featent study", "version": 1, "kind": study.kind, "about": study.about, "tables": types}
-    write_whole(folder/"study.json", json.dumps(content, indent=1))
+    content = {
+        "format": "featent study",
+        "version": 1,
+        "kind": study.kind,
+        "about": study.about,
+        "tables": types,
+    }
+    write_whole(folder / "study.json", json.dumps(content, indent=1))
+
 
 def _same_study(work, folder):
     "Refuse where a folder holds other files than the new ones."
-    content = lambda f: {p.name: p.read_bytes() for p in f.iterdir() if p.is_file() and p.name[0] != "."}
-    if content(work) == content(folder): return
-    raise FileExistsError(f"{folder} holds another study: choose another folder, "
-                          "or replace it with save(folder, replace=True)")
+    content = lambda f: {
+        p.name: p.read_bytes() for p in f.iterdir() if p.is_file() and p.name[0] != "."
+    }
+    if content(work) == content(folder):
+        return
+    raise FileExistsError(
+        f"{folder} holds another study: choose another folder, "
+        "or replace it with save(folder, replace=True)"
+    )
 
-def _type(column): return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(getattr(column.dtype, "kind", "O"), "text")
+
+def _type(column):
+    return {"i": "int", "u": "int", "f": "float", "b": "bool"}.get(
+        getattr(column.dtype, "kind", "O"), "text"
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #3ed47842
-_READ = {"int": int, "float": lambda v: float(v or "nan"), "bool": lambda v: v == "True", "text": str}
+_READ = {
+    "int": int,
+    "float": lambda v: float(v or "nan"),
+    "bool": lambda v: v == "True",
+    "text": str,
+}
+
 
 def load_study(
     folder: "str | Path",  # a folder that `save_study` wrote
 ) -> Study:  # the same study
     "Read a saved study."
     folder = as_path(folder)
-    if not (folder/"study.json").is_file(): raise FileNotFoundError(f"no saved study in {folder}: study.json is missing; write one with study.save(folder)")
+    if not (folder / "study.json").is_file():
+        raise FileNotFoundError(
+            f"no saved study in {folder}: study.json is missing; write one with study.save(folder)"
+        )
     try:
-        content = json.loads((folder/"study.json").read_text(encoding="utf-8"))
-        if content.get("format") != "featent study" or content.get("version") != 1: raise ValueError("of another format or version")
-        tables = {name: _read_table(folder/f"{name}.csv", types) for name, types in content["tables"].items()}
+        content = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        if content.get("format") != "featent study" or content.get("version") != 1:
+            raise ValueError("of another format or version")
+        tables = {
+            name: _read_table(folder / f"{name}.csv", types)
+            for name, types in content["tables"].items()
+        }
         return Study(content["kind"], tables, content["about"])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as e:
-        raise ValueError(f"the saved study in {folder} is damaged ({type(e).__name__}: {e}): compute it again, or restore it from a copy") from e
+        raise ValueError(
+            f"the saved study in {folder} is damaged ({type(e).__name__}: {e}): compute it again, or restore it from a copy"
+        ) from e
+
 
 def _read_table(path, types):
     "A table with the types it was written with."
     text = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return pd.DataFrame({c: pd.Series(list(map(_READ[t], text[c])), dtype={"text": object}.get(t, t)) for c, t in types.items()})
+    return pd.DataFrame(
+        {
+            c: pd.Series(list(map(_READ[t], text[c])), dtype={"text": object}.get(t, t))
+            for c, t in types.items()
+        }
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #eba6622f
 def _table(study, kind, name):
     "A table of a study of the right kind."
-    if not isinstance(study, Study): raise TypeError(f"expected a study, got {type(study).__name__}: make one with {kind}_study, or read one with load_study")
-    if study.kind != kind: raise ValueError(f"this study is about {study.kind}, and the figure about {kind}: call {study.kind}_figure")
+    if not isinstance(study, Study):
+        raise TypeError(
+            f"expected a study, got {type(study).__name__}: make one with {kind}_study, or read one with load_study"
+        )
+    if study.kind != kind:
+        raise ValueError(
+            f"this study is about {study.kind}, and the figure about {kind}: call {study.kind}_figure"
+        )
     return study.tables[name]
+
 
 def _one_of(what, value, choices):
     "The value, or an error with the valid ones."
     choices = list(choices.unique() if isinstance(choices, pd.Series) else dict.fromkeys(choices))
-    if value not in choices: raise ValueError(f"{what}={f'{value:g}' if isinstance(value, float) else repr(value)}: choose from {', '.join(f'{c:g}' if isinstance(c, float) else str(c) for c in choices[:40])}")
+    if value not in choices:
+        raise ValueError(
+            f"{what}={f'{value:g}' if isinstance(value, float) else repr(value)}: choose from {', '.join(f'{c:g}' if isinstance(c, float) else str(c) for c in choices[:40])}"
+        )
     return value
+
 
 def _canvas(width=9.6, height=3.5):
     "An empty figure on white paper, closed for pyplot."
@@ -145,55 +223,87 @@ def _canvas(width=9.6, height=3.5):
     return fig
 
 # %% ../../nbs/explorers/30_network_views.ipynb #c3002152
-def _plain(ax, title="", x="", y="", left=-.16, below=-.11):
+def _plain(ax, title="", x="", y="", left=-0.16, below=-0.11):
     "Titles and labels at fixed places, no frame, few ticks."
-    ax.spines[["top", "right"]].set_visible(False); ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
     for axis in (ax.xaxis, ax.yaxis):
-        if isinstance(locator := axis.get_major_locator(), AutoLocator): locator.set_params(nbins=5)
-    if title: ax.set_title(title, fontsize=9, loc="left", y=1.03)
-    if x: ax.set_xlabel(x, fontsize=8); ax.xaxis.set_label_coords(.5, below)
-    if y: ax.set_ylabel(y, fontsize=8); ax.yaxis.set_label_coords(left, .5)
+        if isinstance(locator := axis.get_major_locator(), AutoLocator):
+            locator.set_params(nbins=5)
+    if title:
+        ax.set_title(title, fontsize=9, loc="left", y=1.03)
+    if x:
+        ax.set_xlabel(x, fontsize=8)
+        ax.xaxis.set_label_coords(0.5, below)
+    if y:
+        ax.set_ylabel(y, fontsize=8)
+        ax.yaxis.set_label_coords(left, 0.5)
+
 
 def brief_names(layers):
     "Short names of layers, without what all of them begin with."
     names = short_names(layers)
     start = os.path.commonprefix(names).rpartition(".")[0]
-    return [n[len(start) + 1:] if start else n for n in names] if len(names) > 1 else [n.rpartition(".")[2] for n in names]
+    return (
+        [n[len(start) + 1 :] if start else n for n in names]
+        if len(names) > 1
+        else [n.rpartition(".")[2] for n in names]
+    )
+
 
 def _layer_ticks(ax, places, layers):
     "Layer names below an axis, all or every so many."
     every = -(-len(places) // 12)
-    ax.set_xticks(list(places)[::every], list(map(literal, brief_names(layers)))[::every], rotation=45, ha="right")
+    ax.set_xticks(
+        list(places)[::every],
+        list(map(literal, brief_names(layers)))[::every],
+        rotation=45,
+        ha="right",
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #e28ed2f8
 PAPER = "#111111"
+
 
 def on_dark(
     figure: Figure,  # any finished figure; it is changed
 ) -> Figure:  # the same figure
     "A figure for a dark page."
     figure.set_facecolor(PAPER)
-    for ax in figure.axes: ax.set_facecolor(PAPER)
-    for artist in figure.findobj(lambda a: isinstance(a, (Text, Line2D, Patch))): _turn(artist)
+    for ax in figure.axes:
+        ax.set_facecolor(PAPER)
+    for artist in figure.findobj(lambda a: isinstance(a, (Text, Line2D, Patch))):
+        _turn(artist)
     return figure
+
 
 def _turn(artist):
     "Ink and paper of one artist."
-    if isinstance(artist, Text): artist.set_color(_turned(artist.get_color()))
-    elif isinstance(artist, Line2D): artist.set_color(_turned(artist.get_color())); artist.set_markeredgecolor(_turned(artist.get_markeredgecolor()))
-    elif artist.get_gid() == "veil": artist.set_facecolor(PAPER)
-    elif isinstance(artist, Spine): artist.set_edgecolor(_turned(artist.get_edgecolor()))
+    if isinstance(artist, Text):
+        artist.set_color(_turned(artist.get_color()))
+    elif isinstance(artist, Line2D):
+        artist.set_color(_turned(artist.get_color()))
+        artist.set_markeredgecolor(_turned(artist.get_markeredgecolor()))
+    elif artist.get_gid() == "veil":
+        artist.set_facecolor(PAPER)
+    elif isinstance(artist, Spine):
+        artist.set_edgecolor(_turned(artist.get_edgecolor()))
+
 
 def _turned(color):
     "The opposite of a grey; any other colour itself."
-    if isinstance(color, str) and color == "none": return color
+    if isinstance(color, str) and color == "none":
+        return color
     r, g, b, a = to_rgba(color)
-    return (1 - .85 * r,) * 3 + (a,) if r == g == b else color
+    return (1 - 0.85 * r,) * 3 + (a,) if r == g == b else color
 
 # %% ../../nbs/explorers/30_network_views.ipynb #af46dbd4
 def _fixed(*axes):
     "Keep the limits that the axes have."
-    for ax in axes: ax.set_xlim(ax.get_xlim()); ax.set_ylim(ax.get_ylim())
+    for ax in axes:
+        ax.set_xlim(ax.get_xlim())
+        ax.set_ylim(ax.get_ylim())
+
 
 def painter(
     scene,  # a function of the choices that do not move -> (figure, move); move(value) adds artists and returns them
@@ -202,31 +312,54 @@ def painter(
     kept = {}
 
     def paint(value, theme="light", /, **choices):
-        if kept.get("choices") != (theme, choices): kept.update(_painted(scene, theme, choices))
+        if kept.get("choices") != (theme, choices):
+            kept.update(_painted(scene, theme, choices))
         kept["canvas"].restore_region(kept["pixels"])
         artists = kept["move"](value)
         for a in artists:
-            if theme == "dark": _turn(a)
+            if theme == "dark":
+                _turn(a)
             a.axes.draw_artist(a)
         out = io.BytesIO()
-        Image.fromarray(np.asarray(kept["canvas"].buffer_rgba())).convert("RGB").save(out, "png", compress_level=2)
-        for a in artists: a.remove()
+        Image.fromarray(np.asarray(kept["canvas"].buffer_rgba())).convert("RGB").save(
+            out, "png", compress_level=2
+        )
+        for a in artists:
+            a.remove()
         return out.getvalue()
+
     return paint
+
 
 def _painted(scene, theme, choices):
     "The scene and its pixels."
     figure, move = scene(**choices)
-    if theme == "dark": on_dark(figure)
+    if theme == "dark":
+        on_dark(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return {"choices": (theme, choices), "canvas": canvas, "move": move, "pixels": canvas.copy_from_bbox(figure.bbox)}
+    return {
+        "choices": (theme, choices),
+        "canvas": canvas,
+        "move": move,
+        "pixels": canvas.copy_from_bbox(figure.bbox),
+    }
 
 # %% ../../nbs/explorers/30_network_views.ipynb #58cc579a
-FACTORS = 1/16, .1, 1/4, 1/2, 1., 2., 3., 4., 10., 16.
+FACTORS = 1 / 16, 0.1, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 4.0, 10.0, 16.0
 WAYS = "layer", "channel", "uncompensated"
-_PER_UNIT = {**dict.fromkeys(("H", "eps", "l1", "mean", "max", "apoz", "selectivity", "kernel_l1"), "mean"), "class_selectivity": "max"}
-KEPT = "H", "eps", "apoz", "selectivity", "class_selectivity"  # indicators without a unit of measurement: drawn on a plain axis
+_PER_UNIT = {
+    **dict.fromkeys(("H", "eps", "l1", "mean", "max", "apoz", "selectivity", "kernel_l1"), "mean"),
+    "class_selectivity": "max",
+}
+KEPT = (
+    "H",
+    "eps",
+    "apoz",
+    "selectivity",
+    "class_selectivity",
+)  # indicators without a unit of measurement: drawn on a plain axis
+
 
 def _drawn(channels, c, rng_seed):
     "A factor for each channel of each group, between 1/c and c; powers of two where c is one."
@@ -242,14 +375,39 @@ def _networks(network, images, groups, chosen, factors, layers, uncompensated, s
         these = list(number.values()) if group == "all" else [number[group]]
         for c in factors:
             each = _drawn(groups.channels, c, seed)
-            yield group, "layer", c, lambda these=these, c=c: rescale(network, images, dict.fromkeys(these, c), "layer", partial=True)
-            yield group, "channel", c, lambda these=these, each=each: rescale(network, images, {i: each[i] for i in these}, "channel", partial=True)
-            if group == "all" and uncompensated: yield group, "uncompensated", c, lambda c=c: halve_filters(network, layers, images, c)
+            yield (
+                group,
+                "layer",
+                c,
+                lambda these=these, c=c: rescale(
+                    network, images, dict.fromkeys(these, c), "layer", partial=True
+                ),
+            )
+            yield (
+                group,
+                "channel",
+                c,
+                lambda these=these, each=each: rescale(
+                    network, images, {i: each[i] for i in these}, "channel", partial=True
+                ),
+            )
+            if group == "all" and uncompensated:
+                yield (
+                    group,
+                    "uncompensated",
+                    c,
+                    lambda c=c: halve_filters(network, layers, images, c),
+                )
+
 
 def _unit_means(result):
     "One row for each layer and unit: indicators as means over classes; class selectivity for the best class."
     table = indicator_table(result)
-    return table.groupby(["layer", "unit"], sort=False)[[c for c in _PER_UNIT if c in table]].agg(_PER_UNIT).reset_index()
+    return (
+        table.groupby(["layer", "unit"], sort=False)[[c for c in _PER_UNIT if c in table]]
+        .agg(_PER_UNIT)
+        .reset_index()
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f86a2ef8
 def rescaling_study(
@@ -257,7 +415,9 @@ def rescaling_study(
     images: "Images | object",  # an image set
     layers: "str | list" = "conv",  # layers to look at, as for `assess`
     factors: tuple = FACTORS,  # positive numbers; 1 is added
-    groups: tuple = ("all",),  # what to rescale: "all", and groups by the layer that writes them, as in `rescaling_groups`
+    groups: tuple = (
+        "all",
+    ),  # what to rescale: "all", and groups by the layer that writes them, as in `rescaling_groups`
     filtration: str = "clique",  # "clique" or "cubical"
     uncompensated: bool = True,  # add the control in which nothing makes up for the factor
     batch_size: int = 32,  # images in one forward pass
@@ -267,43 +427,78 @@ def rescaling_study(
     "What each indicator does when a network is rescaled, for a grid of factors."
     network, factors = unwrap(network), _factors(factors)
     images, (found, refused) = prepared(images, network), rescaling_groups(network, images)
-    for g in groups: _one_of("group", g, ["all", *found.writes])
-    if not len(found): rescale(network, images)  # says why
+    for g in groups:
+        _one_of("group", g, ["all", *found.writes])
+    if not len(found):
+        rescale(network, images)  # says why
     how = dict(filtration=filtration, batch_size=batch_size)
-    before, scores = assess(network, images, layers, **how), network_scores(network, images, batch_size)
-    made = list(_networks(network, images, found, groups, factors, list(before.layers.layer), uncompensated, seed))
+    before, scores = (
+        assess(network, images, layers, **how),
+        network_scores(network, images, batch_size),
+    )
+    made = list(
+        _networks(
+            network, images, found, groups, factors, list(before.layers.layer), uncompensated, seed
+        )
+    )
     parts = {"units": [], "changes": [], "predictions": []}
     with progress(total=len(made), desc="rescale", unit="network") as bar:
         for i, (group, per, c, make) in enumerate(made):
             key = dict(group=group, per=per, factor=c)
-            for name, t in _asked(make, c, before, scores, images, layers, how).items(): parts[name].append(t.assign(**key))
+            for name, t in _asked(make, c, before, scores, images, layers, how).items():
+                parts[name].append(t.assign(**key))
             bar.update(1)
-            if tell: tell(i + 1, len(made))
+            if tell:
+                tell(i + 1, len(made))
     tables = {name: _key_first(pd.concat(p, ignore_index=True), 3) for name, p in parts.items()}
-    about = {"filtration": filtration, "images": len(images), "factors": list(factors), "seed": seed, "layers": list(before.layers.layer)}
+    about = {
+        "filtration": filtration,
+        "images": len(images),
+        "factors": list(factors),
+        "seed": seed,
+        "layers": list(before.layers.layer),
+    }
     return Study("rescaling", {**tables, "groups": found, "refused": refused}, about)
 
-def _key_first(table, n): return table[[*table.columns[-n:], *table.columns[:-n]]]
+
+def _key_first(table, n):
+    return table[[*table.columns[-n:], *table.columns[:-n]]]
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f405d1f0
 def _factors(factors):
     "Sorted positive factors with 1 among them."
-    try: found = sorted({1., *map(float, factors)})
-    except (TypeError, ValueError): raise TypeError(f"factors={factors!r}: pass positive numbers") from None
-    if bad := [c for c in found if not (np.isfinite(c) and c > 0)]: raise ValueError(f"factor {bad[0]}: factors must be positive and finite")
+    try:
+        found = sorted({1.0, *map(float, factors)})
+    except (TypeError, ValueError):
+        raise TypeError(f"factors={factors!r}: pass positive numbers") from None
+    if bad := [c for c in found if not (np.isfinite(c) and c > 0)]:
+        raise ValueError(f"factor {bad[0]}: factors must be positive and finite")
     return tuple(found)
+
 
 def _asked(make, c, before, scores, images, layers, how):
     "Tables about one network of the grid."
-    try: net = make() if c != 1 else None
-    except ValueError as e: raise ValueError(f"factor {c:g}: {e}") from e
+    try:
+        net = make() if c != 1 else None
+    except ValueError as e:
+        raise ValueError(f"factor {c:g}: {e}") from e
     after = before if net is None else assess(net, images, layers, **how)
     now = scores if net is None else network_scores(net, images, how["batch_size"])
     changes = indicator_changes(before, after)
     equal = scores.argmax(1) == now.argmax(1)
-    row = {"images": len(now), "equal": equal.mean(), "largest_difference": np.abs(now - scores).max(), "largest_output": np.abs(scores).max()}
-    return {"units": _unit_means(after), "predictions": pd.DataFrame([row]).astype({k: float for k in list(row)[1:]}),
-            "changes": changes.assign(indicator=changes.indicator.str.removesuffix(f" {how['filtration']}"))}
+    row = {
+        "images": len(now),
+        "equal": equal.mean(),
+        "largest_difference": np.abs(now - scores).max(),
+        "largest_output": np.abs(scores).max(),
+    }
+    return {
+        "units": _unit_means(after),
+        "predictions": pd.DataFrame([row]).astype({k: float for k in list(row)[1:]}),
+        "changes": changes.assign(
+            indicator=changes.indicator.str.removesuffix(f" {how['filtration']}")
+        ),
+    }
 
 # %% ../../nbs/explorers/30_network_views.ipynb #bfc82b7c
 def _rescaled(study, factor, per, group, layer):
@@ -311,7 +506,8 @@ def _rescaled(study, factor, per, group, layer):
     units = _table(study, "rescaling", "units")
     _one_of("group", group, units.group)
     _one_of("per", per, units.per[units.group == group])
-    if layer is not None: _one_of("layer", layer, units.layer)
+    if layer is not None:
+        _one_of("layer", layer, units.layer)
     _one_of("factor", factor, units.factor)
 
     def rows(name, c=factor):
@@ -319,113 +515,215 @@ def _rescaled(study, factor, per, group, layer):
         t = t[t.factor.to_numpy() == c]
         t = t[(t.group == group) & (t.per == per)]
         return t[t.layer == layer] if layer is not None else t
+
     return rows
+
 
 def rescaling_numbers(
     study: Study,  # from `rescaling_study`
-    factor: float = 2.,  # one of the study's factors
+    factor: float = 2.0,  # one of the study's factors
     per: str = "layer",  # "layer", "channel" or "uncompensated"
     group: str = "all",  # what was rescaled
     layer: "str | None" = None,  # the layer to look at; default: the last
-) -> pd.DataFrame:  # indicator, before, after (means over units), values, moved, largest (relative change)
+) -> (
+    pd.DataFrame
+):  # indicator, before, after (means over units), values, moved, largest (relative change)
     "What every indicator of a layer did at one factor."
-    layer = study.about["layers"][-1] if layer is None and isinstance(study, Study) and study.kind == "rescaling" else layer
+    layer = (
+        study.about["layers"][-1]
+        if layer is None and isinstance(study, Study) and study.kind == "rescaling"
+        else layer
+    )
     rows = _rescaled(study, factor, per, group, layer)
-    changes, new, old = rows("changes").set_index("indicator"), rows("units"), rows("units", 1.)
+    changes, new, old = rows("changes").set_index("indicator"), rows("units"), rows("units", 1.0)
     shown = [c for c in _PER_UNIT if c in new and c in changes.index]
-    return pd.DataFrame({"indicator": shown, "before": [old[c].mean() for c in shown], "after": [new[c].mean() for c in shown],
-                         **{k: changes.loc[shown, k].to_list() for k in ("values", "moved", "largest")}})
+    return pd.DataFrame(
+        {
+            "indicator": shown,
+            "before": [old[c].mean() for c in shown],
+            "after": [new[c].mean() for c in shown],
+            **{k: changes.loc[shown, k].to_list() for k in ("values", "moved", "largest")},
+        }
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #5b1b752e
 def rescaling_figure(
     study: Study,  # from `rescaling_study`
-    factor: float = 2.,  # one of the study's factors
+    factor: float = 2.0,  # one of the study's factors
     per: str = "layer",  # "layer", "channel" or "uncompensated"
     group: str = "all",  # what was rescaled
     layer: "str | None" = None,  # the layer to look at; default: the last
     indicator: str = "l1",  # the one in the middle panel
 ) -> Figure:
     "Indicators of a layer's units before and after rescaling, and the predictions."
-    layer = study.about["layers"][-1] if layer is None and isinstance(study, Study) and study.kind == "rescaling" else layer
+    layer = (
+        study.about["layers"][-1]
+        if layer is None and isinstance(study, Study) and study.kind == "rescaling"
+        else layer
+    )
     fig, move = rescaling_scene(study, per, group, layer, indicator)
     move(factor)
     return fig
 
+
 def rescaling_scene(study, per, group, layer, indicator):  # as for `rescaling_figure`
     "What stays while the factor moves, and a function that draws the rest."
-    old = _rescaled(study, 1., per, group, layer)("units")
+    old = _rescaled(study, 1.0, per, group, layer)("units")
     names, fig = [c for c in _PER_UNIT if c in old], _canvas()
     _one_of("indicator", indicator, names)
-    left, middle, right = (fig.add_axes(box) for box in ([.12, .16, .27, .72], [.54, .16, .18, .72], [.8, .16, .18, .72]))
+    left, middle, right = (
+        fig.add_axes(box)
+        for box in ([0.12, 0.16, 0.27, 0.72], [0.54, 0.16, 0.18, 0.72], [0.8, 0.16, 0.18, 0.72])
+    )
     limit = _ratio_axes(left, names, study.about["factors"])
     to = _unit_axes(middle, indicator, study.tables["units"], layer, group, per)
     _same_class(right, study.tables["predictions"], per, group)
     _fixed(left, middle, right)
-    own = {name: t[(t.group == group) & (t.per == per) & (t.layer == layer if "layer" in t else True)] for name, t in study.tables.items() if "factor" in t}
+    own = {
+        name: t[(t.group == group) & (t.per == per) & (t.layer == layer if "layer" in t else True)]
+        for name, t in study.tables.items()
+        if "factor" in t
+    }
 
     def move(factor):
         _one_of("factor", factor, own["units"].factor.unique())
-        new, changes, now = (own[k][own[k].factor == factor] for k in ("units", "changes", "predictions"))
-        title, (color, marker, _) = f"{brief_names([layer])[0]}, after / before, factor {as_fraction(factor)}", STYLES[0 if indicator in ("H", "eps") else 1]
+        new, changes, now = (
+            own[k][own[k].factor == factor] for k in ("units", "changes", "predictions")
+        )
+        title, (color, marker, _) = (
+            f"{brief_names([layer])[0]}, after / before, factor {as_fraction(factor)}",
+            STYLES[0 if indicator in ("H", "eps") else 1],
+        )
         found = _ratios(left, new, old, changes.set_index("indicator"), names, limit)
-        return [*found, left.text(0, 1.03, literal(title), transform=left.transAxes, fontsize=9),
-                *middle.plot(to(old[indicator]), to(new[indicator]), marker, ms=3.5, color=color, alpha=.6, mew=0, zorder=10),
-                *right.plot(np.log2(now.factor), now.equal, "o", ms=10, mfc="none", mec="black", mew=1.3, zorder=10)]
+        return [
+            *found,
+            left.text(0, 1.03, literal(title), transform=left.transAxes, fontsize=9),
+            *middle.plot(
+                to(old[indicator]),
+                to(new[indicator]),
+                marker,
+                ms=3.5,
+                color=color,
+                alpha=0.6,
+                mew=0,
+                zorder=10,
+            ),
+            *right.plot(
+                np.log2(now.factor),
+                now.equal,
+                "o",
+                ms=10,
+                mfc="none",
+                mec="black",
+                mew=1.3,
+                zorder=10,
+            ),
+        ]
+
     return fig, move
 
-def as_fraction(c): return f"1/{round(1 / c)}" if c < 1 and abs(1 / c - round(1 / c)) < 1e-9 else f"{c:g}"
+
+def as_fraction(c):
+    return f"1/{round(1 / c)}" if c < 1 and abs(1 / c - round(1 / c)) < 1e-9 else f"{c:g}"
 
 # %% ../../nbs/explorers/30_network_views.ipynb #73b329b3
 def _ratio_axes(ax, names, factors):
     "Axes for multiples of what the indicators were, and their limit in powers of two."
-    limit = 1.5 * max(abs(np.log2(factors))) + .5
-    ax.text(1.03, -.75, "moved", transform=ax.get_yaxis_transform(), va="center", fontsize=7)
-    ax.axvline(0, color="0.4", lw=.8, zorder=0)
+    limit = 1.5 * max(abs(np.log2(factors))) + 0.5
+    ax.text(1.03, -0.75, "moved", transform=ax.get_yaxis_transform(), va="center", fontsize=7)
+    ax.axvline(0, color="0.4", lw=0.8, zorder=0)
     ticks = np.unique(np.round(np.linspace(-limit, limit, 5) / 2) * 2)
-    ax.set_xticks(ticks, [as_fraction(2. ** t) for t in ticks]); ax.set_xlim(-limit - .3, limit + .3)
-    ax.set_yticks(range(len(names)), names); ax.set_ylim(len(names) - .4, -.6)
+    ax.set_xticks(ticks, [as_fraction(2.0**t) for t in ticks])
+    ax.set_xlim(-limit - 0.3, limit + 0.3)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
     _plain(ax, x="after / before")
     return limit
+
 
 def _ratios(ax, new, old, changes, names, limit):
     "Each unit's indicators as multiples of what they were, and how many have moved."
     found, places = [], {True: ([], []), False: ([], [])}
     for i, c in enumerate(names):
         a, b = old[c].to_numpy(float), new[c].to_numpy(float)
-        with np.errstate(divide="ignore", invalid="ignore"): ratio = np.where(a == b, 1., b / a)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(a == b, 1.0, b / a)
         shown = np.log2(ratio[ratio > 0]).clip(-limit, limit)
-        for out, v in zip(places[c in ("H", "eps")], (shown, i + np.linspace(-.25, .25, len(shown)))): out.append(v)
-        if c in changes.index: found.append(ax.text(1.03, i, f"{changes.moved[c]} of {changes['values'][c]}", transform=ax.get_yaxis_transform(), va="center", fontsize=7))
+        for out, v in zip(
+            places[c in ("H", "eps")], (shown, i + np.linspace(-0.25, 0.25, len(shown)))
+        ):
+            out.append(v)
+        if c in changes.index:
+            found.append(
+                ax.text(
+                    1.03,
+                    i,
+                    f"{changes.moved[c]} of {changes['values'][c]}",
+                    transform=ax.get_yaxis_transform(),
+                    va="center",
+                    fontsize=7,
+                )
+            )
     for own, (x, y) in places.items():
         color, marker, _ = STYLES[0 if own else 1]
-        if x: found += ax.plot(np.concatenate(x), np.concatenate(y), marker, ms=2.5, color=color, alpha=.5, mew=0, zorder=10)
+        if x:
+            found += ax.plot(
+                np.concatenate(x),
+                np.concatenate(y),
+                marker,
+                ms=2.5,
+                color=color,
+                alpha=0.5,
+                mew=0,
+                zorder=10,
+            )
     return found
 
 # %% ../../nbs/explorers/30_network_views.ipynb #c930b73b
 def _unit_axes(ax, indicator, units, layer, group, per):
     "Axes for one indicator of every unit with limits for all factors, and how values are placed on them."
-    every = units[(units.layer == layer) & (units.group == group) & (units.per == per)][indicator].dropna()
+    every = units[(units.layer == layer) & (units.group == group) & (units.per == per)][
+        indicator
+    ].dropna()
     scaled = indicator not in KEPT and (every > 0).any()
     to = (lambda v: np.log10(v.where(v > 0))) if scaled else lambda v: v
     low, high = (to(every).min(), to(every).max()) if len(every) else (0, 1)
-    low, high = low - .05 * (high - low or 1), high + .05 * (high - low or 1)
-    ax.plot([low, high], [low, high], color="0.6", lw=.8, zorder=0)
-    ax.set_xlim(low, high); ax.set_ylim(low, high)
+    low, high = low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1)
+    ax.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
+    ax.set_xlim(low, high)
+    ax.set_ylim(low, high)
     if scaled:
         ticks = np.unique(np.round(np.linspace(low, high, 4)))
-        for axis in (ax.xaxis, ax.yaxis): axis.set_ticks(ticks, [f"{10. ** t:g}" for t in ticks])
-    _plain(ax, f"{indicator}, unit by unit", "before", "after", left=-.24)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks(ticks, [f"{10.0**t:g}" for t in ticks])
+    _plain(ax, f"{indicator}, unit by unit", "before", "after", left=-0.24)
     return to
+
 
 def _same_class(ax, predictions, per, group):
     "Share of images with the same predicted class, over the factors."
     ways = predictions[predictions.group == group]
     for (color, marker, line), way in zip(STYLES, WAYS):
         rows = ways[ways.per == way].sort_values("factor")
-        if len(rows): ax.plot(np.log2(rows.factor), rows.equal, color=color, marker=marker, ls=line, ms=3, lw=1.2, alpha=1 if way == per else .45, label=way)
+        if len(rows):
+            ax.plot(
+                np.log2(rows.factor),
+                rows.equal,
+                color=color,
+                marker=marker,
+                ls=line,
+                ms=3,
+                lw=1.2,
+                alpha=1 if way == per else 0.45,
+                label=way,
+            )
     ends = np.log2([ways.factor.min(), ways.factor.max()])
-    ax.set_xticks(ticks := np.unique(np.round(np.linspace(*ends, 5))), [as_fraction(2. ** t) for t in ticks])
-    ax.set_ylim(-.52, 1.08); ax.set_yticks(np.linspace(0, 1, 5)); ax.spines.left.set_bounds(0, 1)
+    ax.set_xticks(
+        ticks := np.unique(np.round(np.linspace(*ends, 5))), [as_fraction(2.0**t) for t in ticks]
+    )
+    ax.set_ylim(-0.52, 1.08)
+    ax.set_yticks(np.linspace(0, 1, 5))
+    ax.spines.left.set_bounds(0, 1)
     ax.legend(frameon=False, fontsize=7, loc="lower left")  # in the room below zero
     _plain(ax, "share of same predictions", "factor")
 
@@ -442,44 +740,103 @@ def ablation_tables(
 ) -> Study:  # tables `curves`, `turning`, `breaks`, `removals`, `scores`
     "A study of an ablation, from its curves and what else there is."
     if missing := [c for c in ("order", "class", "split", "step", *VALUES) if c not in curves]:
-        raise ValueError(f"no column {', '.join(missing)} in the curves; they have {', '.join(map(str, curves.columns))}")
-    if not len(curves): raise ValueError("the curves are empty: pass what ablate returned")
+        raise ValueError(
+            f"no column {', '.join(missing)} in the curves; they have {', '.join(map(str, curves.columns))}"
+        )
+    if not len(curves):
+        raise ValueError("the curves are empty: pass what ablate returned")
     curves = curves[["order", "class", "split", "step", *VALUES]].astype({"class": str})
-    if "all" not in set(curves["class"]): curves = pd.concat([curves, _all_classes(curves, samples)], ignore_index=True)
-    turning = pd.concat([turning_points(curves, v).assign(value=v) for v in VALUES], ignore_index=True)
-    tables = {"curves": curves, "turning": turning, "breaks": _breaks(samples, n_boot, seed),
-              "removals": _removals(orders, curves, path), "scores": _class_scores(scores, orders)}
-    return Study("ablation", {k: t for k, t in tables.items() if t is not None}, {"path": path, **(about or {})})
+    if "all" not in set(curves["class"]):
+        curves = pd.concat([curves, _all_classes(curves, samples)], ignore_index=True)
+    turning = pd.concat(
+        [turning_points(curves, v).assign(value=v) for v in VALUES], ignore_index=True
+    )
+    tables = {
+        "curves": curves,
+        "turning": turning,
+        "breaks": _breaks(samples, n_boot, seed),
+        "removals": _removals(orders, curves, path),
+        "scores": _class_scores(scores, orders),
+    }
+    return Study(
+        "ablation",
+        {k: t for k, t in tables.items() if t is not None},
+        {"path": path, **(about or {})},
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #fbac0ac3
 def _all_classes(curves, samples):
     "The curves of all images together; without them, the mean over the classes."
     if samples is not None:
         from featent.studies.ablation import curves as of_samples
+
         return of_samples(pooled(samples))
-    return curves.groupby(["order", "split", "step"], sort=False, as_index=False)[list(VALUES)].mean().assign(**{"class": "all"})[list(curves.columns)]
+    return (
+        curves.groupby(["order", "split", "step"], sort=False, as_index=False)[list(VALUES)]
+        .mean()
+        .assign(**{"class": "all"})[list(curves.columns)]
+    )
+
 
 def _breaks(samples, n_boot, seed):
     "Change points of every curve, or None where there are too few steps."
-    if samples is None or min(len(v[0]) for v in samples.values()) < 8: return None
-    return pd.concat([change_points({**samples, **pooled(samples)}, v, n_boot, seed=seed).assign(value=v) for v in VALUES], ignore_index=True).astype({"class": str})
+    if samples is None or min(len(v[0]) for v in samples.values()) < 8:
+        return None
+    return pd.concat(
+        [
+            change_points({**samples, **pooled(samples)}, v, n_boot, seed=seed).assign(value=v)
+            for v in VALUES
+        ],
+        ignore_index=True,
+    ).astype({"class": str})
+
 
 def _removals(orders, curves, path):
     "order, class, place, unit, role: which unit goes when."
-    if orders is None: return None
+    if orders is None:
+        return None
     names = [c for c in curves["class"].unique() if c != "all"]
-    rows = [pd.DataFrame({"order": o, "class": c, "place": np.arange(len(p)), "unit": p})
-            for o, by in orders.items() if o in set(curves.order) for c in names for p in [np.asarray(by[c] if isinstance(by, dict) else by)]]
+    rows = [
+        pd.DataFrame({"order": o, "class": c, "place": np.arange(len(p)), "unit": p})
+        for o, by in orders.items()
+        if o in set(curves.order)
+        for c in names
+        for p in [np.asarray(by[c] if isinstance(by, dict) else by)]
+    ]
     table = pd.concat(rows, ignore_index=True)
-    if path not in orders or not {"train", "test"} <= set(curves.split): return table.assign(role="")
+    if path not in orders or not {"train", "test"} <= set(curves.split):
+        return table.assign(role="")
     some = curves[curves["class"] != "all"]
-    found = roles(*(useful_units(some, {path: {c: np.asarray(orders[path][c] if isinstance(orders[path], dict) else orders[path]) for c in names}}, s, path) for s in ("train", "test")))
+    found = roles(
+        *(
+            useful_units(
+                some,
+                {
+                    path: {
+                        c: np.asarray(
+                            orders[path][c] if isinstance(orders[path], dict) else orders[path]
+                        )
+                        for c in names
+                    }
+                },
+                s,
+                path,
+            )
+            for s in ("train", "test")
+        )
+    )
     return table.merge(found[["class", "unit", "role"]], on=["class", "unit"], how="left")
+
 
 def _class_scores(scores, orders):
     "unit, class, H, eps, n_images."
-    if scores is None or orders is None: return None
-    return scores[["unit", "class", "H", "eps", "n_images"]].astype({"class": str}).reset_index(drop=True)
+    if scores is None or orders is None:
+        return None
+    return (
+        scores[["unit", "class", "H", "eps", "n_images"]]
+        .astype({"class": str})
+        .reset_index(drop=True)
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #b09479b5
 def ablation_study(
@@ -505,24 +862,49 @@ def ablation_study(
     table = indicator_table(result)
     orders = unit_orders(table, tuple(by), random=random, seed=seed, nan="worst")
     steps = np.unique(np.round(np.linspace(0, row.units, min(points, row.units) + 1)).astype(int))
-    curves, samples = ablate(network, sets, row.layer, orders, value, steps=list(steps), batch_size=batch_size, per_image=True, label_map=label_map)
-    about = {"layer": row.layer, "units": int(row.units), "removed": value, "filtration": filtration, "images": {k: len(s) for k, s in sets.items()}}
+    curves, samples = ablate(
+        network,
+        sets,
+        row.layer,
+        orders,
+        value,
+        steps=list(steps),
+        batch_size=batch_size,
+        per_image=True,
+        label_map=label_map,
+    )
+    about = {
+        "layer": row.layer,
+        "units": int(row.units),
+        "removed": value,
+        "filtration": filtration,
+        "images": {k: len(s) for k, s in sets.items()},
+    }
     return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_boot, seed, about)
 
 # %% ../../nbs/explorers/30_network_views.ipynb #92172d1a
 def _ablated(study, order, name, value, step=None):
     "Curves of one class, and the chosen state checked."
     curves = _table(study, "ablation", "curves")
-    _one_of("order", order, curves.order); _one_of("name", name, curves["class"]); _one_of("value", value, VALUES)
+    _one_of("order", order, curves.order)
+    _one_of("name", name, curves["class"])
+    _one_of("value", value, VALUES)
     rows = curves[curves["class"] == name]
-    if step is not None: _one_of("step", step, rows.step[rows.order == order])
+    if step is not None:
+        _one_of("step", step, rows.step[rows.order == order])
     return rows
+
 
 def _marks(study, order, name, value):
     "Turning points by split, and the break of the test (or only) curve, or None."
     pick = lambda t: t[(t.order == order) & (t["class"] == name) & (t.value == value)]
-    breaks = pick(study.tables["breaks"]).set_index("split") if "breaks" in study.tables else pd.DataFrame()
+    breaks = (
+        pick(study.tables["breaks"]).set_index("split")
+        if "breaks" in study.tables
+        else pd.DataFrame()
+    )
     return pick(study.tables["turning"]).set_index("split"), breaks
+
 
 def ablation_numbers(
     study: Study,  # from `ablation_study` or `ablation_tables`
@@ -530,15 +912,28 @@ def ablation_numbers(
     name: str = "all",  # name of a class, or "all"
     value: str = "top1",  # "top1", "top5" or "loss"
     step: int = 0,  # units removed
-) -> pd.DataFrame:  # split, value at the step, at the start, turning point and its value, break with its interval
+) -> (
+    pd.DataFrame
+):  # split, value at the step, at the start, turning point and its value, break with its interval
     "What the curves of one order say at one step."
     rows = _ablated(study, order, name, value, step)
     own, (turning, breaks) = rows[rows.order == order], _marks(study, order, name, value)
     table = []
     for split in own.split.unique():
         y = own[own.split == split].set_index("step")[value]
-        row = {"split": split, value: y[step], "at the start": y[0], "turning point": turning.step[split], f"{value} there": turning.best[split]}
-        if split in breaks.index: row |= {"break": breaks.step[split], "from": breaks.low[split], "to": breaks.high[split]}
+        row = {
+            "split": split,
+            value: y[step],
+            "at the start": y[0],
+            "turning point": turning.step[split],
+            f"{value} there": turning.best[split],
+        }
+        if split in breaks.index:
+            row |= {
+                "break": breaks.step[split],
+                "from": breaks.low[split],
+                "to": breaks.high[split],
+            }
         table.append(row)
     return pd.DataFrame(table)
 
@@ -551,11 +946,23 @@ def removed_units(
 ) -> pd.DataFrame:  # role, removed, left: numbers of units
     "How many units of each role are removed at a step."
     t = study.tables.get("removals")
-    if t is None: raise ValueError("this study does not know which unit goes when: make it with ablation_study, or pass orders= to ablation_tables")
+    if t is None:
+        raise ValueError(
+            "this study does not know which unit goes when: make it with ablation_study, or pass orders= to ablation_tables"
+        )
     t = t[(t.order == order) & ((t["class"] == name) | (name == "all"))]
     gone = t.place < step
     roles_there = [r for r in ROLES if (t.role == r).any()] or [""]
-    return pd.DataFrame([{"role": r or "unknown", "removed": int((gone & (t.role == r)).sum()), "left": int((~gone & (t.role == r)).sum())} for r in roles_there])
+    return pd.DataFrame(
+        [
+            {
+                "role": r or "unknown",
+                "removed": int((gone & (t.role == r)).sum()),
+                "left": int((~gone & (t.role == r)).sum()),
+            }
+            for r in roles_there
+        ]
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #29201e44
 def ablation_figure(
@@ -571,45 +978,105 @@ def ablation_figure(
     move(step)
     return fig
 
+
 def ablation_scene(study, order, name, value):  # as for `ablation_figure`
     "What stays while the step moves, and a function that draws the rest."
     rows, fig, more = _ablated(study, order, name, value), _canvas(), "removals" in study.tables
-    width = .56 if "scores" in study.tables else .87
-    ax, strip, moving = fig.add_axes([.08, .36 if more else .16, width, .52 if more else .72]), None, []
+    width = 0.56 if "scores" in study.tables else 0.87
+    ax, strip, moving = (
+        fig.add_axes([0.08, 0.36 if more else 0.16, width, 0.52 if more else 0.72]),
+        None,
+        [],
+    )
     _curves(ax, rows, order, value, *_marks(study, order, name, value))
-    ax.set_title(literal(f"{order}, class {name}" if name != "all" else f"{order}, all classes"), fontsize=9, loc="left", y=1.03)
+    ax.set_title(
+        literal(f"{order}, class {name}" if name != "all" else f"{order}, all classes"),
+        fontsize=9,
+        loc="left",
+        y=1.03,
+    )
     if more:
-        strip = fig.add_axes([.08, .14, width, .15], sharex=ax)
+        strip = fig.add_axes([0.08, 0.14, width, 0.15], sharex=ax)
         _role_strip(strip, study.tables["removals"], order, name)
         ax.tick_params(labelbottom=False)
-        moving.append(lambda step: [strip.axvspan(0, step, color="white", alpha=.55, lw=0, gid="veil", zorder=10), strip.axvline(step, color="black", lw=.8, zorder=10)])
-    _plain(strip or ax, x="units removed", below=-.46 if more else -.11)
-    if "scores" in study.tables: moving.append(_removed_units(fig, study, order, name))
-    ax.xaxis.get_major_locator().set_params(integer=True); _fixed(ax, *[strip] * more)
+        moving.append(
+            lambda step: [
+                strip.axvspan(0, step, color="white", alpha=0.55, lw=0, gid="veil", zorder=10),
+                strip.axvline(step, color="black", lw=0.8, zorder=10),
+            ]
+        )
+    _plain(strip or ax, x="units removed", below=-0.46 if more else -0.11)
+    if "scores" in study.tables:
+        moving.append(_removed_units(fig, study, order, name))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    _fixed(ax, *[strip] * more)
     own = rows[rows.order == order]
 
     def move(step):
         now = own[own.step == _one_of("step", step, own.step)]
-        return [ax.axvline(step, color="black", lw=.8, zorder=10),
-                *ax.plot([step] * len(now), now[value], "o", ms=9, mfc="none", mec="black", mew=1.2, zorder=11, clip_on=False), *(a for f in moving for a in f(step))]
+        return [
+            ax.axvline(step, color="black", lw=0.8, zorder=10),
+            *ax.plot(
+                [step] * len(now),
+                now[value],
+                "o",
+                ms=9,
+                mfc="none",
+                mec="black",
+                mew=1.2,
+                zorder=11,
+                clip_on=False,
+            ),
+            *(a for f in moving for a in f(step)),
+        ]
+
     return fig, move
 
 # %% ../../nbs/explorers/30_network_views.ipynb #1fa65be0
 def _curves(ax, rows, order, value, turning, breaks):
     "The chosen order on every split, the others faint, and the marks."
     for (o, s), t in rows[rows.order != order].groupby(["order", "split"], sort=False):
-        ax.plot(t.step, t[value], color="0.75", lw=.7, ls="-" if s == "train" else "--", zorder=1)
-    for (color, marker, line), (split, t) in zip(STYLES, rows[rows.order == order].groupby("split", sort=False)):
+        ax.plot(t.step, t[value], color="0.75", lw=0.7, ls="-" if s == "train" else "--", zorder=1)
+    for (color, marker, line), (split, t) in zip(
+        STYLES, rows[rows.order == order].groupby("split", sort=False)
+    ):
         ax.plot(t.step, t[value], color=color, ls=line, lw=1.8, label=literal(split), zorder=3)
-        ax.plot(turning.step[split], turning.best[split], marker=marker, color=color, ms=8, mec="white", zorder=5, clip_on=False)
+        ax.plot(
+            turning.step[split],
+            turning.best[split],
+            marker=marker,
+            color=color,
+            ms=8,
+            mec="white",
+            zorder=5,
+            clip_on=False,
+        )
         if split in breaks.index:
-            ax.axvspan(breaks.low[split], breaks.high[split], color=color, alpha=.12, lw=0, zorder=0)
-            ax.axvline(breaks.step[split], color=color, lw=.9, ls=":", zorder=0)
-    ax.plot([], [], color="0.75", lw=.7, label="other orders"); ax.plot([], [], "s", color="0.4", mec="white", label="turning point")
-    if len(breaks): ax.plot([], [], color="0.4", lw=.9, ls=":", label="break")
-    if value != "loss": ax.set_ylim(-.04, 1.08)
-    ax.set_xlim(0, rows.step.max()); ax.legend(frameon=False, fontsize=7, ncols=5, loc="lower right", bbox_to_anchor=(1.01, .99), columnspacing=1, handlelength=1.5)
-    _plain(ax, y={"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value], left=-.075)
+            ax.axvspan(
+                breaks.low[split], breaks.high[split], color=color, alpha=0.12, lw=0, zorder=0
+            )
+            ax.axvline(breaks.step[split], color=color, lw=0.9, ls=":", zorder=0)
+    ax.plot([], [], color="0.75", lw=0.7, label="other orders")
+    ax.plot([], [], "s", color="0.4", mec="white", label="turning point")
+    if len(breaks):
+        ax.plot([], [], color="0.4", lw=0.9, ls=":", label="break")
+    if value != "loss":
+        ax.set_ylim(-0.04, 1.08)
+    ax.set_xlim(0, rows.step.max())
+    ax.legend(
+        frameon=False,
+        fontsize=7,
+        ncols=5,
+        loc="lower right",
+        bbox_to_anchor=(1.01, 0.99),
+        columnspacing=1,
+        handlelength=1.5,
+    )
+    _plain(
+        ax,
+        y={"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value],
+        left=-0.075,
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #47585877
 def _role_strip(ax, removals, order, name):
@@ -619,10 +1086,30 @@ def _role_strip(ax, removals, order, name):
     edges, low = np.arange(len(shares) + 1), np.zeros(len(shares))
     for role in [r for r in ROLES if r in shares] or list(shares):
         high = low + shares[role].to_numpy()
-        ax.fill_between(edges, np.r_[low, low[-1]], np.r_[high, high[-1]], step="post", color=ROLE_COLOURS.get(role, "0.7"), lw=0, label=role or "unit")
+        ax.fill_between(
+            edges,
+            np.r_[low, low[-1]],
+            np.r_[high, high[-1]],
+            step="post",
+            color=ROLE_COLOURS.get(role, "0.7"),
+            lw=0,
+            label=role or "unit",
+        )
         low = high
-    ax.set_ylim(0, 1); ax.set_yticks([]); _plain(ax, y="role", left=-.02)
-    if any(t.role): ax.legend(loc="upper left", bbox_to_anchor=(-.01, -.26), ncols=4, frameon=False, fontsize=7, handlelength=1.2, columnspacing=1.2)
+    ax.set_ylim(0, 1)
+    ax.set_yticks([])
+    _plain(ax, y="role", left=-0.02)
+    if any(t.role):
+        ax.legend(
+            loc="upper left",
+            bbox_to_anchor=(-0.01, -0.26),
+            ncols=4,
+            frameon=False,
+            fontsize=7,
+            handlelength=1.2,
+            columnspacing=1.2,
+        )
+
 
 def unit_removals(
     study: Study,  # from `ablation_study`
@@ -632,64 +1119,133 @@ def unit_removals(
 ) -> pd.DataFrame:  # unit, eps, H (means over the classes), removed: in what share of the classes; for one class also place and role
     "Which units are removed at a step."
     pick = lambda t: t[(t["class"] == name) | (name == "all")]
-    scores, t = pick(study.tables["scores"]).groupby("unit")[["eps", "H"]].mean(), pick(study.tables["removals"])
+    scores, t = (
+        pick(study.tables["scores"]).groupby("unit")[["eps", "H"]].mean(),
+        pick(study.tables["removals"]),
+    )
     t = t[t.order == order]
     found = scores.assign(removed=(t.place < step).groupby(t.unit).mean().reindex(scores.index))
-    if name != "all": found = found.join(t.set_index("unit")[["place", "role"]])
+    if name != "all":
+        found = found.join(t.set_index("unit")[["place", "role"]])
     return found.reset_index()
+
 
 def _removed_units(fig, study, order, name):
     "Axes for H over eps of every unit, and a function that colours the units by the share of the classes in which they are removed."
-    ax, bar = fig.add_axes([.73, .16, .19, .72]), fig.add_axes([.935, .16, .012, .72])
+    ax, bar = fig.add_axes([0.73, 0.16, 0.19, 0.72]), fig.add_axes([0.935, 0.16, 0.012, 0.72])
     t = unit_removals(study, order, name)
-    ax.plot(t.eps, t.H, "o", alpha=0); ax.set_xlim(-.03, 1.03)
+    ax.plot(t.eps, t.H, "o", alpha=0)
+    ax.set_xlim(-0.03, 1.03)
     bar.imshow(np.linspace(1, 0, 64)[:, None], cmap="viridis", aspect="auto", extent=(0, 1, 0, 1))
-    bar.set_xticks([]); bar.set_yticks([0, 1]); bar.yaxis.tick_right(); bar.tick_params(labelsize=7)
-    bar.text(2.2, .5, "removed (share of classes)", rotation=90, va="center", ha="left", fontsize=7)
-    _plain(ax, "", AXES["eps"], AXES["H"], left=-.2); _fixed(ax)
+    bar.set_xticks([])
+    bar.set_yticks([0, 1])
+    bar.yaxis.tick_right()
+    bar.tick_params(labelsize=7)
+    bar.text(
+        2.2, 0.5, "removed (share of classes)", rotation=90, va="center", ha="left", fontsize=7
+    )
+    _plain(ax, "", AXES["eps"], AXES["H"], left=-0.2)
+    _fixed(ax)
 
     def move(step):
         now = unit_removals(study, order, name, step)
-        return [ax.scatter(now.eps, now.H, c=now.removed, cmap="viridis", vmin=0, vmax=1, s=16, lw=.3, edgecolors="0.5", zorder=10),
-                ax.text(0, 1.03, f"{int(step)} of {len(now)} removed", transform=ax.transAxes, fontsize=9)]
+        return [
+            ax.scatter(
+                now.eps,
+                now.H,
+                c=now.removed,
+                cmap="viridis",
+                vmin=0,
+                vmax=1,
+                s=16,
+                lw=0.3,
+                edgecolors="0.5",
+                zorder=10,
+            ),
+            ax.text(
+                0, 1.03, f"{int(step)} of {len(now)} removed", transform=ax.transAxes, fontsize=9
+            ),
+        ]
+
     return move
 
 # %% ../../nbs/explorers/30_network_views.ipynb #1720a059
-LOSSES = "train_loss", "test_loss", "loss", "train_accuracy", "test_accuracy"  # "loss": that of the assessed images
+LOSSES = (
+    "train_loss",
+    "test_loss",
+    "loss",
+    "train_accuracy",
+    "test_accuracy",
+)  # "loss": that of the assessed images
+
 
 def training_study(
     table: pd.DataFrame,  # layer, H, eps and epoch (or step), as from `monitor` or `assess_checkpoints`; perhaps filtration, H_null, unit, class; losses and accuracies
     about: "dict | None" = None,  # what else is worth knowing
-) -> Study:  # tables `profiles` (epoch, filtration, layer, H, eps, perhaps H_null) and `losses` (epoch, ...)
+) -> (
+    Study
+):  # tables `profiles` (epoch, filtration, layer, H, eps, perhaps H_null) and `losses` (epoch, ...)
     "A study of scores over the epochs of a training."
     time = next((c for c in ("epoch", "step") if c in table and table[c].notna().all()), "epoch")
     if missing := [c for c in (time, "layer", "H", "eps") if c not in table]:
-        raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}")
-    if not len(table): raise ValueError("the table is empty: it needs a row for each epoch and layer")
-    if table[time].isna().any(): raise ValueError(f"some rows of the table have neither an epoch nor a step: {int(table[time].isna().sum())} of {len(table)}")
-    table = table.assign(epoch=table[time].astype(float), **{} if "filtration" in table else {"filtration": "clique"})
-    scores, there = ["H", "eps", *["H_null"] * ("H_null" in table)], [c for c in LOSSES if c in table and table[c].notna().any()]
-    means = table.groupby(["epoch", "filtration", "layer"], sort=False, as_index=False)[scores].mean().sort_values("epoch", kind="stable", ignore_index=True)
-    losses = table.groupby("epoch", as_index=False)[there].mean() if there else pd.DataFrame({"epoch": sorted(table.epoch.unique())})
+        raise ValueError(
+            f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}"
+        )
+    if not len(table):
+        raise ValueError("the table is empty: it needs a row for each epoch and layer")
+    if table[time].isna().any():
+        raise ValueError(
+            f"some rows of the table have neither an epoch nor a step: {int(table[time].isna().sum())} of {len(table)}"
+        )
+    table = table.assign(
+        epoch=table[time].astype(float), **{} if "filtration" in table else {"filtration": "clique"}
+    )
+    scores, there = (
+        ["H", "eps", *["H_null"] * ("H_null" in table)],
+        [c for c in LOSSES if c in table and table[c].notna().any()],
+    )
+    means = (
+        table.groupby(["epoch", "filtration", "layer"], sort=False, as_index=False)[scores]
+        .mean()
+        .sort_values("epoch", kind="stable", ignore_index=True)
+    )
+    losses = (
+        table.groupby("epoch", as_index=False)[there].mean()
+        if there
+        else pd.DataFrame({"epoch": sorted(table.epoch.unique())})
+    )
     return Study("training", {"profiles": means, "losses": losses}, {"time": time, **(about or {})})
 
 # %% ../../nbs/explorers/30_network_views.ipynb #b08e88ef
 def _at_epoch(study, epoch, filtration):
     "Profiles of one filtration, and the rows of an epoch."
     t = _table(study, "training", "profiles")
-    filtration = _one_of("filtration", t.filtration.iloc[0] if filtration is None else filtration, t.filtration)
+    filtration = _one_of(
+        "filtration", t.filtration.iloc[0] if filtration is None else filtration, t.filtration
+    )
     t = t[t.filtration == filtration]
     return t, t[t.epoch == _one_of("epoch", epoch, t.epoch)]
+
 
 def training_numbers(
     study: Study,  # from `training_study`
     epoch: float = 0,  # one of the study's epochs
     filtration: "str | None" = None,  # default: the first
-) -> pd.DataFrame:  # layer, H, eps, perhaps H_null, and the changes of H and eps since the first epoch
+) -> (
+    pd.DataFrame
+):  # layer, H, eps, perhaps H_null, and the changes of H and eps since the first epoch
     "Scores of every layer at one epoch."
     t, now = _at_epoch(study, epoch, filtration)
     first, now = t[t.epoch == t.epoch.min()].set_index("layer"), now.set_index("layer")
-    return now[["H", "eps", *["H_null"] * ("H_null" in now)]].assign(H_change=now.H - first.H.reindex(now.index), eps_change=now.eps - first.eps.reindex(now.index)).reset_index()
+    return (
+        now[["H", "eps", *["H_null"] * ("H_null" in now)]]
+        .assign(
+            H_change=now.H - first.H.reindex(now.index),
+            eps_change=now.eps - first.eps.reindex(now.index),
+        )
+        .reset_index()
+    )
+
 
 def training_losses(
     study: Study,  # from `training_study`
@@ -711,59 +1267,146 @@ def training_figure(
     move(epoch)
     return fig
 
+
 def training_scene(study, filtration=None):  # as for `training_figure`
     "What stays while the epoch moves, and a function that draws the rest."
     profiles = _table(study, "training", "profiles")
     t, _ = _at_epoch(study, profiles.epoch.min(), filtration)
     fig, time, moving = _canvas(), study.about.get("time", "epoch"), []
-    panels = [fig.add_axes([x, .22, w, .64]) for x, w in ((.07, .23), (.38, .23), (.7, .23))]
-    for ax, column, style in zip(panels, ("H", "eps"), STYLES): moving.append(_epochs(ax, t, column, style, time))
+    panels = [
+        fig.add_axes([x, 0.22, w, 0.64]) for x, w in ((0.07, 0.23), (0.38, 0.23), (0.7, 0.23))
+    ]
+    for ax, column, style in zip(panels, ("H", "eps"), STYLES):
+        moving.append(_epochs(ax, t, column, style, time))
     moving.append(_losses(panels[2], study.tables["losses"], time))
 
     def move(epoch):
         _one_of(time, epoch, t.epoch)
         return [a for f in moving for a in f(epoch)]
+
     return fig, move
 
 # %% ../../nbs/explorers/30_network_views.ipynb #ecdd8771
 def _epochs(ax, t, column, style, time):
     "The profiles of all epochs, faint, the first one dotted; and a function that draws one."
-    wide, null = (t.pivot(index="epoch", columns="layer", values=c)[list(dict.fromkeys(t.layer))] if c in t else None for c in (column, f"{column}_null"))
+    wide, null = (
+        t.pivot(index="epoch", columns="layer", values=c)[list(dict.fromkeys(t.layer))]
+        if c in t
+        else None
+        for c in (column, f"{column}_null")
+    )
     x, (color, marker, _) = np.arange(wide.shape[1]), style
-    ax.plot(x, wide.to_numpy().T, color="0.8", lw=.7, zorder=1)
-    ax.plot(x, wide.iloc[0], color="0.4", lw=1.1, ls=":", label=f"{time} {wide.index[0]:g}", zorder=2)
+    ax.plot(x, wide.to_numpy().T, color="0.8", lw=0.7, zorder=1)
+    ax.plot(
+        x, wide.iloc[0], color="0.4", lw=1.1, ls=":", label=f"{time} {wide.index[0]:g}", zorder=2
+    )
     ax.plot([], [], color=color, marker=marker, lw=1.8, ms=4, label=f"this {time}")
-    if null is not None: ax.plot([], [], color="0.4", lw=1.1, ls="--", label="shuffled")
+    if null is not None:
+        ax.plot([], [], color="0.4", lw=1.1, ls="--", label="shuffled")
     top = np.nanmax([wide.to_numpy(), *([null.to_numpy()] if null is not None else [])])
-    ax.set_ylim(0, max(1.08 * float(top), 1e-9)); _layer_ticks(ax, x, wide.columns)
-    ax.legend(frameon=False, fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1.05, .98), columnspacing=1, handlelength=1.5)
-    _plain(ax, y=AXES[column], left=-.2); _fixed(ax)
+    ax.set_ylim(0, max(1.08 * float(top), 1e-9))
+    _layer_ticks(ax, x, wide.columns)
+    ax.legend(
+        frameon=False,
+        fontsize=7,
+        ncols=3,
+        loc="lower right",
+        bbox_to_anchor=(1.05, 0.98),
+        columnspacing=1,
+        handlelength=1.5,
+    )
+    _plain(ax, y=AXES[column], left=-0.2)
+    _fixed(ax)
 
     def move(epoch):
-        more = ax.plot(x, null.loc[epoch], color="0.4", lw=1.1, ls="--", zorder=10) if null is not None else []
-        return [*more, *ax.plot(x, wide.loc[epoch], color=color, marker=marker, lw=1.8, ms=4, zorder=10)]
+        more = (
+            ax.plot(x, null.loc[epoch], color="0.4", lw=1.1, ls="--", zorder=10)
+            if null is not None
+            else []
+        )
+        return [
+            *more,
+            *ax.plot(x, wide.loc[epoch], color=color, marker=marker, lw=1.8, ms=4, zorder=10),
+        ]
+
     return move
+
 
 def _losses(ax, t, time):
     "The losses over the epochs, and the accuracies on an axis of their own; and a function that marks an epoch."
     right, lines, where = ax.twinx(), [], {}
     for (color, marker, line), c in zip(STYLES, LOSSES):
-        if c not in t: continue
+        if c not in t:
+            continue
         where[c] = right if c.endswith("accuracy") else ax
-        lines += where[c].plot(t.epoch, t[c], color=color, ls=line, marker=marker, ms=3, lw=1.4, label="loss, assessed images" if c == "loss" else c.replace("_", " "))
-    room = .06 * (t.epoch.max() - t.epoch.min() or 1)
-    ax.set_xlim(t.epoch.min() - room, t.epoch.max() + room); ax.set_ylim(bottom=0); right.set_ylim(0, 1.04); _plain(ax, x=time, y="loss"); ax.xaxis.get_major_locator().set_params(integer=True)
-    right.spines[["top", "left"]].set_visible(False); right.tick_params(labelsize=8)
-    if any(c.endswith("accuracy") for c in t): right.set_ylabel("accuracy", fontsize=8); right.yaxis.set_label_coords(1.15, .5)
-    else: right.axis("off")
-    if lines: ax.legend(handles=lines, frameon=False, fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(.5, .99), columnspacing=1, handlelength=1.5)
-    else: ax.text(.5, .5, "no losses in the table", ha="center", va="center", transform=ax.transAxes, fontsize=8, color="0.4")
+        lines += where[c].plot(
+            t.epoch,
+            t[c],
+            color=color,
+            ls=line,
+            marker=marker,
+            ms=3,
+            lw=1.4,
+            label="loss, assessed images" if c == "loss" else c.replace("_", " "),
+        )
+    room = 0.06 * (t.epoch.max() - t.epoch.min() or 1)
+    ax.set_xlim(t.epoch.min() - room, t.epoch.max() + room)
+    ax.set_ylim(bottom=0)
+    right.set_ylim(0, 1.04)
+    _plain(ax, x=time, y="loss")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    right.spines[["top", "left"]].set_visible(False)
+    right.tick_params(labelsize=8)
+    if any(c.endswith("accuracy") for c in t):
+        right.set_ylabel("accuracy", fontsize=8)
+        right.yaxis.set_label_coords(1.15, 0.5)
+    else:
+        right.axis("off")
+    if lines:
+        ax.legend(
+            handles=lines,
+            frameon=False,
+            fontsize=7,
+            ncols=2,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 0.99),
+            columnspacing=1,
+            handlelength=1.5,
+        )
+    else:
+        ax.text(
+            0.5,
+            0.5,
+            "no losses in the table",
+            ha="center",
+            va="center",
+            transform=ax.transAxes,
+            fontsize=8,
+            color="0.4",
+        )
     _fixed(ax, right)
 
     def move(epoch):
         now = t[t.epoch == epoch]
-        return [ax.axvline(epoch, color="black", lw=.8, zorder=10),
-                *(a for c in where for a in where[c].plot(now.epoch, now[c], "o", ms=9, mfc="none", mec="black", mew=1.2, clip_on=False, zorder=10))]
+        return [
+            ax.axvline(epoch, color="black", lw=0.8, zorder=10),
+            *(
+                a
+                for c in where
+                for a in where[c].plot(
+                    now.epoch,
+                    now[c],
+                    "o",
+                    ms=9,
+                    mfc="none",
+                    mec="black",
+                    mew=1.2,
+                    clip_on=False,
+                    zorder=10,
+                )
+            ),
+        ]
+
     return move
 
 # %% ../../nbs/explorers/30_network_views.ipynb #788eeccf
@@ -773,48 +1416,101 @@ def comparison_study(
     seed: int = 0,  # of the resampling
 ) -> Study:  # tables `profiles`, `units`, `networks`
     "A study of several results."
-    if not isinstance(results, dict): raise TypeError(f"results is a {type(results).__name__}: pass a dictionary {{name: result or folder}}")
-    if len(results) < 2: raise ValueError(f"a comparison needs two results or more, got {len(results)}")
+    if not isinstance(results, dict):
+        raise TypeError(
+            f"results is a {type(results).__name__}: pass a dictionary {{name: result or folder}}"
+        )
+    if len(results) < 2:
+        raise ValueError(f"a comparison needs two results or more, got {len(results)}")
     found = {str(k): v if isinstance(v, Result) else load(v) for k, v in results.items()}
-    shared = [f for f in next(iter(found.values())).record["filtrations"] if all(f in r.record["filtrations"] for r in found.values())]
-    if not shared: raise ValueError("the results have no filtration in common: " + "; ".join(f"{k}: {', '.join(r.record['filtrations'])}" for k, r in found.items()))
+    shared = [
+        f
+        for f in next(iter(found.values())).record["filtrations"]
+        if all(f in r.record["filtrations"] for r in found.values())
+    ]
+    if not shared:
+        raise ValueError(
+            "the results have no filtration in common: "
+            + "; ".join(f"{k}: {', '.join(r.record['filtrations'])}" for k, r in found.items())
+        )
     parts = [_profile_of(r, n_resamples, seed).assign(network=k) for k, r in found.items()]
-    units = [r.table[["layer", "unit", "class", "filtration", "n_images", "eps", "H", "status"]].assign(network=k) for k, r in found.items()]
-    own = lambda tables: (t := pd.concat(tables, ignore_index=True))[t.filtration.isin(shared)].reset_index(drop=True).astype({"class": str} if "class" in t else {})
-    return Study("comparison", {"profiles": own(parts), "units": own(units), "networks": pd.DataFrame([_who(k, r) for k, r in found.items()])}, {"filtrations": shared})
+    units = [
+        r.table[["layer", "unit", "class", "filtration", "n_images", "eps", "H", "status"]].assign(
+            network=k
+        )
+        for k, r in found.items()
+    ]
+    own = lambda tables: (
+        (t := pd.concat(tables, ignore_index=True))[t.filtration.isin(shared)]
+        .reset_index(drop=True)
+        .astype({"class": str} if "class" in t else {})
+    )
+    return Study(
+        "comparison",
+        {
+            "profiles": own(parts),
+            "units": own(units),
+            "networks": pd.DataFrame([_who(k, r) for k, r in found.items()]),
+        },
+        {"filtrations": shared},
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #cb171565
 def _profile_of(result, n_resamples, seed):
     "The network's own profile with the depth of each layer, from 0 to 1."
-    t = profiles(result, n_resamples=0 if lone_classes(result) else n_resamples, seed=seed).query("series == 'network'").drop(columns=["series", "run"])
+    t = (
+        profiles(result, n_resamples=0 if lone_classes(result) else n_resamples, seed=seed)
+        .query("series == 'network'")
+        .drop(columns=["series", "run"])
+    )
     names = list(result.layers.layer)
     return t.assign(depth=[names.index(n) / max(len(names) - 1, 1) for n in t.layer])
+
 
 def _who(name, result):
     "A row about a result."
     n = result.table.n_images
-    return {"network": name, "architecture": str(result.record["network"].get("name")), "images": str(result.record["images"].get("source")), "layers": len(result.layers),
-            "units": int(result.layers.units.sum()), "n_min": int(n.min()), "n_max": int(n.max()), "pictures": str(result.record["images"].get("fingerprint"))}
+    return {
+        "network": name,
+        "architecture": str(result.record["network"].get("name")),
+        "images": str(result.record["images"].get("source")),
+        "layers": len(result.layers),
+        "units": int(result.layers.units.sum()),
+        "n_min": int(n.min()),
+        "n_max": int(n.max()),
+        "pictures": str(result.record["images"].get("fingerprint")),
+    }
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f8ecfb7f
 def _compared(study, filtration, name):
     "Profiles and units of one filtration and class."
     t, u = _table(study, "comparison", "profiles"), study.tables["units"]
-    filtration = _one_of("filtration", study.about["filtrations"][0] if filtration is None else filtration, study.about["filtrations"])
+    filtration = _one_of(
+        "filtration",
+        study.about["filtrations"][0] if filtration is None else filtration,
+        study.about["filtrations"],
+    )
     t, u = t[t.filtration == filtration], u[u.filtration == filtration]
-    if name == "all": return t, u
+    if name == "all":
+        return t, u
     u = u[u["class"] == _one_of("name", name, ["all", *u["class"]])]
     means = u.groupby(["network", "layer"], sort=False, as_index=False)[["H", "eps"]].mean()
     return means.merge(t[["network", "layer", "depth"]], on=["network", "layer"]), u
 
+
 def _beside(t, depth):
     "The layer of each network nearest to a relative depth."
-    if not 0 <= depth <= 1: raise ValueError(f"depth={depth}: choose a number from 0, the first layer, to 1, the last")
-    return {k: rows.layer.iloc[int((rows.depth - depth).abs().to_numpy().argmin())] for k, rows in t.groupby("network", sort=False)}
+    if not 0 <= depth <= 1:
+        raise ValueError(f"depth={depth}: choose a number from 0, the first layer, to 1, the last")
+    return {
+        k: rows.layer.iloc[int((rows.depth - depth).abs().to_numpy().argmin())]
+        for k, rows in t.groupby("network", sort=False)
+    }
+
 
 def comparison_numbers(
     study: Study,  # from `comparison_study`
-    depth: float = 1.,  # relative depth of the layers to compare, 0 to 1
+    depth: float = 1.0,  # relative depth of the layers to compare, 0 to 1
     filtration: "str | None" = None,  # default: the first
     name: str = "all",  # name of a class, or "all"
 ) -> pd.DataFrame:  # network, layer, units, N, H, its interval, eps, effective (share), and the differences of H and eps from the first network
@@ -822,13 +1518,28 @@ def comparison_numbers(
     t, u = _compared(study, filtration, name)
     rows = []
     for k, layer in _beside(t, depth).items():
-        one, own = t[(t.network == k) & (t.layer == layer)].iloc[0], u[(u.network == k) & (u.layer == layer)]
-        rows.append({"network": k, "layer": layer, "units": own.unit.nunique(), "N": _span(own.n_images), "H": one.H,
-                     **{c: one[c] for c in ("H_lo", "H_hi") if c in one}, "eps": one.eps, "effective": (own.status == "effective").mean()})
+        one, own = (
+            t[(t.network == k) & (t.layer == layer)].iloc[0],
+            u[(u.network == k) & (u.layer == layer)],
+        )
+        rows.append(
+            {
+                "network": k,
+                "layer": layer,
+                "units": own.unit.nunique(),
+                "N": _span(own.n_images),
+                "H": one.H,
+                **{c: one[c] for c in ("H_lo", "H_hi") if c in one},
+                "eps": one.eps,
+                "effective": (own.status == "effective").mean(),
+            }
+        )
     table = pd.DataFrame(rows)
     return table.assign(dH=table.H - table.H[0], deps=table.eps - table.eps[0])
 
-def _span(n): return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
+
+def _span(n):
+    return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f1ba2bd1
 def comparison_caution(
@@ -836,14 +1547,18 @@ def comparison_caution(
 ) -> str:  # what to keep in mind; empty if there is nothing
     "Whether the numbers of these networks can be compared."
     t, words = _table(study, "comparison", "networks"), []
-    if t.n_min.min() != t.n_max.max(): words.append(f"images per class differ ({t.n_min.min()} to {t.n_max.max()}), so the ceilings ln N of H do: compare only within a network")
-    if t.pictures.nunique() > 1: words.append("the networks saw different images")
+    if t.n_min.min() != t.n_max.max():
+        words.append(
+            f"images per class differ ({t.n_min.min()} to {t.n_max.max()}), so the ceilings ln N of H do: compare only within a network"
+        )
+    if t.pictures.nunique() > 1:
+        words.append("the networks saw different images")
     return "; ".join(words)
 
 # %% ../../nbs/explorers/30_network_views.ipynb #e62c418a
 def comparison_figure(
     study: Study,  # from `comparison_study`
-    depth: float = 1.,  # relative depth of the layers in the scatters, 0 to 1
+    depth: float = 1.0,  # relative depth of the layers in the scatters, 0 to 1
     filtration: "str | None" = None,  # default: the first
     name: str = "all",  # name of a class, or "all"
 ) -> Figure:
@@ -852,25 +1567,51 @@ def comparison_figure(
     move(depth)
     return fig
 
+
 def comparison_scene(study, filtration=None, name="all"):  # as for `comparison_figure`
     "What stays while the depth moves, and a function that draws the rest."
     t, u = _compared(study, filtration, name)
     names, fig, moving = list(dict.fromkeys(t.network)), _canvas(height=3.6), []
     styles = dict(zip(names, STYLES * 9))
-    tops = [fig.add_axes([x, .2, .2, .63]) for x in (.06, .33)]
-    for ax, column in zip(tops, ("H", "eps")): _depths(ax, t, column, styles)
-    fig.legend(*tops[0].get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(.05, 1.), ncols=4, frameon=False, fontsize=8)
+    tops = [fig.add_axes([x, 0.2, 0.2, 0.63]) for x in (0.06, 0.33)]
+    for ax, column in zip(tops, ("H", "eps")):
+        _depths(ax, t, column, styles)
+    fig.legend(
+        *tops[0].get_legend_handles_labels(),
+        loc="upper left",
+        bbox_to_anchor=(0.05, 1.0),
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     shown = names[:4]
     columns, rows = (2, 2) if len(shown) == 4 else (len(shown), 1)
     for i, k in enumerate(shown):
-        column, row, width = i % columns, i // columns, .39 / columns
-        box = [.61 + column * width, .2 if rows == 1 or row else .58, width - .03, .63 if rows == 1 else .25]
+        column, row, width = i % columns, i // columns, 0.39 / columns
+        box = [
+            0.61 + column * width,
+            0.2 if rows == 1 or row else 0.58,
+            width - 0.03,
+            0.63 if rows == 1 else 0.25,
+        ]
         moving.append(_scatter(fig.add_axes(box), u, k, styles[k], column == 0, row == rows - 1))
-    if len(names) > 4: fig.text(.98, .02, f"the first 4 of {len(names)} networks are drawn here", ha="right", fontsize=7, color="0.4")
+    if len(names) > 4:
+        fig.text(
+            0.98,
+            0.02,
+            f"the first 4 of {len(names)} networks are drawn here",
+            ha="right",
+            fontsize=7,
+            color="0.4",
+        )
 
     def move(depth):
         layers = _beside(t, depth)
-        return [*(ax.axvline(depth, color="black", lw=.8, zorder=10) for ax in tops), *(a for k, f in zip(shown, moving) for a in f(layers[k]))]
+        return [
+            *(ax.axvline(depth, color="black", lw=0.8, zorder=10) for ax in tops),
+            *(a for k, f in zip(shown, moving) for a in f(layers[k])),
+        ]
+
     return fig, move
 
 # %% ../../nbs/explorers/30_network_views.ipynb #c654bd45
@@ -879,26 +1620,59 @@ def _depths(ax, t, column, styles):
     same = t.groupby("network", sort=False).layer.apply(tuple).nunique() == 1
     for k, rows in t.groupby("network", sort=False):
         color, marker, line = styles[k]
-        ax.plot(rows.depth, rows[column], color=color, marker=marker, ls=line, ms=4, lw=1.5, label=literal(k if len(k) < 30 else k[:28] + "…"))
-        if f"{column}_lo" in rows: ax.fill_between(rows.depth, rows[f"{column}_lo"], rows[f"{column}_hi"], color=color, alpha=.18, lw=0)
+        ax.plot(
+            rows.depth,
+            rows[column],
+            color=color,
+            marker=marker,
+            ls=line,
+            ms=4,
+            lw=1.5,
+            label=literal(k if len(k) < 30 else k[:28] + "…"),
+        )
+        if f"{column}_lo" in rows:
+            ax.fill_between(
+                rows.depth,
+                rows[f"{column}_lo"],
+                rows[f"{column}_hi"],
+                color=color,
+                alpha=0.18,
+                lw=0,
+            )
     ax.set_ylim(bottom=0)
     if same:
         names = t[t.network == t.network.iloc[0]]
         _layer_ticks(ax, names.depth, names.layer)
-    _plain(ax, x="" if same else "relative depth", y=AXES[column], left=-.18); _fixed(ax)
+    _plain(ax, x="" if same else "relative depth", y=AXES[column], left=-0.18)
+    _fixed(ax)
+
 
 def _scatter(ax, u, k, style, first, last):
     "Axes for H over eps of a network's units, and a function that draws those of a layer."
     color, marker, _ = style
     high, own = float(u.H.max() or 1), u[u.network == k]
-    ax.plot([0, 1], [0, np.log(own.n_images.max())], color="0.5", lw=.8, ls="--")
-    ax.set_xlim(-.04, 1.04); ax.set_ylim(-.03 * high, 1.08 * high); ax.set_xticks([0, .5, 1], ["0", ".5", "1"])
-    _plain(ax, x="ε" if last else "", y="H (nats)" if first else "", left=-.3)
-    if not first: ax.tick_params(labelleft=False)
-    if not last: ax.tick_params(labelbottom=False)
+    ax.plot([0, 1], [0, np.log(own.n_images.max())], color="0.5", lw=0.8, ls="--")
+    ax.set_xlim(-0.04, 1.04)
+    ax.set_ylim(-0.03 * high, 1.08 * high)
+    ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    _plain(ax, x="ε" if last else "", y="H (nats)" if first else "", left=-0.3)
+    if not first:
+        ax.tick_params(labelleft=False)
+    if not last:
+        ax.tick_params(labelbottom=False)
 
     def move(layer):
         rows = own[own.layer == layer]
-        return [*ax.plot(rows.eps, rows.H, marker, ms=3, color=color, alpha=.45, mew=0, zorder=10),
-                ax.text(0, 1.03, literal(f"{k if len(k) < 16 else k[:14] + '…'}\n{brief_names([layer])[0][-16:]}"), fontsize=8, linespacing=1.1, transform=ax.transAxes)]
+        return [
+            *ax.plot(rows.eps, rows.H, marker, ms=3, color=color, alpha=0.45, mew=0, zorder=10),
+            ax.text(
+                0,
+                1.03,
+                literal(f"{k if len(k) < 16 else k[:14] + '…'}\n{brief_names([layer])[0][-16:]}"),
+                fontsize=8,
+                linespacing=1.1,
+                transform=ax.transAxes,
+            ),
+        ]
+
     return move

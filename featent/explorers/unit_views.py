@@ -43,10 +43,12 @@ from ..statistics.uncertainty import intervals
 # %% ../../nbs/explorers/10_unit_views.ipynb #e8f19e32
 class Loop(NamedTuple):
     "A loop that represents the first class, at the level of its birth."
+
     level: int  # level of the birth
     cells: np.ndarray  # (k, 2) rows and columns of the map where the loop runs
     path: np.ndarray  # cubical: sides of pixels (s, 2, 2), corners as row and column; clique: vertices (k,) in order
     death: int  # cubical: level at which the hole is filled; clique: 0, not told
+
 
 def _hole(level, birth):
     "The hole at the level of birth that is filled last, as a mask."
@@ -61,12 +63,19 @@ def _sides(hole):
     wide = np.pad(hole, 1).astype(np.int8)
     y, x = np.nonzero(np.diff(wide, axis=0)[:, 1:-1])
     v, u = np.nonzero(np.diff(wide, axis=1)[1:-1])
-    return np.concatenate([np.stack([np.stack([y, x], 1), np.stack([y, x + 1], 1)], 1), np.stack([np.stack([v, u], 1), np.stack([v + 1, u], 1)], 1)])
+    return np.concatenate(
+        [
+            np.stack([np.stack([y, x], 1), np.stack([y, x + 1], 1)], 1),
+            np.stack([np.stack([v, u], 1), np.stack([v + 1, u], 1)], 1),
+        ]
+    )
+
 
 def _cubical_loop(a):
     "The first loop of one map under the cubical filtration."
     birth = int(births(a, "cubical"))
-    if not birth: return None
+    if not birth:
+        return None
     level = levels(a)
     hole = _hole(level, birth)
     ring = ndimage.binary_dilation(hole, np.ones((3, 3))) & (level <= birth)
@@ -76,24 +85,32 @@ def _cubical_loop(a):
 def _cocycles(edges, m):
     "For each edge of a graph on m vertices, a bit set: which classes of the flag complex's first cohomology it meets; and the bits in use."
     near, value, parent, used = [0] * m, {}, list(range(m)), 0
+
     def root(p):
-        while parent[p] != p: parent[p] = p = parent[parent[p]]
+        while parent[p] != p:
+            parent[p] = p = parent[parent[p]]
         return p
+
     for u, v in edges:
         both, found = near[u] & near[v], None
         while both:
             w = (both & -both).bit_length() - 1
             both &= both - 1
             here = value[min(u, w), max(u, w)] ^ value[min(v, w), max(v, w)]
-            if found is None: found = here
+            if found is None:
+                found = here
             elif odd := here ^ found:
-                bit = odd & -odd  # this class ends: all others are changed so that they vanish on the triangle
+                bit = (
+                    odd & -odd
+                )  # this class ends: all others are changed so that they vanish on the triangle
                 value = {e: z ^ odd if z & bit else z for e, z in value.items()}
-                if found & bit: found ^= odd
+                if found & bit:
+                    found ^= odd
                 used &= ~bit
         if found is None:
             ru, rv, found = root(u), root(v), 0
-            if ru != rv: parent[ru] = rv
+            if ru != rv:
+                parent[ru] = rv
             else:
                 found = ~used & (used + 1)
                 used |= found
@@ -104,27 +121,37 @@ def _cocycles(edges, m):
 def _shortest_odd(value, bit, m):
     "The shortest cycle that meets the class `bit` an odd number of times: its vertices."
     near = [[] for _ in range(m)]
-    for (u, v), z in value.items(): near[u].append((v, bool(z & bit))); near[v].append((u, bool(z & bit)))
+    for (u, v), z in value.items():
+        near[u].append((v, bool(z & bit)))
+        near[v].append((u, bool(z & bit)))
     best = None
     for (u, v), z in value.items():
-        if z & bit and (path := _even_path(near, u, v, None if best is None else len(best))): best = path
+        if z & bit and (path := _even_path(near, u, v, None if best is None else len(best))):
+            best = path
     return best
+
 
 def _even_path(near, u, v, shorter):
     "A shortest path from u to v that meets the class an even number of times, if it has fewer vertices than `shorter`."
     came, queue = {(u, False): None}, deque([(u, False, 1)])
     while queue:
         p, odd, n = queue.popleft()
-        if shorter and n + 1 >= shorter: return None
+        if shorter and n + 1 >= shorter:
+            return None
         for q, meets in near[p]:
-            if (to := (q, odd ^ meets)) in came: continue
+            if (to := (q, odd ^ meets)) in came:
+                continue
             came[to] = (p, odd)
-            if to == (v, False): return _walk_back(came, to)
+            if to == (v, False):
+                return _walk_back(came, to)
             queue.append((*to, n + 1))
+
 
 def _walk_back(came, at):
     path = []
-    while at is not None: path.append(at[0]); at = came[at]
+    while at is not None:
+        path.append(at[0])
+        at = came[at]
     return path
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #ad72b249
@@ -132,18 +159,27 @@ def _edge_levels(a):
     "Level of every edge of a square map's graph, (m, m) with 0 on the diagonal."
     m, out = len(a), np.zeros(a.shape, np.int32)
     upper = np.triu_indices(m, 1)
-    if len(upper[0]): out[upper] = np.unique(-np.maximum(a, a.T)[upper], return_inverse=True)[1] + 1
+    if len(upper[0]):
+        out[upper] = np.unique(-np.maximum(a, a.T)[upper], return_inverse=True)[1] + 1
     return out + out.T
+
 
 def _clique_loop(a):
     "The first loop of one square map under the clique filtration."
     birth = int(births(a, "clique"))
-    if not birth: return None
+    if not birth:
+        return None
     value, used = _cocycles(_edges(_edge_levels(a), birth), len(a))
     bits = [1 << i for i in range(used.bit_length()) if used >> i & 1]
     cycle = min((_shortest_odd(value, bit, len(a)) for bit in bits), key=len)
     ends = zip(cycle, cycle[1:] + cycle[:1])
-    return Loop(birth, np.array([(u, v) if a[u, v] >= a[v, u] else (v, u) for u, v in ends]), np.array(cycle), 0)
+    return Loop(
+        birth,
+        np.array([(u, v) if a[u, v] >= a[v, u] else (v, u) for u, v in ends]),
+        np.array(cycle),
+        0,
+    )
+
 
 def _edges(level, at):
     "Edges (u < v) that have entered at a level, in the order of their levels."
@@ -158,23 +194,35 @@ def first_loop(
 ) -> "Loop | None":  # None where no loop is ever born
     "A loop that represents the first class of a map, at its birth."
     a = _one_map(a)
-    return _cubical_loop(a) if filtration == "cubical" else _clique_loop(square_maps(a[None], pad)[0])
+    return (
+        _cubical_loop(a) if filtration == "cubical" else _clique_loop(square_maps(a[None], pad)[0])
+    )
+
 
 def _one_map(a):
     "A finite map (h, w), float32 or float64."
-    a = a.detach().cpu().float().numpy() if isinstance(a, torch.Tensor) and a.dtype != torch.float64 else np.asarray(a)
-    if a.ndim != 2: raise ValueError(f"one map has shape (height, width), not {a.shape}")
+    a = (
+        a.detach().cpu().float().numpy()
+        if isinstance(a, torch.Tensor) and a.dtype != torch.float64
+        else np.asarray(a)
+    )
+    if a.ndim != 2:
+        raise ValueError(f"one map has shape (height, width), not {a.shape}")
     levels(a)  # refuses values that are not finite
     return a
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #043bc298
 class Topology(NamedTuple):
     "The filtration of one map."
-    level: np.ndarray  # cubical: level of each pixel (h, w); clique: of each edge (m, m), 0 on the diagonal
+
+    level: (
+        np.ndarray
+    )  # cubical: level of each pixel (h, w); clique: of each edge (m, m), 0 on the diagonal
     values: np.ndarray  # (n_levels,) the value at which each level enters
     betti: dict  # k: (n_levels,) Betti numbers
     pairs: pd.DataFrame  # dimension, birth, death (0 = never), in levels
     loop: "Loop | None"  # the first loop
+
 
 def map_topology(
     a: "np.ndarray | torch.Tensor",  # one map (h, w)
@@ -183,37 +231,52 @@ def map_topology(
 ) -> Topology:  # of this map
     "Levels, Betti curves, diagram and first loop of one map."
     a = _one_map(a)
-    return _cubical_topology(a) if filtration == "cubical" else _clique_topology(square_maps(a[None], pad)[0])
+    return (
+        _cubical_topology(a)
+        if filtration == "cubical"
+        else _clique_topology(square_maps(a[None], pad)[0])
+    )
+
 
 def _cubical_topology(a):
     betti = {k: _curve(a, "cubical", k) for k in (0, 1)}
     pairs = pd.DataFrame(diagrams(a[None])[0], columns=["dimension", "birth", "death"])
     return Topology(levels(a), np.unique(a)[::-1], betti, pairs, _cubical_loop(a))
 
+
 def _clique_topology(a):
     level = _edge_levels(a)
     values = np.unique(np.maximum(a, a.T)[np.triu_indices(len(a), 1)])[::-1]
-    return Topology(level, values, {1: _curve(a, "clique", 1)}, _clique_pairs(level), _clique_loop(a))
+    return Topology(
+        level, values, {1: _curve(a, "clique", 1)}, _clique_pairs(level), _clique_loop(a)
+    )
 
-def _curve(a, filtration, k): return (c := betti_curves(a[None], filtration, k)[0])[c >= 0]
+
+def _curve(a, filtration, k):
+    return (c := betti_curves(a[None], filtration, k)[0])[c >= 0]
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #4c33693d
 def _clique_pairs(level):
     "Loops of a graph's flag complex: birth and death levels."
     import gudhi
+
     tree, upper = gudhi.SimplexTree(), np.triu_indices(len(level), 1)
     tree.insert_batch(np.arange(len(level))[None], np.zeros(len(level)))
-    if len(upper[0]): tree.insert_batch(np.array(upper), level[upper].astype(float))
+    if len(upper[0]):
+        tree.insert_batch(np.array(upper), level[upper].astype(float))
     tree.collapse_edges()
     tree.expansion(2)
     tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=False)
-    found = np.nan_to_num(tree.persistence_intervals_in_dimension(1).reshape(-1, 2), posinf=0).astype(int)
+    found = np.nan_to_num(
+        tree.persistence_intervals_in_dimension(1).reshape(-1, 2), posinf=0
+    ).astype(int)
     found = found[np.lexsort(found.T[::-1])]
     return pd.DataFrame({"dimension": 1, "birth": found[:, 0], "death": found[:, 1]})
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #905c8538
 class Views(NamedTuple):
     "A result, with maps and small pictures of its images."
+
     result: Result
     maps: dict  # layer: (n_kept, n_units, h, w) float32 or float64
     units: dict  # layer: (n_units,) numbers of the units whose maps are kept
@@ -222,28 +285,47 @@ class Views(NamedTuple):
     names: np.ndarray  # (n_images,) names of the images
     notes: tuple = ()  # what was left out or differs, in sentences
 
+
 def _chosen_units(units, layers):
     "Numbers of the units to keep, for each layer."
     counts = dict(zip(layers.layer, layers.units))
     wanted = units if isinstance(units, dict) else {layer: units for layer in counts}
-    out = {layer: np.arange(n) if wanted.get(layer) is None else np.unique(np.atleast_1d(wanted[layer])) for layer, n in counts.items()}
+    out = {
+        layer: np.arange(n)
+        if wanted.get(layer) is None
+        else np.unique(np.atleast_1d(wanted[layer]))
+        for layer, n in counts.items()
+    }
     for layer, u in out.items():
-        if u.min(initial=0) < 0 or u.max(initial=0) >= counts[layer]: raise ValueError(f"units={u.tolist()}: layer {layer!r} has units 0 to {counts[layer] - 1}")
+        if u.min(initial=0) < 0 or u.max(initial=0) >= counts[layer]:
+            raise ValueError(
+                f"units={u.tolist()}: layer {layer!r} has units 0 to {counts[layer] - 1}"
+            )
     return out
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #5a914b29
 def _result_layers(result, layers):
     "Rows of a result's layers that a name, or several, mean."
-    wanted = list(result.layers.layer) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    wanted = (
+        list(result.layers.layer)
+        if layers is None
+        else [layers]
+        if isinstance(layers, str)
+        else list(layers)
+    )
     short = dict(zip(short_names(result.layers.layer), result.layers.layer))
     names = [short.get(w, w) for w in wanted]
     if unknown := [w for w in names if w not in set(result.layers.layer)]:
-        raise ValueError(f"no layer {unknown[0]!r} in this result: choose from {', '.join(result.layers.layer)}")
+        raise ValueError(
+            f"no layer {unknown[0]!r} in this result: choose from {', '.join(result.layers.layer)}"
+        )
     return result.layers[result.layers.layer.isin(names)]
+
 
 def _labels_of(result, classes):
     "Labels of classes given by name or label; None: all."
-    if classes is None: return list(result.classes)
+    if classes is None:
+        return list(result.classes)
     wanted = [classes] if isinstance(classes, (str, int, np.integer)) else list(classes)
     return [class_label(w, result.classes) for w in wanted]
 
@@ -251,37 +333,52 @@ def _labels_of(result, classes):
 def _kept_images(result, classes, per_class, room):
     "Positions of the first images of each class, as many as there is room for, and a note where these are fewer than asked for."
     labels = _labels_of(result, classes)
-    if per_class < 1: raise ValueError(f"per_class={per_class} must be at least 1")
+    if per_class < 1:
+        raise ValueError(f"per_class={per_class} must be at least 1")
     fits = int(min(per_class, room // len(labels)))
-    if fits < 1: return None, ()
+    if fits < 1:
+        return None, ()
     kept = np.sort(np.concatenate([np.flatnonzero(result.labels == c)[:fits] for c in labels]))
-    return kept, (f"Maps of {fits} images of each class are kept, not of {per_class}: more would not fit into the budget.",) * (fits < per_class)
+    return kept, (
+        f"Maps of {fits} images of each class are kept, not of {per_class}: more would not fit into the budget.",
+    ) * (fits < per_class)
+
 
 def _same_origin(result, network, images):
     "Refuse a network or images that are not those of the result."
     if why := other_images(images.record, own := result.record["images"]):
-        raise ValueError(f"these images are not those of the result (fingerprint {images.record['fingerprint']}, "
-                         f"the result has {own['fingerprint']}; {why}): pass the same source, per_class, "
-                         "classes, split, size, seed and transform")
+        raise ValueError(
+            f"these images are not those of the result (fingerprint {images.record['fingerprint']}, "
+            f"the result has {own['fingerprint']}; {why}): pass the same source, per_class, "
+            "classes, split, size, seed and transform"
+        )
     if weights_hash(network) != result.record["network"]["weights_hash"]:
-        raise ValueError("this network is not the one of the result (other weights): pass the network that was assessed")
+        raise ValueError(
+            "this network is not the one of the result (other weights): pass the network that was assessed"
+        )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #4e71108b
 def _thumb(picture, side):
     "A square picture (side, side, 3) of bytes."
     if isinstance(picture, torch.Tensor):
         x = picture.numpy().astype(np.float32)
-        if picture.dtype == torch.uint8: x = x / 255
+        if picture.dtype == torch.uint8:
+            x = x / 255
         low, high = min(x.min(), 0), max(x.max(), 1)
         x = ((x - low) / (high - low) * 255).round().astype(np.uint8).transpose(1, 2, 0)
-        picture = Image.fromarray(x[..., 0] if x.shape[2] in (1, 2) else np.ascontiguousarray(x[..., :3]))
+        picture = Image.fromarray(
+            x[..., 0] if x.shape[2] in (1, 2) else np.ascontiguousarray(x[..., :3])
+        )
     return np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side)))
+
 
 def _thumbs(images, budget, bar):
     "Small pictures of all images, of at most a quarter of the budget."
     side = next((s for s in (64, 48, 32, 24) if len(images) * s * s * 3 <= budget // 4), 16)
     out = np.empty((len(images), side, side, 3), np.uint8)
-    for i in range(len(images)): out[i] = _thumb(images.raw(i), side); bar.update()
+    for i in range(len(images)):
+        out[i] = _thumb(images.raw(i), side)
+        bar.update()
     return out
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #23f81d74
@@ -303,26 +400,44 @@ def unit_maps(
     size = 8 if result.record["network"]["dtype"] == "torch.float64" else 4
     each = sum(len(units[r.layer]) * r.height * r.width * size for r in rows.itertuples())
     kept, notes = _kept_images(result, classes, per_class, budget * 3 // 4 // each)
-    if kept is None: raise ValueError(f"the maps of one image of each class need {each * len(_labels_of(result, classes)) / 1e6:,.0f} MB, more than three quarters of "
-                                      f"the budget of {budget / 1e6:,.0f} MB: choose fewer layers, units or classes, or a larger budget")
+    if kept is None:
+        raise ValueError(
+            f"the maps of one image of each class need {each * len(_labels_of(result, classes)) / 1e6:,.0f} MB, more than three quarters of "
+            f"the budget of {budget / 1e6:,.0f} MB: choose fewer layers, units or classes, or a larger budget"
+        )
     maps = _read_kept(result, network, images, rows, units, kept)
-    with progress(total=len(images), desc="pictures", leave=False) as bar: thumbs = _thumbs(images, budget, bar)
-    return Views(result, maps, units, kept, thumbs, np.array(images.names), (*notes, *_differing(result, maps, units, kept)))
+    with progress(total=len(images), desc="pictures", leave=False) as bar:
+        thumbs = _thumbs(images, budget, bar)
+    return Views(
+        result,
+        maps,
+        units,
+        kept,
+        thumbs,
+        np.array(images.names),
+        (*notes, *_differing(result, maps, units, kept)),
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #14899351
 def _read_kept(result, network, images, rows, units, kept):
     "Maps of the kept images, read in the batches in which the network was assessed."
     chosen = select_layers(network, images, list(rows.layer))[0]
     size, out = result.record["batch_size"], {layer: [] for layer in rows.layer}
+
     def take(name, maps, index):
-        part = maps[torch.isin(index, torch.from_numpy(kept)).to(maps.device)][:, torch.from_numpy(units[name]).to(maps.device)].cpu()
+        part = maps[torch.isin(index, torch.from_numpy(kept)).to(maps.device)][
+            :, torch.from_numpy(units[name]).to(maps.device)
+        ].cpu()
         out[name].append((part if part.dtype == torch.float64 else part.float()).numpy())
+
     with progress(total=len(kept), desc="maps", unit="image", leave=False) as bar:
         for first in np.unique(kept // size) * size:
             last = int(min(first + size, len(images)))
-            for index, x, _ in batches(images, size, int(first), last): read_finite(network, x, chosen, take, index, images.names)
+            for index, x, _ in batches(images, size, int(first), last):
+                read_finite(network, x, chosen, take, index, images.names)
             bar.update(int(((kept >= first) & (kept < last)).sum()))
     return {layer: np.concatenate(parts) for layer, parts in out.items()}
+
 
 def _differing(result, maps, units, kept):
     "A note where births of the kept maps are not those of the result."
@@ -330,8 +445,25 @@ def _differing(result, maps, units, kept):
     for layer, a in maps.items():
         for f in r["filtrations"]:
             own = result.births[layer, f, "real"][kept][:, units[layer]]
-            n, total = n + int((births(a, f, r["convention"] if f == "clique" else "text", r["pad"], n_jobs=-1) != own).sum()), total + own.size
-    return (f"{n} of {total} births of the kept maps differ from those of the result: this machine rounds otherwise than the one that assessed.",) if n else ()
+            n, total = (
+                n
+                + int(
+                    (
+                        births(
+                            a, f, r["convention"] if f == "clique" else "text", r["pad"], n_jobs=-1
+                        )
+                        != own
+                    ).sum()
+                ),
+                total + own.size,
+            )
+    return (
+        (
+            f"{n} of {total} births of the kept maps differ from those of the result: this machine rounds otherwise than the one that assessed.",
+        )
+        if n
+        else ()
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #6e5cd363
 def save_views(
@@ -340,35 +472,67 @@ def save_views(
 ) -> Path:  # the folder, which `load` reads too
     "Write a result with its maps and pictures."
     folder = views.result.save(folder)
-    told = {"layers": list(views.maps), "notes": list(views.notes), "identity": _identity(views.result)}
-    arrays = {f"{k}_{i}": v for i, layer in enumerate(views.maps) for k, v in (("maps", views.maps[layer]), ("units", views.units[layer]))}
-    fixed = dict(told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names)
-    write_whole(folder/"views.npz", lambda f: np.savez_compressed(f, **fixed, **arrays))
+    told = {
+        "layers": list(views.maps),
+        "notes": list(views.notes),
+        "identity": _identity(views.result),
+    }
+    arrays = {
+        f"{k}_{i}": v
+        for i, layer in enumerate(views.maps)
+        for k, v in (("maps", views.maps[layer]), ("units", views.units[layer]))
+    }
+    fixed = dict(
+        told=np.array(json.dumps(told)), kept=views.kept, thumbs=views.thumbs, names=views.names
+    )
+    write_whole(folder / "views.npz", lambda f: np.savez_compressed(f, **fixed, **arrays))
     return folder
 
-def _identity(result): return [result.record["images"]["fingerprint"], result.record["network"]["weights_hash"]]
+
+def _identity(result):
+    return [result.record["images"]["fingerprint"], result.record["network"]["weights_hash"]]
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #6e7374ae
 def load_views(
     folder: "str | Path",  # a folder that `save_views` or `save` wrote, or a complete store
 ) -> Views:  # without maps where there are none
     "Read a result, with its maps and pictures where they were kept."
-    result, file = load(folder), Path(folder)/"views.npz"
-    if not file.exists(): return bare_views(result)
+    result, file = load(folder), Path(folder) / "views.npz"
+    if not file.exists():
+        return bare_views(result)
     try:
         with np.load(file, allow_pickle=False) as z:
             told = json.loads(str(z["told"]))
-            maps, units = ({layer: z[f"{k}_{i}"] for i, layer in enumerate(told["layers"])} for k in ("maps", "units"))
-            views = Views(result, maps, units, z["kept"], z["thumbs"], z["names"], tuple(told["notes"]))
+            maps, units = (
+                {layer: z[f"{k}_{i}"] for i, layer in enumerate(told["layers"])}
+                for k in ("maps", "units")
+            )
+            views = Views(
+                result, maps, units, z["kept"], z["thumbs"], z["names"], tuple(told["notes"])
+            )
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"{file} is damaged ({type(e).__name__}): delete it to see the result alone, or keep the maps again") from e
-    if told["identity"] != _identity(result): raise ValueError(f"{file} belongs to another result than the one beside it: delete it, or keep the maps again")
+        raise ValueError(
+            f"{file} is damaged ({type(e).__name__}): delete it to see the result alone, or keep the maps again"
+        ) from e
+    if told["identity"] != _identity(result):
+        raise ValueError(
+            f"{file} belongs to another result than the one beside it: delete it, or keep the maps again"
+        )
     return views
+
 
 def bare_views(result: Result) -> Views:  # without maps and pictures
     "A result as it is, for the explorers."
     note = "This result has no maps. To see them, open it with its network and images: explore_units(result, network, images)."
-    return Views(result, {}, {}, np.zeros(0, np.int64), np.zeros((0, 1, 1, 3), np.uint8), np.array([f"image {i}" for i in range(len(result.labels))]), (note,))
+    return Views(
+        result,
+        {},
+        {},
+        np.zeros(0, np.int64),
+        np.zeros((0, 1, 1, 3), np.uint8),
+        np.array([f"image {i}" for i in range(len(result.labels))]),
+        (note,),
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #f71b503f
 def as_views(
@@ -378,11 +542,19 @@ def as_views(
     **options,  # as for `unit_maps`: layers, units, classes, per_class, budget
 ) -> Views:  # ready to draw
     "Views of whatever an explorer is opened from."
-    if isinstance(source, Views): return source
-    if not isinstance(source, (Result, str, Path)): raise TypeError(f"an explorer opens a result, a folder with one, or views, not {type(source).__name__}")
-    if (network is None) != (images is None): raise ValueError("maps need both the network and its images: pass both, or neither")
-    if network is None: return bare_views(source) if isinstance(source, Result) else load_views(source)
-    return unit_maps(source if isinstance(source, Result) else load(source), network, images, **options)
+    if isinstance(source, Views):
+        return source
+    if not isinstance(source, (Result, str, Path)):
+        raise TypeError(
+            f"an explorer opens a result, a folder with one, or views, not {type(source).__name__}"
+        )
+    if (network is None) != (images is None):
+        raise ValueError("maps need both the network and its images: pass both, or neither")
+    if network is None:
+        return bare_views(source) if isinstance(source, Result) else load_views(source)
+    return unit_maps(
+        source if isinstance(source, Result) else load(source), network, images, **options
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #61e79fb9
 def unit_state(
@@ -392,27 +564,47 @@ def unit_state(
     "A complete state of the unit explorer."
     r = views.result
     _known_keys(state, ("layer", "filtration", "class", "unit", "image", "level", "by", "theme"))
-    layer = _result_layers(r, state.get("layer", next(iter(views.maps), r.layers.layer.iloc[0]))).layer.iloc[0]
+    layer = _result_layers(
+        r, state.get("layer", next(iter(views.maps), r.layers.layer.iloc[0]))
+    ).layer.iloc[0]
     f = _one_of("filtration", state.get("filtration"), r.record["filtrations"])
     label = _labels_of(r, state.get("class", next(iter(r.classes))))[0]
-    unit = _unit_of(r, layer, state.get("unit", int(views.units[layer][0]) if layer in views.units else 0))
+    unit = _unit_of(
+        r, layer, state.get("unit", int(views.units[layer][0]) if layer in views.units else 0)
+    )
     image = state.get("image")
     image = int(images_with_maps(views, label)[0]) if image is None else image
-    if not 0 <= image < len(r.labels): raise ValueError(f"no image {image}: this result has images 0 to {len(r.labels) - 1}")
-    return {"layer": layer, "filtration": f, "class": label, "unit": unit, "image": int(image), "level": state.get("level"),
-            "by": _one_of("by", state.get("by"), ("mean", "max")), "theme": _one_of("theme", state.get("theme"), THEMES)}
+    if not 0 <= image < len(r.labels):
+        raise ValueError(f"no image {image}: this result has images 0 to {len(r.labels) - 1}")
+    return {
+        "layer": layer,
+        "filtration": f,
+        "class": label,
+        "unit": unit,
+        "image": int(image),
+        "level": state.get("level"),
+        "by": _one_of("by", state.get("by"), ("mean", "max")),
+        "theme": _one_of("theme", state.get("theme"), THEMES),
+    }
+
 
 def _known_keys(state, known):
-    if unknown := [k for k in state if k not in known]: raise ValueError(f"a state has no {unknown[0]!r}: choose from {', '.join(known)}")
+    if unknown := [k for k in state if k not in known]:
+        raise ValueError(f"a state has no {unknown[0]!r}: choose from {', '.join(known)}")
+
 
 def _one_of(name, value, known):
-    if value is not None and value not in known: raise ValueError(f"{name}={value!r}: choose from {', '.join(map(repr, known))}")
+    if value is not None and value not in known:
+        raise ValueError(f"{name}={value!r}: choose from {', '.join(map(repr, known))}")
     return next(iter(known)) if value is None else value
+
 
 def _unit_of(result, layer, unit):
     n = int(result.layers.units[result.layers.layer == layer].iloc[0])
-    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or not 0 <= unit < n: raise ValueError(f"no unit {unit!r}: layer {layer!r} has units 0 to {n - 1}")
+    if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)) or not 0 <= unit < n:
+        raise ValueError(f"no unit {unit!r}: layer {layer!r} has units 0 to {n - 1}")
     return int(unit)
+
 
 def images_with_maps(views, label):
     "Images of a class, those with maps if there are any."
@@ -420,8 +612,33 @@ def images_with_maps(views, label):
     return kept if len(kept) else np.flatnonzero(views.result.labels == label)
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #4d2ff0a0
-THEMES = {"light": {"paper": "#ffffff", "ink": "#222222", "faint": "#aaaaaa", "outside": "#ececec", "inside": "#9ecae1", "real": "#0072B2", "null": "#E69F00", "now": "#D55E00", "loop": "#D55E00", "third": "#009E73"},
-          "dark": {"paper": "#161616", "ink": "#e8e8e8", "faint": "#6a6a6a", "outside": "#2c2c2c", "inside": "#2f5d7c", "real": "#56B4E9", "null": "#E69F00", "now": "#ff8c42", "loop": "#ff8c42", "third": "#3fc79a"}}
+THEMES = {
+    "light": {
+        "paper": "#ffffff",
+        "ink": "#222222",
+        "faint": "#aaaaaa",
+        "outside": "#ececec",
+        "inside": "#9ecae1",
+        "real": "#0072B2",
+        "null": "#E69F00",
+        "now": "#D55E00",
+        "loop": "#D55E00",
+        "third": "#009E73",
+    },
+    "dark": {
+        "paper": "#161616",
+        "ink": "#e8e8e8",
+        "faint": "#6a6a6a",
+        "outside": "#2c2c2c",
+        "inside": "#2f5d7c",
+        "real": "#56B4E9",
+        "null": "#E69F00",
+        "now": "#ff8c42",
+        "loop": "#ff8c42",
+        "third": "#3fc79a",
+    },
+}
+
 
 def dress(
     figure: Figure,  # any finished figure; it is changed
@@ -430,12 +647,20 @@ def dress(
     "Paper and ink of a theme for a whole figure."
     c = THEMES[_one_of("theme", theme, THEMES)]
     figure.set_facecolor(c["paper"])
-    for text in [*figure.texts, *(t for legend in figure.legends for t in legend.get_texts())]: text.set_color(c["ink"])
+    for text in [*figure.texts, *(t for legend in figure.legends for t in legend.get_texts())]:
+        text.set_color(c["ink"])
     for ax in figure.axes:
         ax.set_facecolor(c["paper"])
         ax.tick_params(colors=c["ink"], which="both")
-        for spine in ax.spines.values(): spine.set_edgecolor(c["faint"])
-        for text in (ax.title, ax.xaxis.label, ax.yaxis.label, *(ax.get_legend().get_texts() if ax.get_legend() else ())): text.set_color(c["ink"])
+        for spine in ax.spines.values():
+            spine.set_edgecolor(c["faint"])
+        for text in (
+            ax.title,
+            ax.xaxis.label,
+            ax.yaxis.label,
+            *(ax.get_legend().get_texts() if ax.get_legend() else ()),
+        ):
+            text.set_color(c["ink"])
     return figure
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #51f12291
@@ -444,40 +669,88 @@ def _bare(ax, title, c):
     ax.set_axis_off()
     ax.set_title(literal(title), fontsize=9, color=c["ink"], loc="left", y=1.02)
 
-def _rim(c, width): return [patheffects.Stroke(linewidth=width, foreground="white"), patheffects.Normal()]
+
+def _rim(c, width):
+    return [patheffects.Stroke(linewidth=width, foreground="white"), patheffects.Normal()]
+
 
 def _draw_map(fig, ax, a, loop, filtration, c):
     "The map, its colours' scale, and the loop."
     shown = ax.imshow(a, cmap="viridis", interpolation="nearest")
-    _bare(ax, f"map {a.shape[0]} x {a.shape[1]}" + ("" if loop is None else f"; loop born at {loop.level}"), c)
+    _bare(
+        ax,
+        f"map {a.shape[0]} x {a.shape[1]}"
+        + ("" if loop is None else f"; loop born at {loop.level}"),
+        c,
+    )
     box = ax.get_position()
-    bar = fig.colorbar(shown, cax=fig.add_axes([box.x1 + .005, box.y0, .009, box.height]))
-    bar.ax.tick_params(labelsize=7, colors=c["ink"]); bar.outline.set_edgecolor(c["faint"])
+    bar = fig.colorbar(shown, cax=fig.add_axes([box.x1 + 0.005, box.y0, 0.009, box.height]))
+    bar.ax.tick_params(labelsize=7, colors=c["ink"])
+    bar.outline.set_edgecolor(c["faint"])
     bar.ax.locator_params(nbins=5)
-    if loop is None: return
-    if filtration == "cubical": ax.add_collection(LineCollection(loop.path[..., ::-1] - .5, colors=c["loop"], lw=2.2, path_effects=_rim(c, 4)))
-    else: _numbered(ax, loop, a.shape, c)
+    if loop is None:
+        return
+    if filtration == "cubical":
+        ax.add_collection(
+            LineCollection(
+                loop.path[..., ::-1] - 0.5, colors=c["loop"], lw=2.2, path_effects=_rim(c, 4)
+            )
+        )
+    else:
+        _numbered(ax, loop, a.shape, c)
+
 
 def _numbered(ax, loop, shape, c):
     "The places of a map that are the edges of a loop, numbered along it."
     y, x = loop.cells.T
     inside = (y < shape[0]) & (x < shape[1])  # what was padded is not on the map
     side = ax.get_position().width * ax.figure.get_figwidth() * 72 / max(shape)  # points of a pixel
-    ax.scatter(x[inside], y[inside], s=max(side, 6) ** 2, marker="s", facecolor="white" if side > 7 else "none", edgecolor=c["loop"], lw=1.5, zorder=5,
-               path_effects=_rim(c, 3))
-    for k in np.flatnonzero(inside) if side > 7 else (): ax.text(x[k], y[k], str(k + 1), fontsize=6.5, ha="center", va="center_baseline", color="#222222", zorder=6)
+    ax.scatter(
+        x[inside],
+        y[inside],
+        s=max(side, 6) ** 2,
+        marker="s",
+        facecolor="white" if side > 7 else "none",
+        edgecolor=c["loop"],
+        lw=1.5,
+        zorder=5,
+        path_effects=_rim(c, 3),
+    )
+    for k in np.flatnonzero(inside) if side > 7 else ():
+        ax.text(
+            x[k],
+            y[k],
+            str(k + 1),
+            fontsize=6.5,
+            ha="center",
+            va="center_baseline",
+            color="#222222",
+            zorder=6,
+        )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #192b4a11
 def _draw_set(ax, t, c):
     "The superlevel set; returns what draws a level."
-    shown = ax.imshow(np.zeros(t.level.shape), cmap=ListedColormap([c["outside"], c["inside"], c["now"]]), vmin=0, vmax=2, interpolation="nearest", zorder=5)
+    shown = ax.imshow(
+        np.zeros(t.level.shape),
+        cmap=ListedColormap([c["outside"], c["inside"], c["now"]]),
+        vmin=0,
+        vmax=2,
+        interpolation="nearest",
+        zorder=5,
+    )
     _bare(ax, "", c)
-    def at(v): shown.set_data((t.level <= v) + 1 * (t.level == v))
+
+    def at(v):
+        shown.set_data((t.level <= v) + 1 * (t.level == v))
+
     return [shown], at
+
 
 def _circle(m):
     angle = np.pi / 2 - 2 * np.pi * np.arange(m) / m
     return np.stack([np.cos(angle), np.sin(angle)], 1)
+
 
 def _draw_graph(ax, t, c):
     "The graph; returns what draws a level."
@@ -486,15 +759,31 @@ def _draw_graph(ax, t, c):
     order = np.argsort(t.level[u, v], kind="stable")
     sides, level = np.stack([at[u], at[v]], 1)[order], t.level[u, v][order]
     path = at[np.append(t.loop.path, t.loop.path[0])] if t.loop else at[:0]
-    old, new = (LineCollection([], colors=c[k], lw=w, zorder=z) for k, w, z in (("inside", .9, 5), ("now", 1.6, 6)))
-    ring, = ax.plot(*path.T, color=c["loop"], lw=2.2, zorder=7, path_effects=_rim(c, 3.4)) if t.loop else (None,)
-    for lines in (old, new): ax.add_collection(lines)
+    old, new = (
+        LineCollection([], colors=c[k], lw=w, zorder=z)
+        for k, w, z in (("inside", 0.9, 5), ("now", 1.6, 6))
+    )
+    (ring,) = (
+        ax.plot(*path.T, color=c["loop"], lw=2.2, zorder=7, path_effects=_rim(c, 3.4))
+        if t.loop
+        else (None,)
+    )
+    for lines in (old, new):
+        ax.add_collection(lines)
     ax.scatter(*at.T, s=14 if m <= 28 else 6, color=c["ink"], zorder=4, lw=0)
-    for k in range(0, m, -(-m // 28)): ax.text(*(at[k] * 1.13), str(k), fontsize=6.5, ha="center", va="center", color=c["ink"])
-    ax.set_xlim(-1.25, 1.25); ax.set_ylim(-1.25, 1.25); ax.set_aspect("equal"); _bare(ax, "", c)
+    for k in range(0, m, -(-m // 28)):
+        ax.text(*(at[k] * 1.13), str(k), fontsize=6.5, ha="center", va="center", color=c["ink"])
+    ax.set_xlim(-1.25, 1.25)
+    ax.set_ylim(-1.25, 1.25)
+    ax.set_aspect("equal")
+    _bare(ax, "", c)
+
     def draw(n):
-        old.set_segments(sides[level < n]); new.set_segments(sides[level == n])
-        if ring: ring.set_visible(n >= t.loop.level)
+        old.set_segments(sides[level < n])
+        new.set_segments(sides[level == n])
+        if ring:
+            ring.set_visible(n >= t.loop.level)
+
     return [old, new, *([ring] if ring else [])], draw
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #edc111b5
@@ -504,22 +793,55 @@ def _draw_pairs(ax, t, c):
     top = n * 1.06 + 1
     for k, marker, color in ((0, "s", c["faint"]), (1, "o", c["real"])):
         rows = p[p.dimension == k]
-        if len(rows): ax.scatter(rows.birth, rows.death.where(rows.death > 0, top), s=16, marker=marker, color=color, lw=0, label=("components", "loops")[k])
-    if t.loop: ax.axvline(t.loop.level, color=c["loop"], lw=1, ls=":")
-    ax.plot([0, top], [0, top], color=c["faint"], lw=.8)
-    ax.set_xlim(0, top * 1.02); ax.set_ylim(0, top * 1.05)
-    _labelled(ax, "birth (level)", "death (level)", f"persistence diagram, {_loops((p.dimension == 1).sum())}", c)
-    if p.dimension.nunique() > 1: ax.legend(fontsize=7, loc="lower right", labelcolor=c["ink"], frameon=False, handletextpad=.1)
-    lines = [ax.axvline(1, color=c["now"], lw=1.2, zorder=9), ax.axhline(1, color=c["now"], lw=1.2, zorder=9)]
-    def at(v): lines[0].set_xdata([v, v]); lines[1].set_ydata([v, v])
+        if len(rows):
+            ax.scatter(
+                rows.birth,
+                rows.death.where(rows.death > 0, top),
+                s=16,
+                marker=marker,
+                color=color,
+                lw=0,
+                label=("components", "loops")[k],
+            )
+    if t.loop:
+        ax.axvline(t.loop.level, color=c["loop"], lw=1, ls=":")
+    ax.plot([0, top], [0, top], color=c["faint"], lw=0.8)
+    ax.set_xlim(0, top * 1.02)
+    ax.set_ylim(0, top * 1.05)
+    _labelled(
+        ax,
+        "birth (level)",
+        "death (level)",
+        f"persistence diagram, {_loops((p.dimension == 1).sum())}",
+        c,
+    )
+    if p.dimension.nunique() > 1:
+        ax.legend(
+            fontsize=7, loc="lower right", labelcolor=c["ink"], frameon=False, handletextpad=0.1
+        )
+    lines = [
+        ax.axvline(1, color=c["now"], lw=1.2, zorder=9),
+        ax.axhline(1, color=c["now"], lw=1.2, zorder=9),
+    ]
+
+    def at(v):
+        lines[0].set_xdata([v, v])
+        lines[1].set_ydata([v, v])
+
     return lines, at
 
-def _loops(n): return f"{int(n)} loop{'' if n == 1 else 's'}"
+
+def _loops(n):
+    return f"{int(n)} loop{'' if n == 1 else 's'}"
+
 
 def _labelled(ax, x, y, title, c):
-    ax.set_xlabel(x, fontsize=8, color=c["ink"], labelpad=1); ax.set_ylabel(y, fontsize=8, color=c["ink"], labelpad=2)
+    ax.set_xlabel(x, fontsize=8, color=c["ink"], labelpad=1)
+    ax.set_ylabel(y, fontsize=8, color=c["ink"], labelpad=2)
     ax.set_title(literal(title), fontsize=9, loc="left", color=c["ink"], y=1.02)
-    ax.tick_params(labelsize=7); ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=7)
+    ax.spines[["top", "right"]].set_visible(False)
+
 
 def _draw_curve(ax, t, c):
     "The Betti curve with the birth; returns what draws a level."
@@ -527,11 +849,27 @@ def _draw_curve(ax, t, c):
     ax.step(np.arange(1, n + 1), b, where="post", color=c["real"], lw=1.3)
     if t.loop:
         ax.axvline(t.loop.level, color=c["loop"], lw=1, ls=":")
-        ax.annotate(f"birth {t.loop.level}", (t.loop.level, 1), xycoords=("data", "axes fraction"), xytext=(3, -8), textcoords="offset points", fontsize=8, color=c["loop"])
-    ax.set_xlim(.5, n + .5); ax.set_ylim(-.03 * max(b.max(), 1), max(b.max(), 1) * 1.12)
+        ax.annotate(
+            f"birth {t.loop.level}",
+            (t.loop.level, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -8),
+            textcoords="offset points",
+            fontsize=8,
+            color=c["loop"],
+        )
+    ax.set_xlim(0.5, n + 0.5)
+    ax.set_ylim(-0.03 * max(b.max(), 1), max(b.max(), 1) * 1.12)
     _labelled(ax, "level", "Betti number of loops", "Betti curve", c)
-    line, dot = ax.axvline(1, color=c["now"], lw=1.2, zorder=9), ax.plot([1], [0], "o", color=c["now"], ms=5, zorder=10, clip_on=False)[0]
-    def at(v): line.set_xdata([v, v]); dot.set_data([v], [b[v - 1]])
+    line, dot = (
+        ax.axvline(1, color=c["now"], lw=1.2, zorder=9),
+        ax.plot([1], [0], "o", color=c["now"], ms=5, zorder=10, clip_on=False)[0],
+    )
+
+    def at(v):
+        line.set_xdata([v, v])
+        dot.set_data([v], [b[v - 1]])
+
     return [line, dot], at
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #e4e1dde6
@@ -542,91 +880,207 @@ def unit_scores(
     "The numbers of one unit and class: its row of the result's table, and the interval of its entropy."
     r, s = views.result, state
     t = r.table
-    row = t[(t.layer == s["layer"]) & (t.filtration == s["filtration"]) & (t.unit == s["unit"]) & (t["class"] == r.classes[s["class"]])].iloc[0].to_dict()
-    try: found = intervals(r.births[s["layer"], s["filtration"], "real"][:, [s["unit"]]], r.labels, r.record["over"])
-    except ValueError: return {**row, "lo": np.nan, "hi": np.nan}  # too few images to resample
+    row = (
+        t[
+            (t.layer == s["layer"])
+            & (t.filtration == s["filtration"])
+            & (t.unit == s["unit"])
+            & (t["class"] == r.classes[s["class"]])
+        ]
+        .iloc[0]
+        .to_dict()
+    )
+    try:
+        found = intervals(
+            r.births[s["layer"], s["filtration"], "real"][:, [s["unit"]]],
+            r.labels,
+            r.record["over"],
+        )
+    except ValueError:
+        return {**row, "lo": np.nan, "hi": np.nan}  # too few images to resample
     return {**row, **found[found["class"] == s["class"]].iloc[0][["lo", "hi"]].to_dict()}
+
 
 def _class_births(views, s, kind):
     r, key = views.result, (s["layer"], s["filtration"], kind)
     return r.births[key][r.labels == s["class"], s["unit"]] if key in r.births else None
+
 
 def birth_table(
     views: Views,  # what is looked at
     state: dict,  # layer, filtration, class, unit
 ) -> pd.DataFrame:  # level (0 = no birth), images, and shuffled where there is the null
     "How many images of the class have their birth at each level."
-    counts = {name: birth_distribution(b) for name, kind in (("images", "real"), ("shuffled", "shuffled")) if (b := _class_births(views, state, kind)) is not None}
+    counts = {
+        name: birth_distribution(b)
+        for name, kind in (("images", "real"), ("shuffled", "shuffled"))
+        if (b := _class_births(views, state, kind)) is not None
+    }
     return pd.DataFrame(counts).fillna(0).astype(int).rename_axis("level").reset_index()
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #36cf9d54
 def _score_line(row):
     "The scores of a unit and class in two lines."
-    corrected = "" if np.isnan(row["lo"]) else f", corrected {row['H_cwj']:.2f} [{row['lo']:.2f}, {row['hi']:.2f}]"
-    null = f"\nshuffled maps: H {row['H_null']:.2f}, ε {row['eps_null']:.2f}" if "H_null" in row else ""
+    corrected = (
+        ""
+        if np.isnan(row["lo"])
+        else f", corrected {row['H_cwj']:.2f} [{row['lo']:.2f}, {row['hi']:.2f}]"
+    )
+    null = (
+        f"\nshuffled maps: H {row['H_null']:.2f}, ε {row['eps_null']:.2f}"
+        if "H_null" in row
+        else ""
+    )
     return f"births: H {row['H']:.2f}{corrected}, ε {row['eps']:.2f}{null}"
+
 
 def _draw_births(ax, views, s, row, c):
     "The histogram of births over the class."
-    t, own = birth_table(views, s), int(views.result.births[s["layer"], s["filtration"], "real"][s["image"], s["unit"]])
+    t, own = (
+        birth_table(views, s),
+        int(views.result.births[s["layer"], s["filtration"], "real"][s["image"], s["unit"]]),
+    )
     none, some = t[t.level == 0], t[t.level > 0]
     low, high = (int(some.level.min()), int(some.level.max())) if len(some) else (1, 1)
     step = -(-(high - low + 1) // 40)
     edges = np.arange(low, high + step + 1, step)
-    gap = max((edges[-1] - low) * .12, 1.5)
-    for k, name in enumerate(["images", "shuffled"][:t.shape[1] - 1]):
+    gap = max((edges[-1] - low) * 0.12, 1.5)
+    for k, name in enumerate(["images", "shuffled"][: t.shape[1] - 1]):
         count, _ = np.histogram(some.level, edges, weights=some[name])
-        at, count = np.append(edges[:-1], low - gap) + step * .4 * k, np.append(count, none[name].sum())
-        ax.bar(at[count > 0], count[count > 0], width=step * .4, align="edge", color=c[("real", "null")[k]], label=("network", "shuffled maps")[k])
-    ticks = [int(v) for v in MaxNLocator(6, integer=True).tick_values(low, high) if low <= v <= high]
-    ax.set_xticks([low - gap + step * .4, *(np.array(ticks) + step * .4)], ["none", *map(str, ticks)])
-    if own: ax.plot([own + step * .2 - (own - low) % step], [0], marker="^", color=c["now"], ms=7, clip_on=False, zorder=9)
-    _labelled(ax, f"birth (level{f', {step} in a bar' if step > 1 else ''})", "images of the class", _score_line(row), c)
-    if not some.images.sum(): ax.text(.5, .6, "no image of this class\nhas a birth", transform=ax.transAxes, ha="center", color=c["ink"], fontsize=9)
+        at, count = (
+            np.append(edges[:-1], low - gap) + step * 0.4 * k,
+            np.append(count, none[name].sum()),
+        )
+        ax.bar(
+            at[count > 0],
+            count[count > 0],
+            width=step * 0.4,
+            align="edge",
+            color=c[("real", "null")[k]],
+            label=("network", "shuffled maps")[k],
+        )
+    ticks = [
+        int(v) for v in MaxNLocator(6, integer=True).tick_values(low, high) if low <= v <= high
+    ]
+    ax.set_xticks(
+        [low - gap + step * 0.4, *(np.array(ticks) + step * 0.4)], ["none", *map(str, ticks)]
+    )
+    if own:
+        ax.plot(
+            [own + step * 0.2 - (own - low) % step],
+            [0],
+            marker="^",
+            color=c["now"],
+            ms=7,
+            clip_on=False,
+            zorder=9,
+        )
+    _labelled(
+        ax,
+        f"birth (level{f', {step} in a bar' if step > 1 else ''})",
+        "images of the class",
+        _score_line(row),
+        c,
+    )
+    if not some.images.sum():
+        ax.text(
+            0.5,
+            0.6,
+            "no image of this class\nhas a birth",
+            transform=ax.transAxes,
+            ha="center",
+            color=c["ink"],
+            fontsize=9,
+        )
     ax.legend(fontsize=7, frameon=False, loc="upper right", labelcolor=c["ink"])
-    if high - low < 10: ax.set_xlim(right=low + 11)
-    ax.set_ylim(top=max(ax.get_ylim()[1] * 1.3, 1)); ax.locator_params(axis="y", integer=True)
+    if high - low < 10:
+        ax.set_xlim(right=low + 11)
+    ax.set_ylim(top=max(ax.get_ylim()[1] * 1.3, 1))
+    ax.locator_params(axis="y", integer=True)
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #7aac46c2
 def ranked_images(
     views: Views,  # what is looked at
     state: dict,  # layer, unit, by
     n: int = 6,  # how many at each end
-) -> pd.DataFrame:  # place ("top" or "bottom"), image, name, class, and the summary; no rows without summaries
+) -> (
+    pd.DataFrame
+):  # place ("top" or "bottom"), image, name, class, and the summary; no rows without summaries
     "The images that a unit responds to most and least."
     r, key = views.result, (state["layer"], state["by"], "real")
-    if key not in r.summaries: return pd.DataFrame(columns=["place", "image", "name", "class", state["by"]])
+    if key not in r.summaries:
+        return pd.DataFrame(columns=["place", "image", "name", "class", state["by"]])
     value = np.asarray(r.summaries[key])[:, state["unit"]]
     order, n = np.argsort(-value, kind="stable"), min(n, len(value))
     at = np.concatenate([order[:n], order[::-1][:n]])
-    return pd.DataFrame({"place": ["top"] * n + ["bottom"] * n, "image": at, "name": views.names[at], "class": [r.classes[int(c)] for c in r.labels[at]], state["by"]: value[at]})
+    return pd.DataFrame(
+        {
+            "place": ["top"] * n + ["bottom"] * n,
+            "image": at,
+            "name": views.names[at],
+            "class": [r.classes[int(c)] for c in r.labels[at]],
+            state["by"]: value[at],
+        }
+    )
+
 
 def _draw_ranked(fig, views, s, y, height, c):
     "Two rows of small pictures, as one image each."
     rows, r = ranked_images(views, s), views.result
-    wide = (.965 - .045) / 2 - .01
+    wide = (0.965 - 0.045) / 2 - 0.01
     for k, place in enumerate(("top", "bottom")):
         part = rows[rows.place == place]
-        ax = fig.add_axes([.045 + k * (wide + .02), y, wide, height])
+        ax = fig.add_axes([0.045 + k * (wide + 0.02), y, wide, height])
         _bare(ax, f"{'largest' if k == 0 else 'smallest'} {s['by']} of the map", c)
         if not len(part) or not len(views.thumbs):
-            ax.text(.5, .5, "no pictures kept" if len(part) else "no summaries in this result", ha="center", va="center", fontsize=8, color=c["ink"], transform=ax.transAxes); continue
+            ax.text(
+                0.5,
+                0.5,
+                "no pictures kept" if len(part) else "no summaries in this result",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=c["ink"],
+                transform=ax.transAxes,
+            )
+            continue
         side, n = views.thumbs.shape[1], len(part)
-        strip = np.full((side, n * side + (n - 1) * (side // 8), 3), [int(c["paper"][i:i + 2], 16) for i in (1, 3, 5)], np.uint8)
-        for i, at in enumerate(part.image): strip[:, i * (side + side // 8):][:, :side] = views.thumbs[at]
-        ax.imshow(strip, interpolation="nearest", aspect="equal"); ax.spines[:].set_visible(False)
+        strip = np.full(
+            (side, n * side + (n - 1) * (side // 8), 3),
+            [int(c["paper"][i : i + 2], 16) for i in (1, 3, 5)],
+            np.uint8,
+        )
+        for i, at in enumerate(part.image):
+            strip[:, i * (side + side // 8) :][:, :side] = views.thumbs[at]
+        ax.imshow(strip, interpolation="nearest", aspect="equal")
+        ax.spines[:].set_visible(False)
         for i, row in enumerate(part.itertuples()):
             name, value = r.classes[int(r.labels[row.image])], part[s["by"]].iloc[i]
-            ax.text((i * (side + side // 8) + side / 2), side * 1.05, literal(f"{name[:9]}\n{value:.3g}"), fontsize=7, ha="center", va="top", color=c["ink"])
+            ax.text(
+                (i * (side + side // 8) + side / 2),
+                side * 1.05,
+                literal(f"{name[:9]}\n{value:.3g}"),
+                fontsize=7,
+                ha="center",
+                va="top",
+                color=c["ink"],
+            )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #6a3fb80e
 def _map_of(views, s):
     "The map of a state, or the reason why there is none."
-    if s["layer"] not in views.maps: return None, f"no maps kept of {s['layer']}" if views.maps else "this result has no maps"
-    i, u = np.searchsorted(views.kept, s["image"]), np.searchsorted(views.units[s["layer"]], s["unit"])
-    if i == len(views.kept) or views.kept[i] != s["image"]: return None, f"no maps kept of image {s['image']}"
-    if u == len(views.units[s["layer"]]) or views.units[s["layer"]][u] != s["unit"]: return None, f"no maps kept of unit {s['unit']}"
+    if s["layer"] not in views.maps:
+        return None, f"no maps kept of {s['layer']}" if views.maps else "this result has no maps"
+    i, u = (
+        np.searchsorted(views.kept, s["image"]),
+        np.searchsorted(views.units[s["layer"]], s["unit"]),
+    )
+    if i == len(views.kept) or views.kept[i] != s["image"]:
+        return None, f"no maps kept of image {s['image']}"
+    if u == len(views.units[s["layer"]]) or views.units[s["layer"]][u] != s["unit"]:
+        return None, f"no maps kept of unit {s['unit']}"
     return views.maps[s["layer"]][i, u], ""
+
 
 def unit_topology(
     views: Views,  # what is looked at
@@ -637,8 +1091,15 @@ def unit_topology(
     return None if a is None else map_topology(a, state["filtration"], views.result.record["pad"])
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #34cffbbe
-_PLACES = {"image": (.035, .655, .2, .27), "map": (.275, .655, .2, .27), "set": (.53, .655, .2, .27), "pairs": (.785, .655, .195, .27),
-           "curve": (.05, .3, .43, .24), "births": (.54, .3, .44, .24)}
+_PLACES = {
+    "image": (0.035, 0.655, 0.2, 0.27),
+    "map": (0.275, 0.655, 0.2, 0.27),
+    "set": (0.53, 0.655, 0.2, 0.27),
+    "pairs": (0.785, 0.655, 0.195, 0.27),
+    "curve": (0.05, 0.3, 0.43, 0.24),
+    "births": (0.54, 0.3, 0.44, 0.24),
+}
+
 
 def _unit_panels(views, s, t):
     "The figure of a state without its level, the artists that a level moves, and what moves them."
@@ -647,36 +1108,69 @@ def _unit_panels(views, s, t):
     ax = {k: fig.add_axes(p, facecolor=c["paper"]) for k, p in _PLACES.items()}
     for a in ax.values():
         a.tick_params(colors=c["ink"])
-        for spine in a.spines.values(): spine.set_edgecolor(c["faint"])
+        for spine in a.spines.values():
+            spine.set_edgecolor(c["faint"])
     where = f"{short_names([s['layer']])[0]}, unit {s['unit']}, class {class_words(r.classes[s['class']])}, {s['filtration']} filtration"
-    fig.text(.035, .972, literal(where), fontsize=11, color=c["ink"], weight="bold")
-    if len(views.thumbs): ax["image"].imshow(views.thumbs[s["image"]], interpolation="nearest")
-    _bare(ax["image"], f"image {s['image']}, {class_words(r.classes[int(r.labels[s['image']])])}"[:32], c)
+    fig.text(0.035, 0.972, literal(where), fontsize=11, color=c["ink"], weight="bold")
+    if len(views.thumbs):
+        ax["image"].imshow(views.thumbs[s["image"]], interpolation="nearest")
+    _bare(
+        ax["image"],
+        f"image {s['image']}, {class_words(r.classes[int(r.labels[s['image']])])}"[:32],
+        c,
+    )
     _draw_births(ax["births"], views, s, unit_scores(views, s), c)
-    _draw_ranked(fig, views, s, .075, .1, c)
-    if t is None: return fig, *_without_map(ax, _map_of(views, s)[1], c)
+    _draw_ranked(fig, views, s, 0.075, 0.1, c)
+    if t is None:
+        return fig, *_without_map(ax, _map_of(views, s)[1], c)
     _draw_map(fig, ax["map"], _map_of(views, s)[0], t.loop, s["filtration"], c)
-    moved = [(_draw_set if s["filtration"] == "cubical" else _draw_graph)(ax["set"], t, c), _draw_pairs(ax["pairs"], t, c), _draw_curve(ax["curve"], t, c)]
-    title = ax["set"].text(0, 1.02, "", transform=ax["set"].transAxes, fontsize=9, color=c["now"], zorder=10)
+    moved = [
+        (_draw_set if s["filtration"] == "cubical" else _draw_graph)(ax["set"], t, c),
+        _draw_pairs(ax["pairs"], t, c),
+        _draw_curve(ax["curve"], t, c),
+    ]
+    title = ax["set"].text(
+        0, 1.02, "", transform=ax["set"].transAxes, fontsize=9, color=c["now"], zorder=10
+    )
+
     def at(v):
-        for _, move in moved: move(v)
+        for _, move in moved:
+            move(v)
         title.set_text(_level_title(t, s["filtration"], v))
+
     return fig, [title, *(a for artists, _ in moved for a in artists)], at
 
-def _level_title(t, filtration, v): return f"level {v} of {len(t.values)}: {_loops(t.betti[1][v - 1])}"
+
+def _level_title(t, filtration, v):
+    return f"level {v} of {len(t.values)}: {_loops(t.betti[1][v - 1])}"
+
 
 def _without_map(ax, why, c):
     "Panels that wait for a map."
     for k in ("map", "set", "pairs", "curve"):
         _bare(ax[k], "", c)
-        ax[k].text(.5, .5, why, ha="center", va="center", fontsize=9, color=c["ink"], wrap=True, transform=ax[k].transAxes)
+        ax[k].text(
+            0.5,
+            0.5,
+            why,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color=c["ink"],
+            wrap=True,
+            transform=ax[k].transAxes,
+        )
     return [], lambda v: None
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #9f3a35f0
 def shown_level(t, s):
     "The level that a state shows: its own within the map's levels, else the birth, else the first."
-    if t is None: return 0
-    return int(min(max(s["level"], 1), len(t.values))) if s["level"] else t.loop.level if t.loop else 1
+    if t is None:
+        return 0
+    return (
+        int(min(max(s["level"], 1), len(t.values))) if s["level"] else t.loop.level if t.loop else 1
+    )
+
 
 def unit_figure(
     views: Views,  # what is looked at
@@ -694,20 +1188,31 @@ def unit_painter(
 ):  # state (complete, as from `unit_state`), topology -> PNG
     "A function that draws states fast when only the level changes."
     last = {}
+
     def paint(state, t):
         key = {k: v for k, v in state.items() if k != "level"}
         if last.get("key") != key:
             last.clear()
             fig, artists, at = _unit_panels(views, state, t)
             canvas = FigureCanvasAgg(fig)
-            for a in artists: a.set_animated(True)
+            for a in artists:
+                a.set_animated(True)
             canvas.draw()
-            last.update(key=key, canvas=canvas, artists=artists, at=at, ground=canvas.copy_from_bbox(fig.bbox))
+            last.update(
+                key=key,
+                canvas=canvas,
+                artists=artists,
+                at=at,
+                ground=canvas.copy_from_bbox(fig.bbox),
+            )
         last["at"](shown_level(t, state))
         last["canvas"].restore_region(last["ground"])
-        for a in sorted(last["artists"], key=lambda a: a.zorder): a.axes.draw_artist(a)
+        for a in sorted(last["artists"], key=lambda a: a.zorder):
+            a.axes.draw_artist(a)
         return encode(np.asarray(last["canvas"].buffer_rgba())[..., :3])
+
     return paint
+
 
 def encode(
     pixels: np.ndarray,  # (h, w, 3) uint8
@@ -725,30 +1230,62 @@ def unit_words(
 ) -> list:  # sentences, plain text
     "What the picture of a unit says."
     row, t = unit_scores(views, state), topology
-    said = [f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
-            f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"]
-    if t is not None: said += [level_words(t, state["filtration"], shown_level(t, state)), _loop_words(t, state["filtration"])]
-    else: said.append(f"{_map_of(views, state)[1].capitalize()}.")
+    said = [
+        f"Unit {state['unit']} of {state['layer']}, class {class_words(row['class'])}: {row['n_births']} of {row['n_images']} images have a birth (ε = {row['eps']:.3f}); "
+        f"feature entropy H = {row['H']:.3f} nats{_interval_words(row)}; status: {row['status']}.{_null_words(row)}"
+    ]
+    if t is not None:
+        said += [
+            level_words(t, state["filtration"], shown_level(t, state)),
+            _loop_words(t, state["filtration"]),
+        ]
+    else:
+        said.append(f"{_map_of(views, state)[1].capitalize()}.")
     return [*said, *views.notes]
 
-def _interval_words(row): return "" if np.isnan(row["lo"]) else f" (corrected for few images {row['H_cwj']:.3f}, 95% interval {row['lo']:.3f} to {row['hi']:.3f})"
 
-def _null_words(row): return f" Its shuffled maps: H = {row['H_null']:.3f}, ε = {row['eps_null']:.3f}." if "H_null" in row else ""
+def _interval_words(row):
+    return (
+        ""
+        if np.isnan(row["lo"])
+        else f" (corrected for few images {row['H_cwj']:.3f}, 95% interval {row['lo']:.3f} to {row['hi']:.3f})"
+    )
+
+
+def _null_words(row):
+    return (
+        f" Its shuffled maps: H = {row['H_null']:.3f}, ε = {row['eps_null']:.3f}."
+        if "H_null" in row
+        else ""
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #c8f77cf6
 def level_words(t, filtration, v):
     "One level in words."
-    what, inside, new = ("pixels", t.level <= v, t.level == v) if filtration == "cubical" else ("edges", np.triu((t.level > 0) & (t.level <= v)), np.triu(t.level == v))
-    at = ", ".join(f"({y}, {x})" for y, x in np.argwhere(new)[:6]) + (", ..." if new.sum() > 6 else "")
+    what, inside, new = (
+        ("pixels", t.level <= v, t.level == v)
+        if filtration == "cubical"
+        else ("edges", np.triu((t.level > 0) & (t.level <= v)), np.triu(t.level == v))
+    )
+    at = ", ".join(f"({y}, {x})" for y, x in np.argwhere(new)[:6]) + (
+        ", ..." if new.sum() > 6 else ""
+    )
     total = t.level.size if filtration == "cubical" else len(t.level) * (len(t.level) - 1) // 2
-    return (f"Level {v} of {len(t.values)}: values from {t.values[v - 1]:.4g} upwards; {inside.sum()} of {total} {what} are in, {new.sum()} of them new: {at}; "
-            f"Betti number of loops {t.betti[1][v - 1]}.")
+    return (
+        f"Level {v} of {len(t.values)}: values from {t.values[v - 1]:.4g} upwards; {inside.sum()} of {total} {what} are in, {new.sum()} of them new: {at}; "
+        f"Betti number of loops {t.betti[1][v - 1]}."
+    )
+
 
 def _loop_words(t, filtration):
     "The loop in words."
-    if t.loop is None: return "This map has no loop at any level."
-    places = ", ".join(f"({y}, {x})" for y, x in t.loop.cells[:24]) + (", ..." if len(t.loop.cells) > 24 else "")
-    if filtration == "clique": return f"The first loop is born at level {t.loop.level}: vertices {', '.join(map(str, t.loop.path))}, which are the places {places} (row, column) of the map."
+    if t.loop is None:
+        return "This map has no loop at any level."
+    places = ", ".join(f"({y}, {x})" for y, x in t.loop.cells[:24]) + (
+        ", ..." if len(t.loop.cells) > 24 else ""
+    )
+    if filtration == "clique":
+        return f"The first loop is born at level {t.loop.level}: vertices {', '.join(map(str, t.loop.path))}, which are the places {places} (row, column) of the map."
     return f"The first loop is born at level {t.loop.level} and filled at level {t.loop.death}: the pixels {places} (row, column)."
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #09edbc70
@@ -758,16 +1295,38 @@ def unit_tables(
     topology: "Topology | None" = None,  # of the map that is shown
 ) -> dict:  # title: data frame or text
     "Every number behind the picture of a unit, except those of the level."
-    out = {"births of the class": birth_table(views, state), f"images by {state['by']}": ranked_images(views, state),
-           "scores": pd.DataFrame([unit_scores(views, state)]).T.rename_axis("score").rename(columns={0: "value"}).reset_index()}
-    if topology is None: return out
+    out = {
+        "births of the class": birth_table(views, state),
+        f"images by {state['by']}": ranked_images(views, state),
+        "scores": pd.DataFrame([unit_scores(views, state)])
+        .T.rename_axis("score")
+        .rename(columns={0: "value"})
+        .reset_index(),
+    }
+    if topology is None:
+        return out
     t, (a, _) = topology, _map_of(views, state)
     changes = np.flatnonzero(np.diff(t.betti[1], prepend=-1))
-    return {**out, "persistence diagram": _short_or_text(t.pairs),
-            "Betti curve, where it changes": _short_or_text(pd.DataFrame({"level": changes + 1, "value": t.values[changes], "loops": t.betti[1][changes]})),
-            "values of the map": _grid_text(a, "{:.3g}".format), f"levels of the {'pixels' if state['filtration'] == 'cubical' else 'edges'}": _grid_text(t.level, str)}
+    return {
+        **out,
+        "persistence diagram": _short_or_text(t.pairs),
+        "Betti curve, where it changes": _short_or_text(
+            pd.DataFrame(
+                {"level": changes + 1, "value": t.values[changes], "loops": t.betti[1][changes]}
+            )
+        ),
+        "values of the map": _grid_text(a, "{:.3g}".format),
+        f"levels of the {'pixels' if state['filtration'] == 'cubical' else 'edges'}": _grid_text(
+            t.level, str
+        ),
+    }
 
-def _short_or_text(table): return table if len(table) <= 60 else table.to_string(index=False)  # a long table of cells is slow to show
+
+def _short_or_text(table):
+    return (
+        table if len(table) <= 60 else table.to_string(index=False)
+    )  # a long table of cells is slow to show
+
 
 def _grid_text(a, text):
     "Numbers in rows and columns."
@@ -783,8 +1342,15 @@ def layers_state(
     "A complete state of the layers explorer."
     _known_keys(state, ("layer", "filtration", "class", "unit", "theme"))
     label = state.get("class")
-    own = unit_state(views, **{k: v for k, v in state.items() if k != "class"}, **({} if label is None else {"class": label}))
-    return {k: own[k] for k in ("layer", "filtration", "unit", "theme")} | {"class": None if label is None else own["class"]}
+    own = unit_state(
+        views,
+        **{k: v for k, v in state.items() if k != "class"},
+        **({} if label is None else {"class": label}),
+    )
+    return {k: own[k] for k in ("layer", "filtration", "unit", "theme")} | {
+        "class": None if label is None else own["class"]
+    }
+
 
 def layer_units(
     views: Views,  # what is looked at
@@ -793,8 +1359,15 @@ def layer_units(
     "The units of a layer."
     t, r = views.result.table, views.result
     rows = t[(t.layer == state["layer"]) & (t.filtration == state["filtration"])]
-    if state["class"] is not None: return rows[rows["class"] == r.classes[state["class"]]].reset_index(drop=True)
-    return rows.groupby("unit", as_index=False)[[c for c in ("H", "eps", "score", "H/eps", "H_null", "eps_null", "n_births", "n_images") if c in rows]].mean()
+    if state["class"] is not None:
+        return rows[rows["class"] == r.classes[state["class"]]].reset_index(drop=True)
+    return rows.groupby("unit", as_index=False)[
+        [
+            c
+            for c in ("H", "eps", "score", "H/eps", "H_null", "eps_null", "n_births", "n_images")
+            if c in rows
+        ]
+    ].mean()
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #501ca3a6
 def layers_figure(
@@ -807,17 +1380,41 @@ def layers_figure(
     c, r = THEMES[s["theme"]], views.result
     profile = profiles(r, n_resamples=0 if lone_classes(r) else 200) if profile is None else profile
     fig = Figure(figsize=(10.6, 4.7), dpi=100, facecolor=c["paper"])
-    for k, value in enumerate(("H", "eps")): _draw_profile(fig.add_axes((.055, .56 - .38 * k, .4, .31), facecolor=c["paper"]), profile[profile.filtration == s["filtration"]], value, s, c, k)
-    _draw_units(fig.add_axes((.53, .18, .455, .69), facecolor=c["paper"]), views, s, c)
+    for k, value in enumerate(("H", "eps")):
+        _draw_profile(
+            fig.add_axes((0.055, 0.56 - 0.38 * k, 0.4, 0.31), facecolor=c["paper"]),
+            profile[profile.filtration == s["filtration"]],
+            value,
+            s,
+            c,
+            k,
+        )
+    _draw_units(fig.add_axes((0.53, 0.18, 0.455, 0.69), facecolor=c["paper"]), views, s, c)
     for ax in fig.axes:
         ax.tick_params(colors=c["ink"])
-        for spine in ax.spines.values(): spine.set_edgecolor(c["faint"])
+        for spine in ax.spines.values():
+            spine.set_edgecolor(c["faint"])
     handles, names = fig.axes[0].get_legend_handles_labels()
-    fig.legend(handles, names, loc="upper left", bbox_to_anchor=(.045, 1), ncols=3, frameon=False, fontsize=8, labelcolor=c["ink"])
+    fig.legend(
+        handles,
+        names,
+        loc="upper left",
+        bbox_to_anchor=(0.045, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        labelcolor=c["ink"],
+    )
     return fig
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #33c0b7b9
-_SERIES = {"network": ("real", "o", "-"), "shuffled maps": ("null", "s", "--"), "random networks": ("third", "^", ":"), "shuffled weights": ("faint", "v", "-.")}
+_SERIES = {
+    "network": ("real", "o", "-"),
+    "shuffled maps": ("null", "s", "--"),
+    "random networks": ("third", "^", ":"),
+    "shuffled weights": ("faint", "v", "-."),
+}
+
 
 def _draw_profile(ax, profile, value, s, c, below):
     "One value by depth; bands are intervals, or the spread of random networks."
@@ -826,13 +1423,22 @@ def _draw_profile(ax, profile, value, s, c, below):
     for series, rows in profile.groupby("series", sort=False):
         color, marker, line = _SERIES[series]
         band = series_band(rows, value).reindex(layers)
-        ax.fill_between(at, band["min"], band["max"], color=c[color], alpha=.25, lw=0)
-        ax.plot(at, band["mean"], color=c[color], marker=marker, ls=line, ms=4, lw=1.4, label=series)
+        ax.fill_between(at, band["min"], band["max"], color=c[color], alpha=0.25, lw=0)
+        ax.plot(
+            at, band["mean"], color=c[color], marker=marker, ls=line, ms=4, lw=1.4, label=series
+        )
     ax.axvline(layers.index(s["layer"]), color=c["now"], lw=1, ls=":")
     _labelled(ax, "", AXES[value], "", c)
-    ax.set_ylim(bottom=0); ax.set_xlim(-.3, len(layers) - .7)
-    shown = at[::-(-len(at) // 16)]
-    ax.set_xticks(shown, [literal(short_names(layers)[i][-14:]) for i in shown] if below else [], rotation=35, ha="right", fontsize=7)
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(-0.3, len(layers) - 0.7)
+    shown = at[:: -(-len(at) // 16)]
+    ax.set_xticks(
+        shown,
+        [literal(short_names(layers)[i][-14:]) for i in shown] if below else [],
+        rotation=35,
+        ha="right",
+        fontsize=7,
+    )
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #e579b233
 def _draw_units(ax, views, s, c):
@@ -840,18 +1446,57 @@ def _draw_units(ax, views, s, c):
     rows = layer_units(views, s)
     n = float(rows.n_images.max())
     status = rows["status"] if "status" in rows else pd.Series("units", rows.index)
-    for (name, part), (color, marker) in zip(rows.groupby(status), (("real", "o"), ("null", "s"), ("third", "^"))):
-        ax.scatter(part.eps, part.H, s=18, color=c[color], marker=marker, alpha=.7, lw=0, label=f"{name} ({len(part)})")
+    for (name, part), (color, marker) in zip(
+        rows.groupby(status), (("real", "o"), ("null", "s"), ("third", "^"))
+    ):
+        ax.scatter(
+            part.eps,
+            part.H,
+            s=18,
+            color=c[color],
+            marker=marker,
+            alpha=0.7,
+            lw=0,
+            label=f"{name} ({len(part)})",
+        )
     births_ = np.arange(1, int(n) + 1)
-    ax.plot(births_ / n, _ceiling(births_, n, views.result.record["over"]), color=c["faint"], lw=.9, ls="--", label="largest possible H")
+    ax.plot(
+        births_ / n,
+        _ceiling(births_, n, views.result.record["over"]),
+        color=c["faint"],
+        lw=0.9,
+        ls="--",
+        label="largest possible H",
+    )
     one = rows[rows.unit == s["unit"]].iloc[0]
     ax.scatter([one.eps], [one.H], s=120, facecolor="none", edgecolor=c["now"], lw=2, zorder=6)
-    right = one.eps > .6
-    ax.annotate(f"unit {s['unit']}", (one.eps, one.H), xytext=(-10 if right else 10, 8), textcoords="offset points", ha="right" if right else "left", fontsize=9, color=c["now"], zorder=7)
-    label = "all classes, means" if s["class"] is None else f"class {class_words(views.result.classes[s['class']])}"
-    _labelled(ax, AXES["eps"], AXES["H"], f"{len(rows)} units of {short_names([s['layer']])[0]}, {label}", c)
-    ax.set_xlim(-.03, 1.03); ax.set_ylim(bottom=min(-.03 * ax.get_ylim()[1], 0), top=ax.get_ylim()[1] * 1.08)
+    right = one.eps > 0.6
+    ax.annotate(
+        f"unit {s['unit']}",
+        (one.eps, one.H),
+        xytext=(-10 if right else 10, 8),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=9,
+        color=c["now"],
+        zorder=7,
+    )
+    label = (
+        "all classes, means"
+        if s["class"] is None
+        else f"class {class_words(views.result.classes[s['class']])}"
+    )
+    _labelled(
+        ax,
+        AXES["eps"],
+        AXES["H"],
+        f"{len(rows)} units of {short_names([s['layer']])[0]}, {label}",
+        c,
+    )
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_ylim(bottom=min(-0.03 * ax.get_ylim()[1], 0), top=ax.get_ylim()[1] * 1.08)
     ax.legend(fontsize=7.5, frameon=False, loc="upper left", labelcolor=c["ink"])
+
 
 def _ceiling(births_, n, over):
     "The largest H that so many births allow."
@@ -865,9 +1510,16 @@ def layers_words(
     "What the picture of the layers says."
     rows, s = layer_units(views, state), state
     one, n = rows[rows.unit == s["unit"]].iloc[0], len(rows)
-    below = f" {int((rows.H < rows.H_null).sum())} of {n} units lie below their shuffled maps." if "H_null" in rows else ""
-    return [f"{s['layer']}: mean H = {rows.H.mean():.3f} nats, mean ε = {rows.eps.mean():.3f} over {n} units.{below}",
-            f"Unit {s['unit']}: H = {one.H:.3f}, ε = {one.eps:.3f}; {int((rows.H < one.H).sum())} units of the layer have a lower H."]
+    below = (
+        f" {int((rows.H < rows.H_null).sum())} of {n} units lie below their shuffled maps."
+        if "H_null" in rows
+        else ""
+    )
+    return [
+        f"{s['layer']}: mean H = {rows.H.mean():.3f} nats, mean ε = {rows.eps.mean():.3f} over {n} units.{below}",
+        f"Unit {s['unit']}: H = {one.H:.3f}, ε = {one.eps:.3f}; {int((rows.H < one.H).sum())} units of the layer have a lower H.",
+    ]
+
 
 def layers_tables(
     views: Views,  # what is looked at
@@ -876,4 +1528,7 @@ def layers_tables(
 ) -> dict:  # title: data frame
     "Every number behind the picture of the layers."
     rows = layer_units(views, state)
-    return {"units of the layer": _short_or_text(rows.round(4)), "profile": profile[profile.filtration == state["filtration"]]}
+    return {
+        "units of the layer": _short_or_text(rows.round(4)),
+        "profile": profile[profile.filtration == state["filtration"]],
+    }

@@ -17,11 +17,12 @@ from ..topology.kernels import compiled
 # %% ../../nbs/statistics/60_contrast.ipynb #e6ed7b1d
 _AT_ONCE = 2**21  # values that are sorted together, so that memory stays small
 
+
 def _in_order(values, y):
     "Units chunk by chunk: which, their images by increasing value, where a new value begins, and the class of each."
     step = max(1, _AT_ONCE // len(values))
     for first in range(0, values.shape[1], step):
-        x = np.ascontiguousarray(values[:, first:first + step].T)
+        x = np.ascontiguousarray(values[:, first : first + step].T)
         order = np.argsort(x, axis=1)
         x = np.take_along_axis(x, order, 1)
         new = np.ones(x.shape, bool)
@@ -39,48 +40,64 @@ def _walk(new, y, counts, sums, ties):
         while b < n:
             a = b
             b += 1
-            while b < n and not new[u, b]: b += 1
+            while b < n and not new[u, b]:
+                b += 1
             t = b - a
-            ties[u] += float(t)**3 - t
-            for i in range(a, b): here[y[u, i]] += 1
+            ties[u] += float(t) ** 3 - t
+            for i in range(a, b):
+                here[y[u, i]] += 1
             for i in range(a, b):
                 c = y[u, i]
                 m = here[c]
-                if m == 0: continue
-                others = a - below[c] + (t - m) / 2  # of other classes below, and half of those beside
+                if m == 0:
+                    continue
+                others = (
+                    a - below[c] + (t - m) / 2
+                )  # of other classes below, and half of those beside
                 sums[0, u, c] += m * others
                 sums[1, u, c] += m * others**2
-                sums[2, u, c] += (a - seen[c]) * below[c]**2 + (t - m) * (below[c] + m / 2)**2
+                sums[2, u, c] += (a - seen[c]) * below[c] ** 2 + (t - m) * (below[c] + m / 2) ** 2
                 below[c] += m
                 seen[c] = b
                 here[c] = 0
-        for c in range(k): sums[2, u, c] += (n - seen[c]) * counts[c]**2
+        for c in range(k):
+            sums[2, u, c] += (n - seen[c]) * counts[c] ** 2
 
 # %% ../../nbs/statistics/60_contrast.ipynb #64236f0e
 def _checked(values, labels):
     "Values (n_images, units), the class of each image as 0, 1, ..., and the labels of these classes."
     values, labels = np.asarray(values), np.asarray(labels)
     if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(f"values have shape (n_images, units), both at least 1; got {values.shape}")
-    if values.dtype.kind not in "iufb": raise TypeError(f"values are real numbers, not {values.dtype}")
+        raise ValueError(
+            f"values have shape (n_images, units), both at least 1; got {values.shape}"
+        )
+    if values.dtype.kind not in "iufb":
+        raise TypeError(f"values are real numbers, not {values.dtype}")
     if labels.shape != (len(values),):
         raise ValueError(f"{len(values)} images have values but labels have shape {labels.shape}")
     if (bad := np.isnan(values).any(0)).any():
-        raise ValueError(f"NaN has no rank: values of {bad.sum()} of {len(bad)} units, the first unit {bad.argmax()}")
+        raise ValueError(
+            f"NaN has no rank: values of {bad.sum()} of {len(bad)} units, the first unit {bad.argmax()}"
+        )
     present, y = np.unique(labels, return_inverse=True)
     if len(present) < 2:
-        raise ValueError(f"all images are of class {present[0]}: a contrast needs at least two classes")
+        raise ValueError(
+            f"all images are of class {present[0]}: a contrast needs at least two classes"
+        )
     return values, y, present
+
 
 def _sums(values, y):
     "Images of each class (classes,), the sums of `_walk`, and the sum of squares of the ranks about their mean (units,)."
     counts, n, units = np.bincount(y).astype(float), len(y), values.shape[1]
     sums, ties = np.zeros((3, units, len(counts))), np.zeros(units)
-    for at, _, new, classes in _in_order(values, y): _walk(new, classes, counts, sums[:, at], ties[at])
-    return counts, sums, (float(n)**3 - n - ties) / 12
+    for at, _, new, classes in _in_order(values, y):
+        _walk(new, classes, counts, sums[:, at], ties[at])
+    return counts, sums, (float(n) ** 3 - n - ties) / 12
 
 # %% ../../nbs/statistics/60_contrast.ipynb #6df679a0
 _EXTRA = 3  # images that each group is taken to have more, spread as by chance
+
 
 def _limits(delta, spread, counts, confidence):
     "Lower and upper limits of contrasts, from the two spreads (2, units, classes) and sizes (2, 1, classes) of a class and of the rest."
@@ -94,11 +111,12 @@ def _limits(delta, spread, counts, confidence):
     half = np.sqrt(np.maximum(far * (1 + far - delta**2), 0)) / (1 + far)
     return centre - half, centre + half
 
+
 def _spreads(sums, counts, others, delta, chance):
     "Variance of the placements of a class and of the rest over (1 - delta^2) / 4, chance images added: (2, units, classes)."
     area, room = (1 + delta) / 2, np.maximum(1 - delta**2, 1e-9)
     own = sums[1] / others**2 - counts * area**2
-    rest = sums[2] / counts**2 - others * (1 - area)**2
+    rest = sums[2] / counts**2 - others * (1 - area) ** 2
     seen = np.stack([own / (counts - 1 + 1e-9), rest / (others - 1 + 1e-9)])
     size = np.stack([counts, others])[:, None]
     seen = np.clip(4 * seen / room, 0, 1)
@@ -116,14 +134,19 @@ def _d_prime(values, y, counts):
     mean, rest = total / counts, -total / others
     within = square / counts - mean**2, (square.sum(1)[:, None] - square) / others - rest**2
     pooled = np.sqrt(np.maximum(sum(within) / 2, 0))
-    return np.divide(mean - rest, pooled, out=np.full(mean.shape, np.nan), where=pooled > 1e-9 * np.abs(mean - rest))
+    return np.divide(
+        mean - rest,
+        pooled,
+        out=np.full(mean.shape, np.nan),
+        where=pooled > 1e-9 * np.abs(mean - rest),
+    )
 
 # %% ../../nbs/statistics/60_contrast.ipynb #49c79183
 def contrasts(
     values: np.ndarray,  # (n_images, units) what each unit says about each image, e.g. the mean of its map
     labels: np.ndarray,  # (n_images,) class of each image, at least two classes
     classes: "dict | None" = None,  # label: class name; default: the labels themselves
-    confidence: float = .95,  # of the limits
+    confidence: float = 0.95,  # of the limits
 ) -> pd.DataFrame:  # unit, class, contrast in [-1, 1], lo, hi, d_prime, z, p (two-sided)
     "Cliff's delta of each class against all other images, for every unit."
     values, y, present = _checked(values, labels)
@@ -132,11 +155,14 @@ def contrasts(
     found["d_prime"] = _d_prime(values, y, counts)
     classes = classes or {c: c for c in present.tolist()}
     if empty := [str(name) for c, name in classes.items() if c not in present]:
-        raise ValueError(f"no images of class {', '.join(empty)}; labels present: {present.tolist()}")
+        raise ValueError(
+            f"no images of class {', '.join(empty)}; labels present: {present.tolist()}"
+        )
     at, units = np.searchsorted(present, list(classes)), values.shape[1]
     names = np.repeat(pd.Series(list(classes.values())), units).to_numpy()
     columns = {k: found[k][:, at].T.ravel() for k in ("contrast", "lo", "hi", "d_prime", "z", "p")}
     return pd.DataFrame({"unit": np.tile(np.arange(units), len(at)), "class": names, **columns})
+
 
 def _contrasts(sums, counts, squares, confidence):
     "Contrast, limits, z and p, each (units, classes)."
@@ -153,7 +179,9 @@ def _contrasts(sums, counts, squares, confidence):
 def _r2(sums, counts, squares):
     "Share of the variance of the ranks that lies between classes (units,), NaN for constant units."
     others = counts.sum() - counts
-    between = (counts * (2 * sums[0] / counts - others)**2).sum(1) / 4  # others^2 delta^2, without the division
+    between = (counts * (2 * sums[0] / counts - others) ** 2).sum(
+        1
+    ) / 4  # others^2 delta^2, without the division
     return np.divide(between, squares, out=np.full(len(squares), np.nan), where=squares > 0)
 
 # %% ../../nbs/statistics/60_contrast.ipynb #7d7552c5
@@ -162,13 +190,15 @@ def _climb_down(new, order, y, means, out):
     "What depends on the image in B' and V': (2, units, n), images in their own order."
     n = new.shape[1]
     for u in range(len(new)):
-        above, ranks, b = 0., 0., n
+        above, ranks, b = 0.0, 0.0, n
         while b > 0:
             a = b - 1
-            while not new[u, a]: a -= 1
+            while not new[u, a]:
+                a -= 1
             G = (a + b) / (2 * n)  # the mid-rank is (a + b + 1) / 2
-            beside, t = 0., b - a
-            for i in range(a, b): beside += means[u, y[u, i]]
+            beside, t = 0.0, b - a
+            for i in range(a, b):
+                beside += means[u, y[u, i]]
             for i in range(a, b):
                 m = means[u, y[u, i]]
                 out[0, u, order[u, i]] = 2 * m * G - m * m + 2 * (above + beside / 2) / n
@@ -177,18 +207,22 @@ def _climb_down(new, order, y, means, out):
             ranks += t * G
             b = a
 
+
 def _influences(values, y, counts, sums):
     "Chunk by chunk: which units, their R^2, and the influence of each image on it (units, n)."
     n, share = counts.sum(), counts / counts.sum()
     for at, order, new, classes in _in_order(values, y):
-        means = (sums[0, at] / counts + counts / 2) / n  # of G: others below, and half of the class itself
+        means = (
+            sums[0, at] / counts + counts / 2
+        ) / n  # of G: others below, and half of the class itself
         out = np.empty((2, *new.shape))
         _climb_down(new, order, classes, means, out)
         B, V = out - out.mean(2, keepdims=True)
-        middle = (share * means**2).sum(1) - .25
-        spread = (_mean_square(new) - .25)[:, None]
+        middle = (share * means**2).sum(1) - 0.25
+        spread = (_mean_square(new) - 0.25)[:, None]
         r2 = np.divide(middle[:, None], spread, out=np.full(spread.shape, np.nan), where=spread > 0)
         yield at, r2[:, 0], np.divide(B - r2 * V, spread, out=np.zeros(B.shape), where=spread > 0)
+
 
 def _mean_square(new):
     "Mean of G^2 of each unit: that of n different ranks, less what ties take."
@@ -196,10 +230,11 @@ def _mean_square(new):
     unit, at = np.nonzero(new)
     size = np.diff(np.r_[unit * n + at, new.size]).astype(float)
     ties = np.bincount(unit, size**3 - size, len(new))
-    return .25 + (float(n)**3 - n - ties) / (12 * float(n)**3)
+    return 0.25 + (float(n) ** 3 - n - ties) / (12 * float(n) ** 3)
 
 # %% ../../nbs/statistics/60_contrast.ipynb #012a04cb
 _CHANCE = 10  # images by which the spread of a unit is drawn towards that of chance
+
 
 def _share_limits(r2, variance, counts, confidence, extra):
     "Limits of class shares from R^2 and its first-order variance; `extra` images pull towards the spread that chance gives."
@@ -211,6 +246,7 @@ def _share_limits(r2, variance, counts, confidence, extra):
     tails = ((1 + confidence) / 2, r2), ((1 - confidence) / 2, np.maximum(r2, chance))
     return tuple(_share_at(x, scale, room, chance, p) for p, x in tails)
 
+
 def _share_at(r2, scale, room, chance, p):
     "The share at which an R^2 is below `r2` with probability p; the spread is that of the share itself."
     used = scale
@@ -219,23 +255,28 @@ def _share_at(r2, scale, room, chance, p):
         used = np.maximum(scale * (1 - share) * (1 - chance) / room, 1e-12)
     return share
 
+
 def _noncentrality(x, freedom, p):
     "The noncentrality at which a chi-square is below x with probability p, 0 where none is small enough."
     z = scipy.special.ndtri(p)
     beyond = x - freedom + z**2 + 1
-    large = np.maximum(beyond - z * np.sqrt(np.maximum(4 * (x - freedom + z**2) + 2 * freedom, 0)), 0)
-    exact = scipy.special.chndtrinc(np.where(x > 300, 1., np.maximum(x, 1e-9)), freedom, p)
+    large = np.maximum(
+        beyond - z * np.sqrt(np.maximum(4 * (x - freedom + z**2) + 2 * freedom, 0)), 0
+    )
+    exact = scipy.special.chndtrinc(np.where(x > 300, 1.0, np.maximum(x, 1e-9)), freedom, p)
     return np.where(x > 300, large, np.where(exact < 1e-9, 0, exact))
 
 # %% ../../nbs/statistics/60_contrast.ipynb #326eef98
 class _Explained(NamedTuple):
     "What classes explain of the ranks of a layer's units."
+
     counts: np.ndarray  # (classes,) images
     y: np.ndarray  # (n,) class of each image
     alive: np.ndarray  # (units,) not constant
     r2: np.ndarray  # (units,) R^2, for constant units what chance gives
     variance: np.ndarray  # (units,) of R^2, to first order
     influence: np.ndarray  # (n,) of each image on the mean of R^2
+
 
 def _explained(values, labels):
     values, y, _ = _checked(values, labels)
@@ -252,16 +293,19 @@ def _explained(values, labels):
 def class_shares(
     values: np.ndarray,  # (n_images, units), as for `contrasts`
     labels: np.ndarray,  # (n_images,) class of each image, at least two classes
-    confidence: float = .95,  # of the limits
+    confidence: float = 0.95,  # of the limits
 ) -> pd.DataFrame:  # unit, share (at most 1), lo, hi, p
     "The share of the variance of each unit's ranks that classes explain, beyond chance."
     e = _explained(values, labels)
     k, n = len(e.counts), len(e.y)
     limits = np.full((2, len(e.r2)), np.nan)
-    limits[:, e.alive] = _share_limits(e.r2[e.alive], e.variance[e.alive], e.counts, confidence, _CHANCE)
+    limits[:, e.alive] = _share_limits(
+        e.r2[e.alive], e.variance[e.alive], e.counts, confidence, _CHANCE
+    )
     p = np.where(e.alive, scipy.special.chdtrc(k - 1, (n - 1) * e.r2), np.nan)
     columns = {"share": _beyond_chance(e), "lo": limits[0], "hi": limits[1], "p": p}
     return pd.DataFrame({"unit": np.arange(len(p)), **columns})
+
 
 def _beyond_chance(explained):
     "Class shares from R^2."
@@ -272,7 +316,7 @@ def _beyond_chance(explained):
 def layer_share(
     values: np.ndarray,  # (n_images, units) of one layer, as for `contrasts`
     labels: np.ndarray,  # (n_images,) class of each image, at least two classes
-    confidence: float = .95,  # of the limits
+    confidence: float = 0.95,  # of the limits
 ) -> pd.Series:  # n_units, share (mean over units, constant ones counted with 0), lo, hi
     "The mean class share of a layer, with an interval over images."
     e = _explained(values, labels)
@@ -282,37 +326,42 @@ def layer_share(
         lo, hi = map(float, _share_limits(e.r2.mean(), variance, e.counts, confidence, 0))
     return pd.Series({"n_units": len(e.r2), "share": _beyond_chance(e).mean(), "lo": lo, "hi": hi})
 
+
 def _within(influence, y, counts):
     "First-order variance of images that are drawn class by class, from the mean influences (n,)."
     away = influence - (np.bincount(y, influence) / counts)[y]
     own = np.bincount(y, away**2) / np.maximum(counts - 1, 1)
     all_ = (away**2).sum() / max(len(y) - len(counts), 1)
-    return (counts * np.where(counts > 1, own, all_)).sum() / len(y)**2
+    return (counts * np.where(counts > 1, own, all_)).sum() / len(y) ** 2
 
 # %% ../../nbs/statistics/60_contrast.ipynb #bfc7b348
 def followed(
     values: np.ndarray,  # (n_images, units) of one layer
     first: "np.ndarray | None" = None,  # (units,) a unit can only follow one with a larger number here; default: earlier units
-    least: float = .95,  # absolute rank correlation from which on a unit follows another
-) -> pd.DataFrame:  # unit, follows (-1 for none), rho (Spearman's correlation with it, NaN for none)
+    least: float = 0.95,  # absolute rank correlation from which on a unit follows another
+) -> (
+    pd.DataFrame
+):  # unit, follows (-1 for none), rho (Spearman's correlation with it, NaN for none)
     "Which other unit of the layer each unit's ranks follow."
-    if not 0 < least <= 1: raise ValueError(f"least={least}: a correlation above 0 and up to 1")
+    if not 0 < least <= 1:
+        raise ValueError(f"least={least}: a correlation above 0 and up to 1")
     z, units = _standard_ranks(np.asarray(values)), np.shape(values)[1]
     first = -np.arange(units) if first is None else np.asarray(first)
     kept, follows, rho = [], np.full(units, -1), np.full(units, np.nan)
     queue = np.argsort(-first, kind="stable")
     queue = queue[z[queue].any(1)]  # constant units follow nobody
     for start in range(0, len(queue), 256):
-        some = queue[start:start + 256]
+        some = queue[start : start + 256]
         ahead = np.r_[kept, some].astype(int)
         found = z[some] @ z[ahead].T
         _follow(some, ahead, found, least, kept, follows, rho)
     return pd.DataFrame({"unit": np.arange(units), "follows": follows, "rho": rho})
 
+
 def _follow(some, ahead, found, least, kept, follows, rho):
     "Mark the units of `some` that follow one of the kept ones; keep the others."
     open_ = np.zeros(len(ahead), bool)
-    open_[:len(kept)] = True
+    open_[: len(kept)] = True
     offset = len(kept)
     for i, unit in enumerate(some):
         near = np.where(open_, np.abs(found[i]), 0)
@@ -321,6 +370,7 @@ def _follow(some, ahead, found, least, kept, follows, rho):
         else:
             kept.append(unit)
             open_[offset + i] = True
+
 
 def _standard_ranks(values):
     "Mid-ranks of each unit with mean 0 and length 1, all 0 for a constant one: float32 (units, n)."
@@ -336,7 +386,11 @@ def _standard_ranks(values):
     return out
 
 # %% ../../nbs/statistics/60_contrast.ipynb #a6e0da3a
-BY = "mean", "positive"  # what a unit says about an image: the mean of its map, or the share of its positive cells
+BY = (
+    "mean",
+    "positive",
+)  # what a unit says about an image: the mean of its map, or the share of its positive cells
+
 
 def values_of(
     summaries: dict,  # name: (n_images, units), as from `map_summaries`
@@ -344,18 +398,27 @@ def values_of(
     cells: "int | None" = None,  # pixels of one map, h * w; needed for "positive"
 ) -> np.ndarray:  # float (n_images, units)
     "What each unit says about each image."
-    if by not in BY: raise ValueError(f"by={by!r}: choose {' or '.join(map(repr, BY))}")
+    if by not in BY:
+        raise ValueError(f"by={by!r}: choose {' or '.join(map(repr, BY))}")
     needed = {"mean": "mean", "positive": "zeros"}[by]
     if needed not in summaries:
-        raise ValueError(f"by={by!r} needs the summary {needed!r}, which was not kept: assess with summaries=SUMMARIES")
-    if by == "mean": return summaries["mean"]
-    if not cells: raise ValueError("by='positive' is a share of all pixels: pass cells=h * w")
+        raise ValueError(
+            f"by={by!r} needs the summary {needed!r}, which was not kept: assess with summaries=SUMMARIES"
+        )
+    if by == "mean":
+        return summaries["mean"]
+    if not cells:
+        raise ValueError("by='positive' is a share of all pixels: pass cells=h * w")
     if _negative(summaries, cells):
-        raise ValueError("by='positive': these maps have negative cells, and only zeros were counted; choose by='mean'")
+        raise ValueError(
+            "by='positive': these maps have negative cells, and only zeros were counted; choose by='mean'"
+        )
     return 1 - summaries["zeros"].astype(float) / cells
+
 
 def _negative(summaries, cells):
     "Whether sums of absolute values are larger than sums, where both were kept."
-    if "l1" not in summaries or "mean" not in summaries: return False
+    if "l1" not in summaries or "mean" not in summaries:
+        return False
     size = summaries["l1"].astype(float)
     return bool((size - cells * summaries["mean"].astype(float) > 1e-3 * size + 1e-30).any())

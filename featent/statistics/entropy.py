@@ -21,12 +21,16 @@ def selective_rate(
     births = checked_births(births)
     return (births > 0).mean(0)
 
+
 def checked_births(births):
     "An integer array with at least one image."
     births = np.asarray(births)
-    if births.ndim == 0 or births.shape[0] == 0: raise ValueError("no images: births must have shape (n_images, ...), n_images at least 1")
-    if births.dtype.kind not in "iu": raise TypeError(f"births are levels: integers, not {births.dtype}")
-    if births.min(initial=0) < 0: raise ValueError("births are levels: 1 or more, or 0 for no birth; got a negative one")
+    if births.ndim == 0 or births.shape[0] == 0:
+        raise ValueError("no images: births must have shape (n_images, ...), n_images at least 1")
+    if births.dtype.kind not in "iu":
+        raise TypeError(f"births are levels: integers, not {births.dtype}")
+    if births.min(initial=0) < 0:
+        raise ValueError("births are levels: 1 or more, or 0 for no birth; got a negative one")
     return births
 
 # %% ../../nbs/statistics/10_entropy.ipynb #4db826aa
@@ -44,14 +48,20 @@ def feature_entropy(
     over: str = "images",  # what the counts are divided by: "images" (the paper's text), "births" (its released code), "outcomes"
 ) -> np.ndarray:  # (...) float64 in nats, 0 for a unit without births
     "Entropy of the distribution of births over the images, for every unit."
-    if over not in ("images", "births", "outcomes"): raise ValueError(f"over={over!r}: choose 'images', 'births' or 'outcomes'")
+    if over not in ("images", "births", "outcomes"):
+        raise ValueError(f"over={over!r}: choose 'images', 'births' or 'outcomes'")
     births = checked_births(births)
     flat = births.reshape(len(births), -1)
     unit, value, count = _run_lengths(flat)
     keep = slice(None) if over == "outcomes" else value > 0
     total = (flat > 0).sum(0)[unit] if over == "births" else np.full(len(unit), len(flat))
     p = count[keep] / total[keep]
-    return np.bincount(unit[keep], -p * np.log(p), flat.shape[1]).astype(float).clip(0).reshape(births.shape[1:])
+    return (
+        np.bincount(unit[keep], -p * np.log(p), flat.shape[1])
+        .astype(float)
+        .clip(0)
+        .reshape(births.shape[1:])
+    )
 
 # %% ../../nbs/statistics/10_entropy.ipynb #9e95a739
 def birth_distribution(
@@ -62,8 +72,14 @@ def birth_distribution(
     return pd.Series(count, pd.Index(value, name="level"), name="n_images")
 
 # %% ../../nbs/statistics/10_entropy.ipynb #26673ca4
-RULE = {"min_eps": 0.1, "max_share": 0.5}  # invalid below min_eps; effective up to max_share of ln N
-LEAST = 2  # fewer images have no entropy, fewer births no status: one birth always agrees with itself
+RULE = {
+    "min_eps": 0.1,
+    "max_share": 0.5,
+}  # invalid below min_eps; effective up to max_share of ln N
+LEAST = (
+    2  # fewer images have no entropy, fewer births no status: one birth always agrees with itself
+)
+
 
 def status(
     H: np.ndarray,  # (...,) feature entropy, nats
@@ -79,13 +95,18 @@ def status(
     label = np.where(invalid, "invalid", np.where(stable, "effective", "ineffective"))
     return label, np.where(invalid, ceiling, H)
 
+
 def check_rule(
     rule: "dict | None",  # some of `RULE`'s entries
 ) -> dict:  # all of them
     "A complete rule; unknown entries and shares outside [0, 1] are errors."
     rule = {**RULE, **(rule or {})}
-    if set(rule) != set(RULE): raise ValueError(f"unknown entries in rule: {sorted(set(rule) - set(RULE))}; choose from {list(RULE)}")
-    if not all(0 <= v <= 1 for v in rule.values()): raise ValueError(f"the entries of a rule are shares between 0 and 1, got {rule}")
+    if set(rule) != set(RULE):
+        raise ValueError(
+            f"unknown entries in rule: {sorted(set(rule) - set(RULE))}; choose from {list(RULE)}"
+        )
+    if not all(0 <= v <= 1 for v in rule.values()):
+        raise ValueError(f"the entries of a rule are shares between 0 and 1, got {rule}")
     return rule
 
 # %% ../../nbs/statistics/10_entropy.ipynb #58f79f62
@@ -97,19 +118,27 @@ def distinct_names(
     count = Counter(map(str, classes.values())) + Counter(["all"])
     return {c: f"{name} ({c})" if count[str(name)] > 1 else name for c, name in classes.items()}
 
+
 def class_label(
     wanted: "int | str",  # a label, or a name
     classes: dict,  # label: class name, names perhaps with labels behind them as from `distinct_names`
 ) -> int:  # the label
     "The label of a class that is given by its label or by its name."
-    if not isinstance(wanted, (bool, np.bool_)) and wanted in classes: return wanted
+    if not isinstance(wanted, (bool, np.bool_)) and wanted in classes:
+        return wanted
     shown = distinct_names(classes)
     found = [c for c in classes if wanted in (classes[c], shown[c])]
     found = found or [c for c in classes if shown[c] == f"{wanted} ({c})"]
-    if len(found) == 1: return found[0]
-    if found: raise ValueError(f"{len(found)} classes are named {wanted!r}: choose one by its label, {', '.join(map(str, found))}")
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(
+            f"{len(found)} classes are named {wanted!r}: choose one by its label, {', '.join(map(str, found))}"
+        )
     some = [f"{name!r} ({c})" for c, name in list(classes.items())[:20]]
-    raise ValueError(f"no class {wanted!r}: choose one by its name or its label, {', '.join(some)}{', ...' * (len(classes) > 20)}")
+    raise ValueError(
+        f"no class {wanted!r}: choose one by its name or its label, {', '.join(some)}{', ...' * (len(classes) > 20)}"
+    )
 
 # %% ../../nbs/statistics/10_entropy.ipynb #c7e79555
 def score_table(
@@ -121,20 +150,40 @@ def score_table(
 ) -> pd.DataFrame:  # unit, class, n_images, n_births, eps, H, H/eps, score, status
     "Score every unit of a layer for every class."
     births, labels = checked_births(births), np.asarray(labels)
-    if len(labels) != len(births): raise ValueError(f"{len(births)} images have births but {len(labels)} have labels")
+    if len(labels) != len(births):
+        raise ValueError(f"{len(births)} images have births but {len(labels)} have labels")
     classes = distinct_names(classes) or {c: c for c in np.unique(labels).tolist()}
     empty = [str(name) for c, name in classes.items() if not (labels == c).any()]
-    if empty: raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}")
-    return pd.concat([_class_rows(births[labels == c], name, over, rule) for c, name in classes.items()], ignore_index=True)
+    if empty:
+        raise ValueError(
+            f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}"
+        )
+    return pd.concat(
+        [_class_rows(births[labels == c], name, over, rule) for c, name in classes.items()],
+        ignore_index=True,
+    )
+
 
 def _class_rows(births, name, over, rule):
     "The rows of one class; the entropy of a single image is missing."
     eps, H, n = selective_rate(births), feature_entropy(births, over), len(births)
-    if n < LEAST: H = np.full_like(H, np.nan)
+    if n < LEAST:
+        H = np.full_like(H, np.nan)
     label, score = status(H, eps, n, rule)
     ratio = np.divide(H, eps, out=np.full_like(H, np.nan), where=eps > 0)
-    return pd.DataFrame({"unit": np.arange(births.shape[1]), "class": name, "n_images": n, "n_births": (births > 0).sum(0),
-                         "eps": eps, "H": H, "H/eps": ratio, "score": score, "status": label})
+    return pd.DataFrame(
+        {
+            "unit": np.arange(births.shape[1]),
+            "class": name,
+            "n_images": n,
+            "n_births": (births > 0).sum(0),
+            "eps": eps,
+            "H": H,
+            "H/eps": ratio,
+            "score": score,
+            "status": label,
+        }
+    )
 
 # %% ../../nbs/statistics/10_entropy.ipynb #e81b867e
 def summarise(
@@ -144,27 +193,55 @@ def summarise(
     "Mean scores of layers over units and classes."
     by = list(by)
     means = [c for c in ("eps", "H", "score", "eps_null", "H_null") if c in table]
-    rows = table.assign(valid=table.status != "invalid", effective=table.status == "effective", H_valid=table.H.where(table.status != "invalid"))
+    rows = table.assign(
+        valid=table.status != "invalid",
+        effective=table.status == "effective",
+        H_valid=table.H.where(table.status != "invalid"),
+    )
     groups = rows.groupby(by, sort=False, observed=True)
-    return pd.concat([groups.unit.nunique().rename("n_units"), groups[[*means, "H_valid", "valid", "effective"]].mean()], axis=1).reset_index()
+    return pd.concat(
+        [
+            groups.unit.nunique().rename("n_units"),
+            groups[[*means, "H_valid", "valid", "effective"]].mean(),
+        ],
+        axis=1,
+    ).reset_index()
 
 # %% ../../nbs/statistics/10_entropy.ipynb #a4dc6b17
-NAMES = ("class", "layer", "network", "name", "order", "split", "series", "role", "indicator", "filtration", "architecture")
+NAMES = (
+    "class",
+    "layer",
+    "network",
+    "name",
+    "order",
+    "split",
+    "series",
+    "role",
+    "indicator",
+    "filtration",
+    "architecture",
+)
 _MISSING = "", "nan", "NaN"  # how a missing number is written
 _ELSEWHERE = "NA", "N/A", "<NA>", "null", "NULL", "None"  # and how others write it
+
 
 def read_table(
     path: "str | Path",  # a CSV file
 ) -> pd.DataFrame:  # columns of names as text, all others with the types of their entries
     "Read a table in which names stay names."
     text = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return pd.DataFrame({name: text[name] if name in NAMES else _typed(text[name]) for name in text})
+    return pd.DataFrame(
+        {name: text[name] if name in NAMES else _typed(text[name]) for name in text}
+    )
+
 
 def _typed(column):
     "A column of text as numbers or as true and false, where all of it is."
-    if len(column) and column.isin(("True", "False")).all(): return column == "True"
+    if len(column) and column.isin(("True", "False")).all():
+        return column == "True"
     plain = column.isin(_MISSING)
     blank = plain | column.isin(_ELSEWHERE)
     numbers = pd.to_numeric(column.mask(blank), errors="coerce")
-    if plain.all() or numbers.notna().any() and (numbers.notna() | blank).all(): return numbers.astype(float) if blank.any() else numbers
+    if plain.all() or numbers.notna().any() and (numbers.notna() | blank).all():
+        return numbers.astype(float) if blank.any() else numbers
     return column

@@ -22,32 +22,44 @@ from ..topology.kernels import compiled
 # %% ../../nbs/statistics/50_indicators.ipynb #3064f7e0
 SUMMARIES = "l1", "mean", "max", "zeros"  # what `map_summaries` computes of each map, in this order
 
+
 @compiled
 def _summaries(maps, out):
     "Sum of absolute values, mean, maximum and number of zeros of the rows of `maps`, each pixel read once."
     for i in range(maps.shape[0]):
-        size, total, top, zeros = 0., 0., maps[i, 0], 0
+        size, total, top, zeros = 0.0, 0.0, maps[i, 0], 0
         for p in range(maps.shape[1]):
             v = maps[i, p]
             size += abs(v)
             total += v
             zeros += v == 0
-            if v > top: top = v
+            if v > top:
+                top = v
         out[0, i], out[1, i], out[2, i], out[3, i] = size, total / maps.shape[1], top, zeros
 
 # %% ../../nbs/statistics/50_indicators.ipynb #bd00c31f
 def _summarised(maps):
     "The four summaries of a tensor (n, units, h, w), computed where it is."
     flat = (maps if maps.is_floating_point() else maps.double()).flatten(-2)
-    wide = torch.float32 if flat.device.type == "mps" else torch.float64  # Apple's GPUs have no 64-bit floats
+    wide = (
+        torch.float32 if flat.device.type == "mps" else torch.float64
+    )  # Apple's GPUs have no 64-bit floats
     total, zeros = flat.sum(-1, dtype=wide), (flat == 0).sum(-1)
-    found = torch.linalg.vector_norm(flat, 1, -1, dtype=wide), total / flat.shape[-1], flat.amax(-1), zeros
+    found = (
+        torch.linalg.vector_norm(flat, 1, -1, dtype=wide),
+        total / flat.shape[-1],
+        flat.amax(-1),
+        zeros,
+    )
     return torch.stack([t.to(wide) for t in found]).cpu().numpy()
 
 # %% ../../nbs/statistics/50_indicators.ipynb #0a9155b9
 def _persistence(flat):
     "Total persistence of the loops of each map (n, h, w)."
-    rank, rows = kernels.levels(flat).reshape(len(flat), np.prod(flat.shape[1:])), np.arange(len(flat))[:, None]
+    rank, rows = (
+        kernels.levels(flat).reshape(len(flat), np.prod(flat.shape[1:])),
+        np.arange(len(flat))[:, None],
+    )
     value = np.zeros(rank.shape)  # of each level of each map
     value[rows, rank - 1] = flat.reshape(rank.shape)
     n, dim, birth, death = kernels.cubical_diagrams(flat)[0].T
@@ -62,20 +74,29 @@ def map_summaries(
     "Numbers that summarise each map: its norm, mean, maximum, zeros and total persistence."
     names = (names,) if isinstance(names, str) else tuple(names)
     if unknown := [n for n in names if n not in (*SUMMARIES, "persistence")]:
-        raise ValueError(f"no summary {', '.join(map(repr, unknown))}: choose from {', '.join(map(repr, (*SUMMARIES, 'persistence')))}")
-    if maps.ndim != 4 or 0 in maps.shape[-2:]: raise ValueError(f"maps have shape (n, units, height, width), got {tuple(maps.shape)}")
+        raise ValueError(
+            f"no summary {', '.join(map(repr, unknown))}: choose from {', '.join(map(repr, (*SUMMARIES, 'persistence')))}"
+        )
+    if maps.ndim != 4 or 0 in maps.shape[-2:]:
+        raise ValueError(f"maps have shape (n, units, height, width), got {tuple(maps.shape)}")
     found = dict(zip(SUMMARIES, _four(maps))) if set(names) & set(SUMMARIES) else {}
-    if "persistence" in names: found["persistence"] = _persistence(as_maps(maps)[0]).reshape(maps.shape[:2])
+    if "persistence" in names:
+        found["persistence"] = _persistence(as_maps(maps)[0]).reshape(maps.shape[:2])
     return {n: found[n].astype(np.float32) for n in names}
+
 
 def _four(maps):
     "The four summaries, (4, n, units) float64, of maps that must be finite."
-    if isinstance(maps, torch.Tensor) and maps.device.type != "cpu": out = _summarised(maps.detach())
+    if isinstance(maps, torch.Tensor) and maps.device.type != "cpu":
+        out = _summarised(maps.detach())
     else:
         flat, out = _rows(maps), np.empty((4, *maps.shape[:2]))
         _summaries(flat, out.reshape(4, -1))
     bad = ~np.isfinite(out[0])
-    if bad.any(): raise ValueError(f"NaN or infinite values in {bad.sum()} of {bad.size} maps: they have no mean")
+    if bad.any():
+        raise ValueError(
+            f"NaN or infinite values in {bad.sum()} of {bad.size} maps: they have no mean"
+        )
     return out
 
 # %% ../../nbs/statistics/50_indicators.ipynb #ca97dda1
@@ -84,8 +105,13 @@ def _rows(maps):
     if isinstance(maps, torch.Tensor):
         maps = maps.detach()
         maps = (maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps).numpy()
-    if maps.dtype.kind not in "fiub": raise TypeError(f"maps have real values, not {maps.dtype}")
-    kept = np.float32 if maps.dtype in (np.float16, np.float32, bool, np.int8, np.uint8, np.int16, np.uint16) else np.float64
+    if maps.dtype.kind not in "fiub":
+        raise TypeError(f"maps have real values, not {maps.dtype}")
+    kept = (
+        np.float32
+        if maps.dtype in (np.float16, np.float32, bool, np.int8, np.uint8, np.int16, np.uint16)
+        else np.float64
+    )
     return np.ascontiguousarray(maps, kept).reshape(-1, maps.shape[-2] * maps.shape[-1])
 
 # %% ../../nbs/statistics/50_indicators.ipynb #2f03a015
@@ -94,9 +120,11 @@ def _contrast(a, b):
     fine = (a >= 0) & (b >= 0) & (a + b > 0)
     return np.divide(a - b, a + b, out=np.full(np.shape(a), np.nan), where=fine)
 
+
 def _selectivities(mu):
     "Morcos's form (units,) and the form of each class (classes, units), from class means (classes, units)."
-    if len(mu) < 2: return np.full(mu.shape[1], np.nan), np.full(mu.shape, np.nan)
+    if len(mu) < 2:
+        return np.full(mu.shape[1], np.nan), np.full(mu.shape, np.nan)
     each = _contrast(mu, (mu.sum(0) - mu) / (len(mu) - 1))
     return np.take_along_axis(each, mu.argmax(0)[None], 0)[0], each
 
@@ -110,39 +138,67 @@ def indicators(
 ) -> pd.DataFrame:  # unit, class, then l1, mean, max, apoz, persistence, selectivity, class_selectivity, eps, as far as given
     "One row for each class and unit, in the order of `score_table`."
     found, labels = _same_size(summaries, labels, births), np.asarray(labels)
-    if "zeros" in found and not cells: raise ValueError("APoZ is a share of all pixels: pass cells=h * w, or leave out 'zeros'")
+    if "zeros" in found and not cells:
+        raise ValueError("APoZ is a share of all pixels: pass cells=h * w, or leave out 'zeros'")
     classes = classes or {c: c for c in np.unique(labels).tolist()}
     if empty := [str(name) for c, name in classes.items() if not (labels == c).any()]:
-        raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}")
+        raise ValueError(
+            f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}"
+        )
     per_class = lambda x, f=np.mean: np.stack([f(x[labels == c], axis=0) for c in classes])
     columns = {k: per_class(found[k]) for k in ("l1", "mean", "persistence") if k in found}
-    if "max" in found: columns["max"] = per_class(found["max"], np.max)
-    if "zeros" in found: columns["apoz"] = per_class(found["zeros"]) / cells
+    if "max" in found:
+        columns["max"] = per_class(found["max"], np.max)
+    if "zeros" in found:
+        columns["apoz"] = per_class(found["zeros"]) / cells
     if "mean" in found:
         one, columns["class_selectivity"] = _selectivities(columns["mean"])
         columns["selectivity"] = np.tile(one, (len(classes), 1))
-    if births is not None: columns["eps"] = per_class(np.asarray(births) > 0)
+    if births is not None:
+        columns["eps"] = per_class(np.asarray(births) > 0)
     return _tidy(columns, classes)
 
 # %% ../../nbs/statistics/50_indicators.ipynb #022d6f19
-INDICATORS = "l1", "mean", "max", "apoz", "persistence", "selectivity", "class_selectivity", "eps"  # in the order of the table
+INDICATORS = (
+    "l1",
+    "mean",
+    "max",
+    "apoz",
+    "persistence",
+    "selectivity",
+    "class_selectivity",
+    "eps",
+)  # in the order of the table
+
 
 def _tidy(columns, classes):
     "Columns (classes, units) as a table, class after class."
     n, units = next(iter(columns.values())).shape
-    index = {"unit": np.tile(np.arange(units), n), "class": np.repeat(pd.Series(list(classes.values())), units).to_numpy()}
+    index = {
+        "unit": np.tile(np.arange(units), n),
+        "class": np.repeat(pd.Series(list(classes.values())), units).to_numpy(),
+    }
     return pd.DataFrame({**index, **{k: columns[k].ravel() for k in INDICATORS if k in columns}})
+
 
 def _same_size(summaries, labels, births):
     "The summaries as float64, known and of one shape."
-    if not summaries: raise ValueError(f"no summaries: pass some of {', '.join((*SUMMARIES, 'persistence'))}")
+    if not summaries:
+        raise ValueError(f"no summaries: pass some of {', '.join((*SUMMARIES, 'persistence'))}")
     if unknown := [k for k in summaries if k not in (*SUMMARIES, "persistence")]:
-        raise ValueError(f"no summary {', '.join(map(repr, unknown))}: choose from {', '.join((*SUMMARIES, 'persistence'))}")
+        raise ValueError(
+            f"no summary {', '.join(map(repr, unknown))}: choose from {', '.join((*SUMMARIES, 'persistence'))}"
+        )
     found = {k: np.asarray(v, float) for k, v in summaries.items()}
-    shapes = {k: v.shape for k, v in {**found, **({} if births is None else {"births": np.asarray(births)})}.items()}
-    if len(set(shapes.values())) > 1: raise ValueError(f"summaries must have one shape (n_images, units), got {shapes}")
+    shapes = {
+        k: v.shape
+        for k, v in {**found, **({} if births is None else {"births": np.asarray(births)})}.items()
+    }
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"summaries must have one shape (n_images, units), got {shapes}")
     n = len(next(iter(found.values())))
-    if len(labels) != n: raise ValueError(f"{n} images have summaries but {len(labels)} have labels")
+    if len(labels) != n:
+        raise ValueError(f"{n} images have summaries but {len(labels)} have labels")
     return found
 
 # %% ../../nbs/statistics/50_indicators.ipynb #5ea41151
@@ -156,9 +212,14 @@ def kernel_l1(
     if missing := [n for n, v in found.items() if v is None]:
         reason = f"no convolution or linear module holds the weights of {', '.join(missing)}"
         holders = ", ".join(n for n, m in network.named_modules() if isinstance(m, _WEIGHTED))
-        if "units" not in table: raise ValueError(f"{reason}; modules that do: {holders or 'none'}")
+        if "units" not in table:
+            raise ValueError(f"{reason}; modules that do: {holders or 'none'}")
         warnings.warn(f"{reason}: their kernel L1 is NaN", stacklevel=2)
-    return {row.layer: np.full(row.units, np.nan) if found[row.layer] is None else found[row.layer] for row in table.itertuples()}
+    return {
+        row.layer: np.full(row.units, np.nan) if found[row.layer] is None else found[row.layer]
+        for row in table.itertuples()
+    }
+
 
 def _named(layers):
     "Names of layers, with the module that each begins with."
@@ -168,13 +229,17 @@ def _named(layers):
 # %% ../../nbs/statistics/50_indicators.ipynb #4dd9fc16
 _WEIGHTED = nn.modules.conv._ConvNd, nn.Linear
 
+
 def _module(network, name):
     "The module of that name; for the second call of a shared module, 'conv_1', the module itself."
     return dict(network.named_modules()).get(module_path(network, name))
 
+
 def _filter_norms(module):
     "Sum of absolute weights for each output unit, or None for a module without such weights."
-    if not isinstance(module, _WEIGHTED) or not isinstance(module.weight, torch.Tensor): return None
+    if not isinstance(module, _WEIGHTED) or not isinstance(module.weight, torch.Tensor):
+        return None
     w = module.weight.detach().double().abs().cpu()
-    if not getattr(module, "transposed", False): return w.flatten(1).sum(1).numpy()
+    if not getattr(module, "transposed", False):
+        return w.flatten(1).sum(1).numpy()
     return w.view(module.groups, -1, *w.shape[1:]).flatten(3).sum((1, 3)).flatten().numpy()

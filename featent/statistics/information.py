@@ -14,7 +14,14 @@ import scipy
 
 from .entropy import checked_births
 from ..topology.kernels import compiled
-from .significance import count_gains, drawn_further, draws_needed, false_discovery, sum_of_blocks, warn_of_floor
+from featent.statistics.significance import (
+    count_gains,
+    drawn_further,
+    draws_needed,
+    false_discovery,
+    sum_of_blocks,
+    warn_of_floor,
+)
 
 # %% ../../nbs/statistics/40_information.ipynb #e9d99049
 def rank_bins(
@@ -22,20 +29,32 @@ def rank_bins(
     bins: int = 12,  # bins of equal frequency
 ) -> np.ndarray:  # (n_images, units) int32: 0 = no birth, then 1, ..., bins by increasing value
     "Each value by the bin of its rank over the images; equal values share a bin."
-    if bins < 2: raise ValueError(f"bins={bins}: at least 2 are needed, or all values are the same symbol")
+    if bins < 2:
+        raise ValueError(f"bins={bins}: at least 2 are needed, or all values are the same symbol")
     values, born = _values(values)
     n = born.sum(0)
-    rank = scipy.stats.rankdata(values, axis=0) - (len(values) - n)  # no birth is less than any birth
-    return np.where(born, 1 + np.floor(bins * (rank - .5) / np.maximum(n, 1)), 0).astype(np.int32)
+    rank = scipy.stats.rankdata(values, axis=0) - (
+        len(values) - n
+    )  # no birth is less than any birth
+    return np.where(born, 1 + np.floor(bins * (rank - 0.5) / np.maximum(n, 1)), 0).astype(np.int32)
+
 
 def _values(values, what="values"):
     "Values (n_images, units), and which of them are not `no birth`."
     values = np.asarray(values)
-    if values.ndim != 2 or 0 in values.shape: raise ValueError(f"{what} have shape (n_images, units), both at least 1; got {values.shape}")
-    if values.dtype.kind not in "iufb": raise TypeError(f"{what} are integers (births) or real numbers, not {values.dtype}")
-    if values.dtype.kind in "iu": return checked_births(values), values > 0
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(
+            f"{what} have shape (n_images, units), both at least 1; got {values.shape}"
+        )
+    if values.dtype.kind not in "iufb":
+        raise TypeError(f"{what} are integers (births) or real numbers, not {values.dtype}")
+    if values.dtype.kind in "iu":
+        return checked_births(values), values > 0
     bad = np.isnan(values).any(0)
-    if bad.any(): raise ValueError(f"NaN has no rank: {what} of {bad.sum()} of {values.shape[1]} units, the first unit {bad.argmax()}")
+    if bad.any():
+        raise ValueError(
+            f"NaN has no rank: {what} of {bad.sum()} of {values.shape[1]} units, the first unit {bad.argmax()}"
+        )
     return values, np.ones(values.shape, bool)
 
 # %% ../../nbs/statistics/40_information.ipynb #ddfc1403
@@ -50,11 +69,13 @@ def _sum_of_counts(codes, gain):
             counts[v] += 1
     return out
 
+
 @compiled
 def _in_strata(strata):
     "Where the images of each stratum begin, and all images stratum by stratum."
     start, members = np.zeros(strata.max() + 2, np.int32), np.empty(len(strata), np.int32)
-    for s in strata: start[s + 1] += 1
+    for s in strata:
+        start[s + 1] += 1
     start = np.cumsum(start)[:-1].astype(np.int32)
     free = start.copy()
     for i, s in enumerate(strata):
@@ -75,7 +96,7 @@ def _joint_sums(symbols, strata, labels, orders, gain):
         counts = np.empty(len(start) * n_symbols * n_labels, np.int32)
         for r in range(len(orders)):
             counts[:] = 0
-            free, total = start.copy(), 0.
+            free, total = start.copy(), 0.0
             for i in orders[r]:
                 s = strata[u, i]
                 cell = cells[free[s]] + labels[i]
@@ -88,8 +109,10 @@ def _joint_sums(symbols, strata, labels, orders, gain):
 # %% ../../nbs/statistics/40_information.ipynb #83426dc5
 SHUFFLES = 200  # of the labels, to begin with
 
+
 class _Counted(NamedTuple):
     "What is needed to measure information again with other labels."
+
     symbols: np.ndarray  # (units, n) int32
     strata: np.ndarray  # (units, n) int32
     labels: np.ndarray  # (n,) int32
@@ -100,7 +123,8 @@ class _Counted(NamedTuple):
         symbols, strata = self.symbols[at], self.strata[at]
         sums = _joint_sums(symbols, strata, self.labels, orders, count_gains(len(self.labels)))
         found = (sums + self.fixed[at]) / len(self.labels)
-        return np.where(found < 1e-12, 0., found)  # what is left of 0 after rounding
+        return np.where(found < 1e-12, 0.0, found)  # what is left of 0 after rounding
+
 
 def _counted(values, labels, bins, given, of):
     "Symbols, strata and labels, checked."
@@ -110,13 +134,17 @@ def _counted(values, labels, bins, given, of):
     pairs = (_sum_of_counts(z * (c.max() + 1) + c, gain) for c in (x, y))
     return _Counted(x, z, y, _sum_of_counts(z, gain) - sum(pairs))
 
+
 def _informations(counted, permutations, seed):
     "Information (1 + permutations, units), the observed one first, and which units a permutation can change at all."
     if permutations < 1:
-        raise ValueError(f"permutations={permutations}: at least 1 is needed; 200 allow p-values down to 0.005")
+        raise ValueError(
+            f"permutations={permutations}: at least 1 is needed; 200 allow p-values down to 0.005"
+        )
     n, rng = len(counted.labels), np.random.default_rng(seed)
     orders = np.stack([np.arange(n), *(rng.permutation(n) for _ in range(permutations))])
     return counted.measured(orders), _testable(*counted[:2], counted.labels)
+
 
 @compiled
 def _testable(symbols, strata, labels):
@@ -126,7 +154,8 @@ def _testable(symbols, strata, labels):
         first = np.full(strata[u].max() + 1, -1)
         varied = np.zeros((len(first), 2), np.bool_)
         for i, s in enumerate(strata[u]):
-            if first[s] < 0: first[s] = i
+            if first[s] < 0:
+                first[s] = i
             varied[s, 0] |= symbols[u, i] != symbols[u, first[s]]
             varied[s, 1] |= labels[i] != labels[first[s]]
         out[u] = (varied[:, 0] & varied[:, 1]).any()
@@ -136,24 +165,35 @@ def _testable(symbols, strata, labels):
 def _labels(labels, n, bins, of):
     "Labels as 0, 1, ...; with `of`, 1 for that class and 0 for the rest."
     labels = np.asarray(labels)
-    if labels.shape != (n,): raise ValueError(f"{n} images have values but labels have shape {labels.shape}")
+    if labels.shape != (n,):
+        raise ValueError(f"{n} images have values but labels have shape {labels.shape}")
     classes, y = np.unique(labels, return_inverse=True)
-    if len(classes) < 2: raise ValueError(f"all images are of class {classes[0]}: information about the class needs at least two classes")
+    if len(classes) < 2:
+        raise ValueError(
+            f"all images are of class {classes[0]}: information about the class needs at least two classes"
+        )
     if of is not None:
-        if of not in classes: raise ValueError(f"no images of class {of!r}; labels present: {classes.tolist()}")
+        if of not in classes:
+            raise ValueError(f"no images of class {of!r}; labels present: {classes.tolist()}")
         classes, y = np.array(["the rest", of], object), (labels == of).astype(int)
     least = np.bincount(y).argmin()
     if (count := np.bincount(y)[least]) < bins:
-        raise ValueError(f"class {classes[least]} has {count} images, fewer than the {bins} bins: pass more images, or bins={max(count, 2)}")
+        raise ValueError(
+            f"class {classes[least]} has {count} images, fewer than the {bins} bins: pass more images, or bins={max(count, 2)}"
+        )
     return y.astype(np.int32)
+
 
 def _strata(given, shape, bins):
     "The bin of each image in what is given (units, n); all 0 where nothing is."
-    if given is None: return np.zeros(shape, np.int32)
+    if given is None:
+        return np.zeros(shape, np.int32)
     given = np.asarray(given)
     given = given[:, None] if given.ndim == 1 else given
     if given.ndim != 2 or len(given) != shape[1] or given.shape[1] not in (1, shape[0]):
-        raise ValueError(f"given has shape {given.shape}: it must be (n_images, units) = {shape[::-1]}, or ({shape[1]},) for all units")
+        raise ValueError(
+            f"given has shape {given.shape}: it must be (n_images, units) = {shape[::-1]}, or ({shape[1]},) for all units"
+        )
     return np.array(np.broadcast_to(rank_bins(given, bins).T, shape), order="C")
 
 # %% ../../nbs/statistics/40_information.ipynb #f303d2de
@@ -185,6 +225,7 @@ def class_informations(
     table = table.assign(q=false_discovery(table.p))
     return table[["key", *[c for c in table if c != "key"]]]
 
+
 def class_information(
     values: np.ndarray,  # (n_images, units): integers are births (0 = none), real numbers any other summary of a unit's map
     labels: np.ndarray,  # (n_images,) class of each image
@@ -204,37 +245,57 @@ def _read(read, labels, bins, of):
     values, given = read()
     return values, labels, bins, given, of
 
+
 def _information_rows(found, testable, mean):
     "Rows of the units of a layer, or one row of their mean."
-    if not mean: return pd.DataFrame({"unit": np.arange(found.shape[1]), **_beyond_chance(found, testable)})
+    if not mean:
+        return pd.DataFrame({"unit": np.arange(found.shape[1]), **_beyond_chance(found, testable)})
     one = _beyond_chance(found.mean(1, keepdims=True), testable.any(keepdims=True))
     return pd.DataFrame({"n_units": [found.shape[1]], **one})
+
 
 def _beyond_chance(found, testable):
     "Corrected information, z and p from values whose first row is observed and the others are of shuffled labels."
     seen, drawn = found[0], found[1:]
     sd = drawn.std(0, ddof=1) if len(drawn) > 1 else np.full(seen.shape, np.nan)
-    z = np.divide(seen - drawn.mean(0), sd, out=np.full_like(sd, np.nan), where=testable & (sd > 1e-9))
-    p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(found)  # sums of logarithms in another order differ in the last bits
-    return {"I": seen, "I_null": drawn.mean(0), "I_corrected": seen - drawn.mean(0), "z": z, "p": np.where(testable, p, np.nan)}
+    z = np.divide(
+        seen - drawn.mean(0), sd, out=np.full_like(sd, np.nan), where=testable & (sd > 1e-9)
+    )
+    p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(
+        found
+    )  # sums of logarithms in another order differ in the last bits
+    return {
+        "I": seen,
+        "I_null": drawn.mean(0),
+        "I_corrected": seen - drawn.mean(0),
+        "z": z,
+        "p": np.where(testable, p, np.nan),
+    }
+
 
 def _more_shuffles(table, values, labels, bins, of, seed, mean):
     "A function more(at, first, last): how many further shuffles reach the information of these rows, (1, rows)."
+
     def more(at, first, last):
         out, rows = np.zeros((1, len(at))), table.iloc[at]
         for key, read in values.items():
             mine = np.flatnonzero([k == key for k in rows.key])
-            if not len(mine): continue
+            if not len(mine):
+                continue
             counted, seen = _counted(*_read(read, labels, bins, of)), rows.I.to_numpy()[mine]
             units = slice(None) if mean else rows.unit.to_numpy()[mine]
 
             def count(start, stop):
                 rng = np.random.default_rng([seed, start])
-                orders = np.stack([rng.permutation(len(counted.labels)) for _ in range(start, stop)])
+                orders = np.stack(
+                    [rng.permutation(len(counted.labels)) for _ in range(start, stop)]
+                )
                 drawn = counted.measured(orders, units)
                 return ((drawn.mean(1, keepdims=True) if mean else drawn) >= seen - 1e-9).sum(0)
+
             out[0, mine] = sum_of_blocks(count, first, last, 100)
         return out
+
     return more
 
 # %% ../../nbs/statistics/40_information.ipynb #38e6f7b0

@@ -16,7 +16,12 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from .entropy import checked_births, distinct_names, feature_entropy, selective_rate
+from featent.statistics.entropy import (
+    checked_births,
+    distinct_names,
+    feature_entropy,
+    selective_rate,
+)
 from ..topology.kernels import compiled, n_threads
 
 # %% ../../nbs/statistics/30_significance.ipynb #f20af33b
@@ -25,19 +30,26 @@ def _codes(births):
     dense = scipy.stats.rankdata(births, method="dense", axis=0).astype(np.int32)
     return dense - (births.min(0) == 0)
 
+
 def count_gains(n):
     "Change of c ln c when a count goes from c to c + 1, for c = 0, ..., n - 1."
     c = np.arange(1, n + 1)
-    return np.diff(c * np.log(c), prepend=0.)
+    return np.diff(c * np.log(c), prepend=0.0)
 
 # %% ../../nbs/statistics/30_significance.ipynb #d23bcc51
 @compiled
 def _entropy(total, none, n, over):
     "H from the sum of c ln c over all values, of n images and so many without a birth; over: 0 images, 1 births, 2 outcomes."
-    if over == 2: return np.log(n) - total / n
-    if none == n: return 0.
-    if none > 0: total -= none * np.log(none)
-    return ((n - none) * np.log(n) - total) / n if over == 0 else np.log(n - none) - total / (n - none)
+    if over == 2:
+        return np.log(n) - total / n
+    if none == n:
+        return 0.0
+    if none > 0:
+        total -= none * np.log(none)
+    return (
+        ((n - none) * np.log(n) - total) / n if over == 0 else np.log(n - none) - total / (n - none)
+    )
+
 
 @compiled
 def _swapped(pairs, swaps, gain, over):
@@ -48,26 +60,31 @@ def _swapped(pairs, swaps, gain, over):
         counts = np.empty((2, pairs[u].max() + 1), np.int32)
         for r in range(len(swaps)):
             counts[:] = 0
-            first = second = 0.
+            first = second = 0.0
             for i in range(n):
                 v, w = pairs[u, i, swaps[r, i]], pairs[u, i, 1 - swaps[r, i]]
                 first += gain[counts[0, v]]
                 second += gain[counts[1, w]]
                 counts[0, v] += 1
                 counts[1, w] += 1
-            out[r, u] = _entropy(second, counts[1, 0], n, over) - _entropy(first, counts[0, 0], n, over)
+            out[r, u] = _entropy(second, counts[1, 0], n, over) - _entropy(
+                first, counts[0, 0], n, over
+            )
     return out
 
 # %% ../../nbs/statistics/30_significance.ipynb #da7846ae
 OVER = "images", "births", "outcomes"
 DRAWS = 999  # swaps of every pair, to begin with
 
+
 def _excesses(real, null, labels, over, permutations, seed, classes):
     "For each class: its name, its births, real and null, and the excess (1 + permutations, units), the observed one first."
     real, null = _paired(real, null)
     place = _place(over)
     if permutations < 1:
-        raise ValueError(f"permutations={permutations}: at least 1 is needed; 999 allow p-values down to 0.001")
+        raise ValueError(
+            f"permutations={permutations}: at least 1 is needed; 999 allow p-values down to 0.001"
+        )
     swaps = np.zeros((permutations + 1, len(real)), np.uint8)
     swaps[1:] = np.random.default_rng(seed).integers(0, 2, (len(real), permutations), np.uint8).T
     for name, at in _members(labels, len(real), classes):
@@ -75,10 +92,13 @@ def _excesses(real, null, labels, over, permutations, seed, classes):
         own = np.ascontiguousarray(swaps[:, at])
         yield name, a, b, _swapped(_pair_codes(a, b), own, count_gains(len(a)), place)
 
+
 def _place(over):
     "Where `over` stands among its choices."
-    if over not in OVER: raise ValueError(f"over={over!r}: choose {', '.join(map(repr, OVER))}")
+    if over not in OVER:
+        raise ValueError(f"over={over!r}: choose {', '.join(map(repr, OVER))}")
     return OVER.index(over)
+
 
 def _pair_codes(real, null):
     "Levels of both births of each image, coded together: (units, n, 2)."
@@ -90,17 +110,25 @@ def _paired(real, null):
     "Two arrays of births of one shape (n_images, units)."
     real, null = checked_births(real), checked_births(null)
     if real.ndim != 2 or real.shape != null.shape:
-        raise ValueError(f"births of maps and of their null must have one shape (n_images, units); got {real.shape} and {null.shape}")
+        raise ValueError(
+            f"births of maps and of their null must have one shape (n_images, units); got {real.shape} and {null.shape}"
+        )
     return real, null
+
 
 def _members(labels, n, classes):
     "Name and mask of each class; one class `all` without labels."
-    if labels is None: return [("all", np.ones(n, bool))]
+    if labels is None:
+        return [("all", np.ones(n, bool))]
     labels = np.asarray(labels)
-    if labels.shape != (n,): raise ValueError(f"{n} images have births but labels have shape {labels.shape}")
+    if labels.shape != (n,):
+        raise ValueError(f"{n} images have births but labels have shape {labels.shape}")
     classes = distinct_names(classes) or {c: c for c in np.unique(labels).tolist()}
     empty = [str(name) for c, name in classes.items() if not (labels == c).any()]
-    if empty: raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}")
+    if empty:
+        raise ValueError(
+            f"no images of class {', '.join(empty)}; labels present: {np.unique(labels).tolist()}"
+        )
     return [(name, labels == c) for c, name in classes.items()]
 
 # %% ../../nbs/statistics/30_significance.ipynb #5a7c56d9
@@ -109,7 +137,9 @@ def _judged(excess):
     seen, drawn = excess[0], excess[1:]
     sd = np.sqrt((drawn**2).mean(0))
     z = np.divide(seen, sd, out=np.full_like(seen, np.nan), where=sd > 1e-9)
-    p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(excess)  # sums of logarithms in another order differ in the last bits
+    p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(
+        excess
+    )  # sums of logarithms in another order differ in the last bits
     both = (1 + (np.abs(drawn) >= np.abs(seen) - 1e-9).sum(0)) / len(excess)
     return {"excess": seen, "z": z, "p": p, "p_two_sided": both}
 
@@ -117,17 +147,23 @@ def _judged(excess):
 def false_discovery(
     p: np.ndarray,  # p-values of any shape, NaN where nothing was tested
     method: str = "bh",  # "bh" (Benjamini-Hochberg) or "by" (Benjamini-Yekutieli: any dependence)
-) -> np.ndarray:  # q-values of the same shape: the false discovery rate at which each would just be picked
+) -> (
+    np.ndarray
+):  # q-values of the same shape: the false discovery rate at which each would just be picked
     "Correct p-values for their number."
-    if method not in ("bh", "by"): raise ValueError(f"method={method!r}: choose 'bh' or 'by'")
+    if method not in ("bh", "by"):
+        raise ValueError(f"method={method!r}: choose 'bh' or 'by'")
     q = np.array(p, float)
     tested = ~np.isnan(q)
-    if ((q[tested] < 0) | (q[tested] > 1)).any(): raise ValueError("p-values lie between 0 and 1")
-    if tested.any(): q[tested] = scipy.stats.false_discovery_control(q[tested], method=method)
+    if ((q[tested] < 0) | (q[tested] > 1)).any():
+        raise ValueError("p-values lie between 0 and 1")
+    if tested.any():
+        q[tested] = scipy.stats.false_discovery_control(q[tested], method=method)
     return q
 
 # %% ../../nbs/statistics/30_significance.ipynb #2d0b155d
-ALPHA = .05  # the q-value that is to be within reach
+ALPHA = 0.05  # the q-value that is to be within reach
+
 
 def draws_needed(
     n_tests: int,  # p-values that are corrected together
@@ -139,17 +175,21 @@ def draws_needed(
 # %% ../../nbs/statistics/30_significance.ipynb #12dcd143
 KEEP = 20  # a test that so many draws have reached needs no more
 
+
 def further_stages(
     n_tests: int,  # p-values that are corrected together
     drawn: int,  # draws so far
     alpha: float = ALPHA,  # the q-value to reach
-) -> list:  # draws at the end of each further stage: ten times as many each time, until they are enough
+) -> (
+    list
+):  # draws at the end of each further stage: ten times as many each time, until they are enough
     "Where to look again."
     needed, found = draws_needed(n_tests, alpha), []
     while drawn < needed:
         drawn = min(10 * drawn + 9, needed)
         found.append(drawn)
     return found
+
 
 def drawn_further(
     counts: np.ndarray,  # (kinds, tests) draws that reach the observed value; NaN: not tested. The first kind is corrected
@@ -163,7 +203,8 @@ def drawn_further(
         going = counts < KEEP
         at = np.flatnonzero(going[0])
         q = false_discovery((1 + counts[0]) / (1 + draws[0]))
-        if (q[at] <= alpha).all(): break
+        if (q[at] <= alpha).all():
+            break
         counts[:, at] += np.where(going[:, at], more(at, drawn, last), 0)
         draws[:, at] = np.where(going[:, at], last, draws[:, at])
         drawn = last
@@ -179,10 +220,14 @@ def warn_of_floor(
     "Warn where tests have the smallest p there is, and are too few for any to be picked."
     p = np.asarray(p, float)
     lowest = p <= np.broadcast_to(least, p.shape) * (1 + 1e-9)
-    if not lowest.any() or (false_discovery(p) <= alpha).any(): return
+    if not lowest.any() or (false_discovery(p) <= alpha).any():
+        return
     tests, floor = int((~np.isnan(p)).sum()), np.min(p[lowest])
-    warnings.warn(f"no test can reach q = {alpha:g} here: {lowest.sum()} of {tests:,} have the smallest p-value "
-                  f"there is, {floor:.2g}, and it would take {math.ceil(tests * floor / alpha):,} of them; {remedy}", stacklevel=3)
+    warnings.warn(
+        f"no test can reach q = {alpha:g} here: {lowest.sum()} of {tests:,} have the smallest p-value "
+        f"there is, {floor:.2g}, and it would take {math.ceil(tests * floor / alpha):,} of them; {remedy}",
+        stacklevel=3,
+    )
 
 # %% ../../nbs/statistics/30_significance.ipynb #2ee6c8ce
 def excess_tests(
@@ -196,14 +241,21 @@ def excess_tests(
     "The test of `excess_test` for several layers together."
     parts = []
     for key, births in pairs.items():
-        for place, found in enumerate(_excesses(*births(), labels, over, _first(permutations), seed, classes)):
-            parts.append(_excess_rows(*found, over).assign(key=[key] * found[1].shape[1], place=place))
+        for place, found in enumerate(
+            _excesses(*births(), labels, over, _first(permutations), seed, classes)
+        ):
+            parts.append(
+                _excess_rows(*found, over).assign(key=[key] * found[1].shape[1], place=place)
+            )
     table = pd.concat(parts, ignore_index=True)
     more = _more_units(table, pairs, labels, over, seed, classes)
     table = _with_more(table, permutations, more).drop(columns="place")
     return table[["key", *[c for c in table if c != "key"]]]
 
-def _first(permutations): return DRAWS if permutations is None else permutations
+
+def _first(permutations):
+    return DRAWS if permutations is None else permutations
+
 
 def _with_more(table, permutations, more):
     "The table with p-values from as many draws as they need, the draws, and q."
@@ -215,18 +267,27 @@ def _with_more(table, permutations, more):
     else:
         table = table.assign(draws=first)
         needed = draws_needed(int(table.p.notna().sum()))
-        warn_of_floor(table.p, 1 / (1 + first), f"pass permutations={needed}, or None for as many as each test needs")
+        warn_of_floor(
+            table.p,
+            1 / (1 + first),
+            f"pass permutations={needed}, or None for as many as each test needs",
+        )
     return table.assign(q=false_discovery(table.p))
 
 # %% ../../nbs/statistics/30_significance.ipynb #5833eb05
 def _excess_rows(name, real, null, excess, over):
     "The rows of one class."
-    scores = {"eps": selective_rate(real), "eps_null": selective_rate(null),
-              "H": feature_entropy(real, over), "H_null": feature_entropy(null, over)}
+    scores = {
+        "eps": selective_rate(real),
+        "eps_null": selective_rate(null),
+        "H": feature_entropy(real, over),
+        "H_null": feature_entropy(null, over),
+    }
     first = {"unit": np.arange(real.shape[1]), "class": name, "n_images": len(real)}
     rows = pd.DataFrame({**first, **scores, **_judged(excess)})
     dead = ~(real.any(0) | null.any(0))
     return rows.assign(**{c: rows[c].mask(dead) for c in ("z", "p", "p_two_sided")})
+
 
 def excess_test(
     real: np.ndarray,  # (n_images, units) integer levels of the maps, 0 = no birth
@@ -244,9 +305,11 @@ def excess_test(
 # %% ../../nbs/statistics/30_significance.ipynb #a995a8b0
 _PIECE = 512  # units at a time
 
+
 def _block_swaps(n, place, start, stop, seed):
     "Swaps (draws, n) of a block of draws for the images of the class at this place."
     return np.random.default_rng([seed, place, start]).integers(0, 2, (stop - start, n), np.uint8)
+
 
 def sum_of_blocks(
     count,  # count(start, stop): numbers for a block of draws, from a seed of its own
@@ -259,12 +322,15 @@ def sum_of_blocks(
     with ThreadPoolExecutor(n_threads(-1)) as pool:
         return sum(pool.map(count, starts, (min(s + size, last) for s in starts)))
 
+
 def _reaching(drawn, seen):
     "How many draws (draws, tests) reach the observed value, from above and on both sides: (2, tests)."
     return np.stack([(drawn >= seen - 1e-9).sum(0), (np.abs(drawn) >= np.abs(seen) - 1e-9).sum(0)])
 
+
 def _more_units(table, pairs, labels, over, seed, classes):
     "A function more(at, first, last) for the rows of a table of units."
+
     def more(at, first, last):
         out = np.zeros((2, len(at)))
         for place, (mine, codes) in _codes_of(table.iloc[at], pairs, labels, classes).items():
@@ -276,21 +342,28 @@ def _more_units(table, pairs, labels, over, seed, classes):
                 swaps = _block_swaps(codes.shape[1], place, start, stop, seed)
                 drawn = (_swapped(codes[s], swaps, gain, _place(over)) for s in pieces)
                 return np.concatenate([_reaching(d, seen[s]) for d, s in zip(drawn, pieces)], 1)
+
             out[:, mine] = sum_of_blocks(count, first, last)
         return out
+
     return more
+
 
 def _codes_of(rows, pairs, labels, classes):
     "For each class in the rows: which rows, and their units' pairs of births (units, n, 2)."
     found, keys = {}, rows.key.to_numpy()
     for key, births in pairs.items():
         mine = np.flatnonzero([k == key for k in keys])
-        if not len(mine): continue
+        if not len(mine):
+            continue
         real, null = births()
         for place, (_, at) in enumerate(_members(labels, len(real), classes)):
             own = mine[rows.place.to_numpy()[mine] == place]
             units = rows.unit.to_numpy()[own]
-            if len(own): found.setdefault(place, []).append((own, _pair_codes(real[at][:, units], null[at][:, units])))
+            if len(own):
+                found.setdefault(place, []).append(
+                    (own, _pair_codes(real[at][:, units], null[at][:, units]))
+                )
     return {place: tuple(map(np.concatenate, zip(*parts))) for place, parts in found.items()}
 
 # %% ../../nbs/statistics/30_significance.ipynb #a864f247
@@ -312,6 +385,7 @@ def layer_excesses(
     table = _with_more(table, permutations, more).drop(columns="place")
     return table[["key", *[c for c in table if c != "key"]]]
 
+
 def layer_excess(
     real: np.ndarray,  # (n_images, units) integer levels of the maps, 0 = no birth
     null: np.ndarray,  # (n_images, units) the same for the shuffled maps of the same images
@@ -323,15 +397,29 @@ def layer_excess(
 ) -> pd.DataFrame:  # a row for each class and one for `all`: n_units, H, H_null, excess (means over units, nats), z, p, p_two_sided, draws
     "Test whether the births of a layer are on average more stable than those of shuffled maps."
     pairs = {"": lambda: (real, null)}
-    return layer_excesses(pairs, labels, over, permutations, seed, classes).drop(columns=["key", "q"])
+    return layer_excesses(pairs, labels, over, permutations, seed, classes).drop(
+        columns=["key", "q"]
+    )
 
 # %% ../../nbs/statistics/30_significance.ipynb #6f065b4c
 _ALL = -1  # the place of the mean over classes
 
+
 def _layer_rows(real, null, labels, over, permutations, seed, classes):
     "The rows of one layer, with the place of each class."
-    found = [(name, place, feature_entropy(a, over).mean(), feature_entropy(b, over).mean(), e.mean(1), a.any() or b.any())
-             for place, (name, a, b, e) in enumerate(_excesses(real, null, labels, over, permutations, seed, classes))]
+    found = [
+        (
+            name,
+            place,
+            feature_entropy(a, over).mean(),
+            feature_entropy(b, over).mean(),
+            e.mean(1),
+            a.any() or b.any(),
+        )
+        for place, (name, a, b, e) in enumerate(
+            _excesses(real, null, labels, over, permutations, seed, classes)
+        )
+    ]
     if len(found) > 1:
         means = (np.mean([f[i] for f in found], axis=0) for i in (2, 3, 4))
         found.append(("all", _ALL, *means, any(f[5] for f in found)))
@@ -340,13 +428,16 @@ def _layer_rows(real, null, labels, over, permutations, seed, classes):
     rows = pd.DataFrame({**first, **_judged(np.stack(means, 1))})
     return rows.assign(**{c: rows[c].where(alive) for c in ("z", "p", "p_two_sided")})
 
+
 def _more_layers(table, pairs, labels, over, seed, classes):
     "A function more(at, first, last) for the rows of a table of layers."
+
     def more(at, first, last):
         out, rows = np.zeros((2, len(at))), table.iloc[at]
         for key, births in pairs.items():
             mine = np.flatnonzero([k == key for k in rows.key])
-            if not len(mine): continue
+            if not len(mine):
+                continue
             places, seen = rows.place.to_numpy()[mine], rows.excess.to_numpy()[mine]
             codes = _layer_codes(*births(), labels, classes, places)
 
@@ -354,9 +445,12 @@ def _more_layers(table, pairs, labels, over, seed, classes):
                 means = {p: _mean_excess(c, p, start, stop, seed, over) for p, c in codes.items()}
                 means[_ALL] = np.mean(list(means.values()), 0)
                 return _reaching(np.stack([means[p] for p in places], 1), seen)
+
             out[:, mine] = sum_of_blocks(count, first, last)
         return out
+
     return more
+
 
 def _layer_codes(real, null, labels, classes, places):
     "Pairs of births (units, n, 2) of the classes at these places, of all where the mean over classes is one of them."
@@ -364,9 +458,13 @@ def _layer_codes(real, null, labels, classes, places):
     wanted = range(len(members)) if _ALL in places else places
     return {int(p): _pair_codes(real[members[p][1]], null[members[p][1]]) for p in wanted}
 
+
 def _mean_excess(codes, place, start, stop, seed, over):
     "Mean excess over the units of one class in a block of draws."
-    swaps, gain = _block_swaps(codes.shape[1], place, start, stop, seed), count_gains(codes.shape[1])
+    swaps, gain = (
+        _block_swaps(codes.shape[1], place, start, stop, seed),
+        count_gains(codes.shape[1]),
+    )
     return _swapped(codes, swaps, gain, _place(over)).mean(1)
 
 # %% ../../nbs/statistics/30_significance.ipynb #6ba6a49a
@@ -379,9 +477,12 @@ def twin_ranks(
 ) -> pd.DataFrame:  # as `twin_test`, without q
     "The rank of every unit among all units of the same layer in random twins."
     real, twins = _checked_twins(real, twins)
-    parts = [_twin_rows(name, real[at], np.concatenate([t[at] for t in twins], 1), over)
-             for name, at in _members(labels, len(real), classes)]
+    parts = [
+        _twin_rows(name, real[at], np.concatenate([t[at] for t in twins], 1), over)
+        for name, at in _members(labels, len(real), classes)
+    ]
     return pd.concat(parts, ignore_index=True)
+
 
 def twin_test(
     real: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
@@ -395,17 +496,25 @@ def twin_test(
     warn_of_few_twins(table)
     return table.assign(q=false_discovery(table.p))
 
+
 def warn_of_few_twins(
     table: pd.DataFrame,  # rows as from `twin_ranks`, of one layer or of several
 ):
     "Warn where ranks among so few units of random twins are out of reach of the correction."
-    warn_of_floor(table.p.to_numpy(), 1 / (1 + table.n_twin_units.to_numpy()),
-                  "take more twins, or test whole layers, whose twins are compared by their means")
+    warn_of_floor(
+        table.p.to_numpy(),
+        1 / (1 + table.n_twin_units.to_numpy()),
+        "take more twins, or test whole layers, whose twins are compared by their means",
+    )
+
 
 def _checked_twins(real, twins):
     "Births of the network and of at least one twin, of one shape."
     twins = [_paired(real, t)[1] for t in twins]
-    if not twins: raise ValueError("no twins: pass the births of at least one, as a list of arrays (n_images, units)")
+    if not twins:
+        raise ValueError(
+            "no twins: pass the births of at least one, as a list of arrays (n_images, units)"
+        )
     return checked_births(real), twins
 
 # %% ../../nbs/statistics/30_significance.ipynb #02fb6b33
@@ -416,9 +525,20 @@ def _twin_rows(name, real, pool, over):
     tested, n = alive & (len(others) > 0), len(others)
     low, high = 1 + np.searchsorted(others, H + 1e-9), 1 + n - np.searchsorted(others, H - 1e-9)
     mean = others.mean() if n else np.nan
-    return pd.DataFrame({"unit": np.arange(len(H)), "class": name, "H": H, "H_twins": mean, "excess": mean - H, "n_twin_units": n,
-                         "p": np.where(tested, low / (1 + n), np.nan),
-                         "p_two_sided": np.where(tested, np.minimum(1, 2 * np.minimum(low, high) / (1 + n)), np.nan)})
+    return pd.DataFrame(
+        {
+            "unit": np.arange(len(H)),
+            "class": name,
+            "H": H,
+            "H_twins": mean,
+            "excess": mean - H,
+            "n_twin_units": n,
+            "p": np.where(tested, low / (1 + n), np.nan),
+            "p_two_sided": np.where(
+                tested, np.minimum(1, 2 * np.minimum(low, high) / (1 + n)), np.nan
+            ),
+        }
+    )
 
 # %% ../../nbs/statistics/30_significance.ipynb #3f1c72cf
 def layer_twins(
@@ -431,14 +551,31 @@ def layer_twins(
     "Compare the mean entropy of a layer with those of its random twins."
     real, twins = _checked_twins(real, twins)
     members = _members(labels, len(real), classes)
-    means = np.array([[feature_entropy(b[at], over).mean() for b in (real, *twins)] for _, at in members])
-    if len(members) > 1: means = np.vstack([means, means.mean(0)])
-    return _against_twins([*(name for name, _ in members), "all"][:len(means)], means[:, 0], means[:, 1:])
+    means = np.array(
+        [[feature_entropy(b[at], over).mean() for b in (real, *twins)] for _, at in members]
+    )
+    if len(members) > 1:
+        means = np.vstack([means, means.mean(0)])
+    return _against_twins(
+        [*(name for name, _ in members), "all"][: len(means)], means[:, 0], means[:, 1:]
+    )
+
 
 def _against_twins(names, H, others):
     "z and p-values of values H (rows,) among others (rows, twins)."
     S, mean = others.shape[1], others.mean(1)
     sd = others.std(1, ddof=1) if S > 1 else np.full(len(H), np.nan)
     z = np.divide(mean - H, sd * np.sqrt(1 + 1 / S), out=np.full(len(H), np.nan), where=sd > 1e-9)
-    return pd.DataFrame({"class": names, "n_twins": S, "H": H, "H_twins": mean, "sd_twins": sd, "excess": mean - H, "z": z,
-                         "p": scipy.stats.t.sf(z, max(S - 1, 1)), "p_rank": (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1)})
+    return pd.DataFrame(
+        {
+            "class": names,
+            "n_twins": S,
+            "H": H,
+            "H_twins": mean,
+            "sd_twins": sd,
+            "excess": mean - H,
+            "z": z,
+            "p": scipy.stats.t.sf(z, max(S - 1, 1)),
+            "p_rank": (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1),
+        }
+    )

@@ -21,47 +21,72 @@ from ..topology.kernels import compiled
 @compiled
 def _unseen(n, f1, f2):
     "What the values that were not seen add to the entropy, from those seen once and twice."
-    if f1 == 0 or (f1 == 1 and f2 == 0): return 0.
+    if f1 == 0 or (f1 == 1 and f2 == 0):
+        return 0.0
     a = 2 * f2 / ((n - 1) * f1 + 2 * f2) if f2 > 0 else 2 / ((n - 1) * (f1 - 1) + 2)
-    total, power, q = 0., 1., 1 - a
+    total, power, q = 0.0, 1.0, 1 - a
     if n * a < 10:
-        for r in range(1, n): power *= q; total += power / r
+        for r in range(1, n):
+            power *= q
+            total += power / r
         return f1 / n * (-log(a) - total) / power
-    for j in range(n, n + int(40 / a) + 1): power *= q; total += power / j
+    for j in range(n, n + int(40 / a) + 1):
+        power *= q
+        total += power / j
     return f1 / n * total
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #985d0475
 @compiled
 def _estimate(counts, start, which, harmonic):
     "Entropy from the counts of values, the first `start` of them left out; `which` is a place in `ESTIMATORS`."
-    n, k, f1, f2, plain, seen = 0, 0, 0, 0, 0., 0.
+    n, k, f1, f2, plain, seen = 0, 0, 0, 0, 0.0, 0.0
     for c in counts[start:]:
-        if c == 0: continue
-        n += c; k += 1; f1 += c == 1; f2 += c == 2
-        if which < 2: plain += c * log(c)
-        else: seen += c * harmonic[c - 1]
-    if n == 0: return 0., 0
-    if which < 2: return max(log(n) - plain / n, 0.) + which * (k - 1) / (2 * n), n
-    return max(harmonic[n - 1] - seen / n, 0.) + _unseen(n, f1, f2), n
+        if c == 0:
+            continue
+        n += c
+        k += 1
+        f1 += c == 1
+        f2 += c == 2
+        if which < 2:
+            plain += c * log(c)
+        else:
+            seen += c * harmonic[c - 1]
+    if n == 0:
+        return 0.0, 0
+    if which < 2:
+        return max(log(n) - plain / n, 0.0) + which * (k - 1) / (2 * n), n
+    return max(harmonic[n - 1] - seen / n, 0.0) + _unseen(n, f1, f2), n
 
-def _harmonic(n): return np.r_[0., np.cumsum(1 / np.arange(1, n + 1))]
 
-ESTIMATORS = {"H": "plug-in", "H_mm": "Miller-Madow", "H_cwj": "Chao-Wang-Jost"}  # column: name of the estimator
+def _harmonic(n):
+    return np.r_[0.0, np.cumsum(1 / np.arange(1, n + 1))]
+
+
+ESTIMATORS = {
+    "H": "plug-in",
+    "H_mm": "Miller-Madow",
+    "H_cwj": "Chao-Wang-Jost",
+}  # column: name of the estimator
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #4ca107c3
 @compiled
 def _scored(counts, n, over, which, harmonic):
     "Feature entropy of one unit; counts[0] of the `n` images have no birth."
-    if over == 2: return _estimate(counts, 0, which, harmonic)[0]
+    if over == 2:
+        return _estimate(counts, 0, which, harmonic)[0]
     H, b = _estimate(counts, 1, which, harmonic)
-    if over == 1 or b == 0: return H
+    if over == 1 or b == 0:
+        return H
     return b / n * (H - log(b / n))
+
 
 OVER = "images", "births", "outcomes"
 
+
 def _place(name, value, choices):
     "Where a value stands among the choices."
-    if value not in choices: raise ValueError(f"{name}={value!r}: choose from {', '.join(map(repr, choices))}")
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: choose from {', '.join(map(repr, choices))}")
     return list(choices).index(value)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #016be639
@@ -70,15 +95,19 @@ def _coded(births):
     columns = np.ascontiguousarray(births.T)
     order = columns.argsort(1, kind="stable")
     ordered = np.take_along_axis(columns, order, 1)
-    rank = (ordered[:, :1] > 0) + np.pad((ordered[:, 1:] != ordered[:, :-1]).cumsum(1), ((0, 0), (1, 0)))
+    rank = (ordered[:, :1] > 0) + np.pad(
+        (ordered[:, 1:] != ordered[:, :-1]).cumsum(1), ((0, 0), (1, 0))
+    )
     out = np.empty(columns.shape, np.int32)
     np.put_along_axis(out, order, rank.astype(np.int32), 1)
     return out
 
+
 @compiled
 def _score_units(codes, over, which, harmonic, out):
     "Feature entropy of every unit."
-    for u in range(len(codes)): out[u] = _scored(np.bincount(codes[u]), codes.shape[1], over, which, harmonic)
+    for u in range(len(codes)):
+        out[u] = _scored(np.bincount(codes[u]), codes.shape[1], over, which, harmonic)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #6763389d
 def entropy_estimates(
@@ -90,7 +119,8 @@ def entropy_estimates(
     flat, found = births.reshape(len(births), -1), {"H": feature_entropy(births, over)}
     codes, harmonic = _coded(flat), _harmonic(len(births))
     for which, name in enumerate(ESTIMATORS):
-        if name == "H": continue
+        if name == "H":
+            continue
         _score_units(codes, place, which, harmonic, out := np.empty(flat.shape[1]))
         found[name] = out.reshape(births.shape[1:])
     return found
@@ -100,8 +130,12 @@ def entropy_estimates(
 def _share_new(counts):
     "The chance that a second copy of a unique birth would have been another birth."
     n, f1, f2 = 0, 0, 0
-    for c in counts[1:]: n += c; f1 += c == 1; f2 += c == 2
-    if f1 == 0: return 0.
+    for c in counts[1:]:
+        n += c
+        f1 += c == 1
+        f2 += c == 2
+    if f1 == 0:
+        return 0.0
     f0 = (n - 1) / n * (f1 * f1 / (2 * f2) if f2 > 0 else f1 * (f1 - 1) / 2)
     return f0 / (f0 + f1)
 
@@ -113,14 +147,16 @@ def _resample(codes, drawn, coin, over, which, unseen, harmonic, out):
     counts = np.zeros(codes.shape[1] + n + 1, np.int64)
     for u in range(len(codes)):
         first = np.bincount(codes[u])
-        new, known = _share_new(first) if unseen else 0., len(first)
+        new, known = _share_new(first) if unseen else 0.0, len(first)
         for r in range(len(drawn)):
             top = known
             counts[:known] = 0
             for i in range(n):
                 v = codes[u, drawn[r, i]]
                 if v > 0 and first[v] == 1 and counts[v] > 0 and coin[r, i] < new:
-                    v = top; top += 1; counts[v] = 0
+                    v = top
+                    top += 1
+                    counts[v] = 0
                 counts[v] += 1
             out[r, u] = _scored(counts[:top], n, over, which, harmonic)
 
@@ -129,44 +165,74 @@ def _by_class(births, labels, least=2):
     "Checked births of each class as (n, units), by label."
     births = checked_births(births)
     labels = np.zeros(len(births), int) if labels is None else np.asarray(labels)
-    if len(labels) != len(births): raise ValueError(f"{len(births)} images have births but {len(labels)} have labels")
-    parts = {c: births[labels == c].reshape((labels == c).sum(), -1) for c in np.unique(labels).tolist()}
+    if len(labels) != len(births):
+        raise ValueError(f"{len(births)} images have births but {len(labels)} have labels")
+    parts = {
+        c: births[labels == c].reshape((labels == c).sum(), -1) for c in np.unique(labels).tolist()
+    }
     few = [f"class {c}: {len(b)}" for c, b in parts.items() if len(b) < least]
-    if few: raise ValueError(f"at least {least} images of every class are needed to resample them ({', '.join(few)}): take more images, or leave these out")
+    if few:
+        raise ValueError(
+            f"at least {least} images of every class are needed to resample them ({', '.join(few)}): take more images, or leave these out"
+        )
     return parts
+
 
 def _draws(parts, n_resamples, seed):
     "For each class, which images each resample holds, and a number in [0, 1) for each."
-    if n_resamples < 1: raise ValueError(f"n_resamples={n_resamples}: must be at least 1")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples}: must be at least 1")
     for place, b in enumerate(parts.values()):
         rng = np.random.default_rng([seed, place])
-        yield b, rng.integers(0, len(b), (n_resamples, len(b)), np.int32), rng.random((n_resamples, len(b)), np.float32)
+        yield (
+            b,
+            rng.integers(0, len(b), (n_resamples, len(b)), np.int32),
+            rng.random((n_resamples, len(b)), np.float32),
+        )
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #81bfc71d
 @compiled
 def _resample_plain(codes, drawn, over, out):
     "Plug-in feature entropy (resamples, units) of the drawn images."
     n, first = drawn.shape[1], 0 if over == 2 else 1
-    counts, logs = np.zeros(codes.shape[1] + 1, np.int64), np.array([0.] + [log(c) for c in range(1, drawn.shape[1] + 1)])
+    counts, logs = (
+        np.zeros(codes.shape[1] + 1, np.int64),
+        np.array([0.0] + [log(c) for c in range(1, drawn.shape[1] + 1)]),
+    )
     parts = np.arange(n + 1) * logs
     for u in range(len(codes)):
         own = codes[u]
         known = own.max() + 1
         for r in range(len(drawn)):
             counts[:known] = 0
-            for i in range(n): counts[own[drawn[r, i]]] += 1
-            b, plain = 0, 0.
-            for c in counts[first:known]: b += c; plain += parts[c]
-            H = max(logs[b] - plain / b, 0.) if b else 0.
+            for i in range(n):
+                counts[own[drawn[r, i]]] += 1
+            b, plain = 0, 0.0
+            for c in counts[first:known]:
+                b += c
+                plain += parts[c]
+            H = max(logs[b] - plain / b, 0.0) if b else 0.0
             out[r, u] = b / n * (H - log(b / n)) if b and over == 0 else H
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #8119e372
 def _resampled(b, drawn, coin, over, estimator, unseen):
     "Feature entropy (n_resamples, units) of one class."
     out = np.empty((len(drawn), b.shape[1]))
-    if estimator == "H" and not unseen: _resample_plain(_coded(b), drawn, _place("over", over, OVER), out)
-    else: _resample(_coded(b), drawn, coin, _place("over", over, OVER), _place("estimator", estimator, ESTIMATORS), unseen, _harmonic(len(b)), out)
+    if estimator == "H" and not unseen:
+        _resample_plain(_coded(b), drawn, _place("over", over, OVER), out)
+    else:
+        _resample(
+            _coded(b),
+            drawn,
+            coin,
+            _place("over", over, OVER),
+            _place("estimator", estimator, ESTIMATORS),
+            unseen,
+            _harmonic(len(b)),
+            out,
+        )
     return out
+
 
 def bootstrap(
     births: np.ndarray,  # (n_images, ...) integer levels, 0 = no birth
@@ -176,9 +242,14 @@ def bootstrap(
     estimator: str = "H_cwj",  # one of `ESTIMATORS`
     unseen: bool = True,  # let second copies of unique births be new births; False: the plain bootstrap
     seed: int = 0,  # of the resampling; the same draws for all arrays with these labels
-) -> np.ndarray:  # (n_resamples, ...), with labels (n_resamples, ..., classes), classes in increasing order; nats
+) -> (
+    np.ndarray
+):  # (n_resamples, ...), with labels (n_resamples, ..., classes), classes in increasing order; nats
     "Feature entropy of every unit in resamples of the images, drawn within each class."
-    found = [_resampled(b, drawn, coin, over, estimator, unseen) for b, drawn, coin in _draws(_by_class(births, labels), n_resamples, seed)]
+    found = [
+        _resampled(b, drawn, coin, over, estimator, unseen)
+        for b, drawn, coin in _draws(_by_class(births, labels), n_resamples, seed)
+    ]
     shape = (n_resamples, *np.shape(births)[1:])
     return found[0].reshape(shape) if labels is None else np.stack(found, -1).reshape(*shape, -1)
 
@@ -186,12 +257,15 @@ def bootstrap(
 def interval(
     estimate: np.ndarray,  # (...) feature entropy, nats
     resampled: np.ndarray,  # (n_resamples, ...) the same in resamples, as from `bootstrap`
-    level: float = .95,  # chance that the interval is to cover the truth
+    level: float = 0.95,  # chance that the interval is to cover the truth
 ) -> tuple:  # lower and upper limits, each (...)
     "The interval around an estimate that its resamples give."
-    if not 0 < level < 1: raise ValueError(f"level={level!r}: an interval's level lies between 0 and 1, such as 0.95")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r}: an interval's level lies between 0 and 1, such as 0.95")
     resampled = np.asarray(resampled)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0) - resampled.mean(0)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0) - resampled.mean(
+        0
+    )
     return np.maximum(estimate + low, 0), np.maximum(estimate + high, 0)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #e8e926c5
@@ -199,16 +273,20 @@ def intervals(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # (n_images,) class of each image; None: one class, named 0
     over: str = "images",  # as for `feature_entropy`
-    level: float = .95,  # of the intervals
+    level: float = 0.95,  # of the intervals
     n_resamples: int = 1000,  # as for `bootstrap`
     seed: int = 0,  # as for `bootstrap`
 ) -> pd.DataFrame:  # unit, class, H, H_mm, H_cwj, lo, hi: one row for each unit of each class, classes in increasing order
     "Three estimates and the interval of the feature entropy of every unit, for every class."
     rows = []
-    for c, (b, drawn, coin) in zip(parts := _by_class(births, labels), _draws(parts, n_resamples, seed)):
+    for c, (b, drawn, coin) in zip(
+        parts := _by_class(births, labels), _draws(parts, n_resamples, seed)
+    ):
         found = entropy_estimates(b, over)
         lo, hi = interval(found["H_cwj"], _resampled(b, drawn, coin, over, "H_cwj", True), level)
-        rows.append(pd.DataFrame({"unit": np.arange(b.shape[1]), "class": c, **found, "lo": lo, "hi": hi}))
+        rows.append(
+            pd.DataFrame({"unit": np.arange(b.shape[1]), "class": c, **found, "lo": lo, "hi": hi})
+        )
     return pd.concat(rows, ignore_index=True)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #949d3ecb
@@ -223,20 +301,27 @@ def bootstrap_means(
 ) -> np.ndarray:  # (n_resamples,) nats
     "The mean feature entropy over units and classes in resamples of the images."
     draws = list(_draws(_by_class(births, labels), n_resamples, seed))
-    return np.mean([_resampled(b, drawn, coin, over, estimator, unseen).mean(1) for b, drawn, coin in draws], 0)
+    return np.mean(
+        [_resampled(b, drawn, coin, over, estimator, unseen).mean(1) for b, drawn, coin in draws], 0
+    )
+
 
 def mean_interval(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # as for `bootstrap`
     over: str = "images",  # as for `feature_entropy`
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     n_resamples: int = 1000,  # as for `bootstrap`
     seed: int = 0,  # as for `bootstrap`
-) -> pd.Series:  # H, H_mm, H_cwj, lo, hi: means over units and classes, and the interval of the mean of H_cwj
+) -> (
+    pd.Series
+):  # H, H_mm, H_cwj, lo, hi: means over units and classes, and the interval of the mean of H_cwj
     "Three estimates and the interval of a layer's mean feature entropy."
     each = [entropy_estimates(b, over) for b in _by_class(births, labels).values()]
     found = {name: np.mean([e[name].mean() for e in each]) for name in ESTIMATORS}
-    lo, hi = interval(found["H_cwj"], bootstrap_means(births, labels, n_resamples, over, seed=seed), level)
+    lo, hi = interval(
+        found["H_cwj"], bootstrap_means(births, labels, n_resamples, over, seed=seed), level
+    )
     return pd.Series({**found, "lo": lo, "hi": hi})
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #e389420b
@@ -250,50 +335,94 @@ def convergence(
     seed: int = 0,  # of the subsets
 ) -> pd.DataFrame:  # n_images, estimator, mean over units and classes, sd of this mean over subsets, unit_sd of a single unit
     "Mean feature entropy against the number of images."
-    if n_subsets < 2: raise ValueError(f"n_subsets={n_subsets}: a spread needs at least 2 subsets")
+    if n_subsets < 2:
+        raise ValueError(f"n_subsets={n_subsets}: a spread needs at least 2 subsets")
     parts = _by_class(births, labels)
-    orders = [np.random.default_rng([seed, place]).random((n_subsets, len(b))).argsort(1) for place, b in enumerate(parts.values())]
-    return pd.DataFrame([_subsets(parts, orders, n, over, e) for n in _sizes(sizes, parts) for e in estimators])
+    orders = [
+        np.random.default_rng([seed, place]).random((n_subsets, len(b))).argsort(1)
+        for place, b in enumerate(parts.values())
+    ]
+    return pd.DataFrame(
+        [_subsets(parts, orders, n, over, e) for n in _sizes(sizes, parts) for e in estimators]
+    )
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #cbfeb258
 def _sizes(sizes, parts):
     "Checked numbers of images."
     least = min(map(len, parts.values()))
-    if sizes is None: return np.unique(np.geomspace(max(2, min(10, least // 4)), least, 8).round().astype(int)).tolist()
+    if sizes is None:
+        return np.unique(
+            np.geomspace(max(2, min(10, least // 4)), least, 8).round().astype(int)
+        ).tolist()
     if wrong := [n for n in sizes if n != int(n) or not 2 <= n <= least]:
-        raise ValueError(f"sizes {wrong}: choose whole numbers from 2 to {least}, the images of the smallest class")
+        raise ValueError(
+            f"sizes {wrong}: choose whole numbers from 2 to {least}, the images of the smallest class"
+        )
     return sorted({int(n) for n in sizes})
+
 
 def _subsets(parts, orders, n, over, estimator):
     "One row of `convergence`."
     coin = np.zeros((len(orders[0]), n), np.float32)
-    found = [_resampled(b, order[:, :n], coin, over, estimator, False) for b, order in zip(parts.values(), orders)]
-    means, spread = np.mean([f.mean(1) for f in found], 0), np.mean([f.var(0, ddof=1).mean() for f in found])
-    return {"n_images": n, "estimator": estimator, "mean": means.mean(), "sd": means.std(ddof=1), "unit_sd": np.sqrt(spread)}
+    found = [
+        _resampled(b, order[:, :n], coin, over, estimator, False)
+        for b, order in zip(parts.values(), orders)
+    ]
+    means, spread = (
+        np.mean([f.mean(1) for f in found], 0),
+        np.mean([f.var(0, ddof=1).mean() for f in found]),
+    )
+    return {
+        "n_images": n,
+        "estimator": estimator,
+        "mean": means.mean(),
+        "sd": means.std(ddof=1),
+        "unit_sd": np.sqrt(spread),
+    }
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #d6ff47f8
 def plot_convergence(
     table: pd.DataFrame,  # what `convergence` returned
     truth: "float | None" = None,  # a value to draw as a line, nats
-) -> Figure:  # the mean of each estimator with its spread over subsets, and ln N where it is in reach
+) -> (
+    Figure
+):  # the mean of each estimator with its spread over subsets, and ln N where it is in reach
     "Draw feature entropy against the number of images."
     fig, ax = plt.subplots(figsize=(5, 2.8), layout="constrained")
     plt.close(fig)
     for (name, rows), color, mark in zip(table.groupby("estimator", sort=False), _COLORS, "osD"):
         ax.plot(rows.n_images, rows["mean"], color=color, marker=mark, ms=4, label=ESTIMATORS[name])
-        ax.fill_between(rows.n_images, rows["mean"] - rows.sd, rows["mean"] + rows.sd, color=color, alpha=.2, lw=0)
+        ax.fill_between(
+            rows.n_images,
+            rows["mean"] - rows.sd,
+            rows["mean"] + rows.sd,
+            color=color,
+            alpha=0.2,
+            lw=0,
+        )
     ax.set_ylim(ax.get_ylim())
     n = np.unique(table.n_images)
     ax.plot(n, np.log(n), color="0.5", ls=":", lw=1, label="ln N")
-    if truth is not None: ax.axhline(truth, color="k", ls="--", lw=1, label="truth")
-    ax.set_xscale("log"); ax.set_xticks(n, n); ax.minorticks_off(); ax.spines[["top", "right"]].set_visible(False)
-    ax.set_xlabel("images"); ax.set_ylabel("mean H (nats)"); fig.legend(loc="outside right upper", frameon=False, fontsize=8)
+    if truth is not None:
+        ax.axhline(truth, color="k", ls="--", lw=1, label="truth")
+    ax.set_xscale("log")
+    ax.set_xticks(n, n)
+    ax.minorticks_off()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlabel("images")
+    ax.set_ylabel("mean H (nats)")
+    fig.legend(loc="outside right upper", frameon=False, fontsize=8)
     return fig
+
 
 _COLORS = "#0072B2", "#E69F00", "#009E73"
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #72c70634
-LIMITS = {"min_births": 20, "ceiling_distance": .5}  # warn below so many births; warn where H is within so many nats of its ceiling
+LIMITS = {
+    "min_births": 20,
+    "ceiling_distance": 0.5,
+}  # warn below so many births; warn where H is within so many nats of its ceiling
+
 
 def warn(
     n_births: np.ndarray,  # (...) births behind each entropy
@@ -305,24 +434,36 @@ def warn(
     "Where an entropy rests on too few births, or on too few coincidences."
     limits, place = _limits(limits), _place("over", over, OVER)
     B, H, n = (a.astype(float) for a in np.broadcast_arrays(n_births, H, n_images))
-    if (B > n).any() or (B < 0).any(): raise ValueError("n_births must lie between 0 and n_images")
+    if (B > n).any() or (B < 0).any():
+        raise ValueError("n_births must lie between 0 and n_images")
     few, at_least_2 = B < limits["min_births"], (n if place == 2 else B) >= 2
     near = at_least_2 & (_distance(B, H, n, place) < limits["ceiling_distance"])
-    words = {"too few images": n < 2, "few births; near ceiling": few & near, "few births": few, "near ceiling": near}
+    words = {
+        "too few images": n < 2,
+        "few births; near ceiling": few & near,
+        "few births": few,
+        "near ceiling": near,
+    }
     return np.select(list(words.values()), list(words), "")
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #5f52cd4f
 def _distance(B, H, n, place):
     "Nats between an entropy and the largest one that its births could give."
-    if place == 2: return np.log(n) - H
+    if place == 2:
+        return np.log(n) - H
     eps = np.maximum(B, 1) / n
     return np.log(np.maximum(B, 1)) - (H / eps + np.log(eps) if place == 0 else H)
+
 
 def _limits(limits):
     "Complete limits; unknown entries and negative ones are errors."
     limits = {**LIMITS, **(limits or {})}
-    if set(limits) != set(LIMITS): raise ValueError(f"unknown entries in limits: {sorted(set(limits) - set(LIMITS))}; choose from {list(LIMITS)}")
-    if not all(v >= 0 for v in limits.values()): raise ValueError(f"limits are numbers from 0 up, got {limits}")
+    if set(limits) != set(LIMITS):
+        raise ValueError(
+            f"unknown entries in limits: {sorted(set(limits) - set(LIMITS))}; choose from {list(LIMITS)}"
+        )
+    if not all(v >= 0 for v in limits.values()):
+        raise ValueError(f"limits are numbers from 0 up, got {limits}")
     return limits
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #7d3cfab9
@@ -332,8 +473,10 @@ def n_cells(
     width: int,  # of the map, pixels
 ) -> int:  # edges of the graph on max(height, width) vertices, or pixels
     "The number of cells that a map's levels rank."
-    if min(height, width) < 1: raise ValueError(f"a map is at least 1 x 1 pixels, got {height} x {width}")
-    if _place("filtration", filtration, ("clique", "cubical")): return int(height * width)
+    if min(height, width) < 1:
+        raise ValueError(f"a map is at least 1 x 1 pixels, got {height} x {width}")
+    if _place("filtration", filtration, ("clique", "cubical")):
+        return int(height * width)
     return int(max(height, width) * (max(height, width) - 1) // 2)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #a9497edc
@@ -342,13 +485,23 @@ def coarse(
     cells: int,  # number of cells of each map, from `n_cells`
     bins: int = 40,  # number of bins
     scale: str = "log",  # equal bins of the logarithm of the share ("log"), or of the share of cells above the birth ("share")
-    floor: float = 2**-10,  # for scale="log": the smallest share told apart; what is below falls in bin 1
+    floor: float = 2
+    ** -10,  # for scale="log": the smallest share told apart; what is below falls in bin 1
 ) -> np.ndarray:  # (...) int32: bins 1 to `bins`, 0 = no birth
     "Births as bins of the share of cells at or above them."
     births, place = checked_births(births), _place("scale", scale, ("log", "share"))
-    if bins != int(bins) or bins < 1: raise ValueError(f"bins={bins!r}: must be a whole number, at least 1")
-    if not 0 < floor < 1: raise ValueError(f"floor={floor!r}: the smallest share told apart lies between 0 and 1")
-    if births.max(initial=0) > cells: raise ValueError(f"a birth at level {births.max()} in maps of {cells} cells: give the cells of these maps, n_cells(filtration, height, width)")
+    if bins != int(bins) or bins < 1:
+        raise ValueError(f"bins={bins!r}: must be a whole number, at least 1")
+    if not 0 < floor < 1:
+        raise ValueError(f"floor={floor!r}: the smallest share told apart lies between 0 and 1")
+    if births.max(initial=0) > cells:
+        raise ValueError(
+            f"a birth at level {births.max()} in maps of {cells} cells: give the cells of these maps, n_cells(filtration, height, width)"
+        )
     share = np.maximum(births, 1) / cells
-    at = np.ceil(share * bins - 1e-9) if place else 1 + np.floor(bins * (1 - np.log(share) / np.log(floor)) + 1e-9)
+    at = (
+        np.ceil(share * bins - 1e-9)
+        if place
+        else 1 + np.floor(bins * (1 - np.log(share) / np.log(floor)) + 1e-9)
+    )
     return np.where(births > 0, at.clip(1, bins), 0).astype(np.int32)

@@ -25,25 +25,40 @@ from ..data.layers import Follower, checked_maps, select_layers, stream, to_netw
 from ..statistics.entropy import class_label, distinct_names
 from ..data.images import Images, batches
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
-from ..data.networks import check_outputs, output_indices, evaluating, outputs_of_labels, prepared, progress
+from featent.data.networks import (
+    check_outputs,
+    output_indices,
+    evaluating,
+    outputs_of_labels,
+    prepared,
+    progress,
+)
 from ..assessment.plots import STYLES, literal
 
 # %% ../../nbs/studies/60_ablation.ipynb #b50e6888
 class _Step(NamedTuple):
     "One function call of a recorded pass."
+
     name: str  # of the function
     where: tuple  # path and entry of the module that made it
     kind: str  # "free", "before", "map", "after"
-    inputs: dict  # of a call "after": position among its tensor arguments: recorded value from before
+    inputs: (
+        dict  # of a call "after": position among its tensor arguments: recorded value from before
+    )
     out: object  # of a call "before": what it returned, tensors as stand-ins; a value that Python read from a tensor
     same: bool  # whether it returned its first argument: changed in place, or passed through
 
+
 def _mapped(value, f):
     "Nested tuples, lists and dictionaries with `f` applied to their tensors."
-    if isinstance(value, torch.Tensor): return f(value)
-    if isinstance(value, dict): return {k: _mapped(v, f) for k, v in value.items()}
-    if isinstance(value, list): return [_mapped(v, f) for v in value]
-    if not isinstance(value, tuple) or isinstance(value, torch.Size): return value
+    if isinstance(value, torch.Tensor):
+        return f(value)
+    if isinstance(value, dict):
+        return {k: _mapped(v, f) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_mapped(v, f) for v in value]
+    if not isinstance(value, tuple) or isinstance(value, torch.Size):
+        return value
     parts = [_mapped(v, f) for v in value]
     return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
@@ -53,29 +68,52 @@ def _stand_in(t, n, times):
     shape = (t.shape[0] * times, *t.shape[1:]) if t.ndim and t.shape[0] % n == 0 else t.shape
     return torch.zeros((), dtype=t.dtype, device=t.device).expand(shape)
 
+
 def _repeated(t, n, times):
     "`t` once for every mask, along the batch."
     return t.repeat(times, *[1] * (t.ndim - 1)) if t.ndim and t.shape[0] % n == 0 else t.clone()
 
 # %% ../../nbs/studies/60_ablation.ipynb #16b830bc
-_READS_VALUES = {"item", "tolist", "numpy", "array", "bool", "int", "float", "index", "complex", "equal", "allclose", "is_nonzero", "contains"}
+_READS_VALUES = {
+    "item",
+    "tolist",
+    "numpy",
+    "array",
+    "bool",
+    "int",
+    "float",
+    "index",
+    "complex",
+    "equal",
+    "allclose",
+    "is_nonzero",
+    "contains",
+}
+
 
 class _Recorder(Follower):
     "Write down one pass in steps, and keep the maps and what is read beside them."
+
     def __init__(self, network, x, layer):
         super().__init__(network, [layer], len(x))
         self.written, self.kinds, self.maps, self.branches = [], {}, None, False
         self.put(x, "before")
 
-    def put(self, t, kind): self.kinds[id(t)] = kind, weakref.ref(t, lambda _, i=id(t): self.kinds.pop(i, None))
+    def put(self, t, kind):
+        self.kinds[id(t)] = kind, weakref.ref(t, lambda _, i=id(t): self.kinds.pop(i, None))
 
-    def kind(self, t): return self.kinds[id(t)][0] if id(t) in self.kinds else "free"
+    def kind(self, t):
+        return self.kinds[id(t)][0] if id(t) in self.kinds else "free"
 
     def hear(self, func, args, kwargs):
         given = list(tensors((args, kwargs)))
         kinds = [self.kind(t) for t in given]
         kind = next((k for k in ("after", "before") if k in kinds), "free")
-        inputs = {j: t.clone() for j, t in enumerate(given) if kinds[j] == "before"} if kind == "after" else {}
+        inputs = (
+            {j: t.clone() for j, t in enumerate(given) if kinds[j] == "before"}
+            if kind == "after"
+            else {}
+        )
         touched = self.touched(args, kwargs)
         out = func(*args, **kwargs)
         hits = self.arrived(touched, func, args, kwargs, out)
@@ -90,31 +128,63 @@ def _write(self, name, kind, inputs, out, args):
     "Add a step, and mark what it made."
     made, frame = list(tensors(out)), self.frames[-1]
     reads = name in _READS_VALUES and not made
-    if reads and kind == "after": self.branches = True
-    for t in made_by(name, args, out): self.put(t, "after" if kind == "map" else kind)
-    kept = _mapped(out, lambda t: _stand_in(t, 1, 1)) if kind in ("before", "map") and (made or reads) else None
-    self.written.append(_Step(name, (frame.path, frame.entry), kind, inputs, kept, bool(args) and bool(made) and out is args[0]))
+    if reads and kind == "after":
+        self.branches = True
+    for t in made_by(name, args, out):
+        self.put(t, "after" if kind == "map" else kind)
+    kept = (
+        _mapped(out, lambda t: _stand_in(t, 1, 1))
+        if kind in ("before", "map") and (made or reads)
+        else None
+    )
+    self.written.append(
+        _Step(
+            name,
+            (frame.path, frame.entry),
+            kind,
+            inputs,
+            kept,
+            bool(args) and bool(made) and out is args[0],
+        )
+    )
+
 
 _Recorder.write = _write
 
 # %% ../../nbs/studies/60_ablation.ipynb #344db716
 class _Replayer(Listener):
     "Run the calls after the layer on `times` masked copies of its maps; answer the others from the record."
+
     def __init__(self, network, recorder, masked, times):
         super().__init__(network)
-        self.steps, self.masked, self.n, self.times, self.real = iter(recorder.written), masked, recorder.n, times, {}
+        self.steps, self.masked, self.n, self.times, self.real = (
+            iter(recorder.written),
+            masked,
+            recorder.n,
+            times,
+            {},
+        )
 
     def hear(self, func, args, kwargs):
         step, frame = next(self.steps, None), self.frames[-1]
         if step is None or (step.name, step.where) != (op_name(func), (frame.path, frame.entry)):
             raise OtherPath("the network made other calls than when it was recorded")
-        if step.kind == "after": args, kwargs = self.given(step, args, kwargs)
+        if step.kind == "after":
+            args, kwargs = self.given(step, args, kwargs)
         if step.name == "setitem" and step.kind in ("before", "map"):
-            if step.kind == "map": self.real[id(args[0])] = args[0], self.masked
+            if step.kind == "map":
+                self.real[id(args[0])] = args[0], self.masked
             return None
-        if step.kind in ("free", "after") or step.out is None: return func(*args, **kwargs)
-        if step.kind == "before": return args[0] if step.same else _mapped(step.out, lambda t: _stand_in(t, self.n, self.times))
-        if step.same: self.real[id(args[0])] = args[0], self.masked
+        if step.kind in ("free", "after") or step.out is None:
+            return func(*args, **kwargs)
+        if step.kind == "before":
+            return (
+                args[0]
+                if step.same
+                else _mapped(step.out, lambda t: _stand_in(t, self.n, self.times))
+            )
+        if step.same:
+            self.real[id(args[0])] = args[0], self.masked
         left = [self.masked]
         return _mapped(step.out, lambda t: left.pop() if left else _stand_in(t, self.n, self.times))
 
@@ -125,12 +195,15 @@ def _given(self, step, args, kwargs):
 
     def real(t):
         j = next(position)
-        if j not in step.inputs: return self.real.get(id(t), (None, t))[1]
+        if j not in step.inputs:
+            return self.real.get(id(t), (None, t))[1]
         value = _repeated(step.inputs[j], self.n, self.times)
-        if (step.same or step.name == "setitem") and j == 0: self.real[id(t)] = t, value  # changed in place: later calls read it under this name
+        if (step.same or step.name == "setitem") and j == 0:
+            self.real[id(t)] = t, value  # changed in place: later calls read it under this name
         return value
 
     return _mapped((args, kwargs), real)
+
 
 _Replayer.given = _given
 
@@ -139,11 +212,14 @@ def _masked(maps, removed, fill, last):
     "Maps (n, ...) under masks (m, units): (m * n, ...), mask by mask."
     shape = [1] * (maps.ndim - 1)
     shape[-1 if last else 0] = -1
-    return torch.where(removed.reshape(len(removed), 1, *shape), fill.reshape(shape), maps).flatten(0, 1)
+    return torch.where(removed.reshape(len(removed), 1, *shape), fill.reshape(shape), maps).flatten(
+        0, 1
+    )
 
 # %% ../../nbs/studies/60_ablation.ipynb #e149695e
 class _Masker(Follower):
     "Change the maps of one layer while the network runs."
+
     def __init__(self, network, layer, n, change):
         super().__init__(network, [layer], n)
         self.change = change
@@ -160,32 +236,43 @@ class _Masker(Follower):
 def _scores(out, logits_of):
     "Scores (b, K) out of what a network returned."
     y = out if logits_of is None else logits_of(out)
-    if isinstance(y, torch.Tensor) and y.ndim == 2: return y
+    if isinstance(y, torch.Tensor) and y.ndim == 2:
+        return y
     what = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
-    raise ValueError(f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them")
+    raise ValueError(
+        f"the network gives {what}, not scores (images, classes): pass logits_of= a function that picks them"
+    )
+
 
 def _recorded(network, x, layer, logits_of):
     "The record of one pass and its scores."
     recorder = _Recorder(network, x, layer)
-    with recorder: out = network(x)
+    with recorder:
+        out = network(x)
     recorder.finish()
-    if "after" not in map(recorder.kind, tensors(out)): raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
+    if "after" not in map(recorder.kind, tensors(out)):
+        raise ValueError(f"the network's scores do not depend on layer {layer.layer!r}")
     return recorder, _scores(out, logits_of)
 
 # %% ../../nbs/studies/60_ablation.ipynb #2b4a3d07
 def _replayed(network, recorder, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by the tail alone."
     masked, blank = _masked(recorder.maps, removed, fill, layer.last), _stand_in(x, 1, len(removed))
-    with _Replayer(network, recorder, masked, len(removed)): out = network(blank)
+    with _Replayer(network, recorder, masked, len(removed)):
+        out = network(blank)
     return _scores(out, logits_of).unflatten(0, (len(removed), len(x)))
+
 
 def _rerun(network, x, layer, removed, fill, logits_of):
     "Scores (masks, images, K) by whole passes, one for each mask."
+
     def one(mask):
         masker = _Masker(network, layer, len(x), lambda t: _masked(t, mask[None], fill, layer.last))
-        with masker: out = network(x)
+        with masker:
+            out = network(x)
         masker.finish()
         return _scores(out, logits_of)
+
     return torch.stack([one(mask) for mask in removed])
 
 # %% ../../nbs/studies/60_ablation.ipynb #461f00e7
@@ -194,26 +281,38 @@ def _distance(a, b):
     scale = b.abs().max().clamp_min(torch.finfo(b.dtype).tiny) * torch.finfo(b.dtype).eps
     return float(((a - b).abs().max() / scale).nan_to_num(nan=torch.inf))
 
+
 def _tail(network, x, layer, fill, logits_of, engine):
     "A function from masks to scores, the engine behind it, and the distance found in its proof; images are on the network's device."
     rerun = lambda removed: _rerun(network, x, layer, removed, fill, logits_of)
     recorder, whole = _recorded(network, x, layer, logits_of)
-    if not whole.isfinite().all(): raise ValueError("the network gives NaN or infinite scores, with all its units")
-    if engine == "rerun": return rerun, "rerun", 0.
+    if not whole.isfinite().all():
+        raise ValueError("the network gives NaN or infinite scores, with all its units")
+    if engine == "rerun":
+        return rerun, "rerun", 0.0
     replay = lambda removed: _replayed(network, recorder, x, layer, removed, fill, logits_of)
     proof = torch.zeros(2, layer.units, dtype=torch.bool, device=x.device)
     proof[1, ::2] = True
-    try: distance = torch.inf if recorder.branches else _distance(replay(proof), torch.stack([whole, rerun(proof[1:])[0]]))
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError): distance = torch.inf
-    if distance <= (8 if whole.dtype in (torch.float16, torch.bfloat16) else 512): return replay, "replay", distance
+    try:
+        distance = (
+            torch.inf
+            if recorder.branches
+            else _distance(replay(proof), torch.stack([whole, rerun(proof[1:])[0]]))
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError):
+        distance = torch.inf
+    if distance <= (8 if whole.dtype in (torch.float16, torch.bfloat16) else 512):
+        return replay, "replay", distance
     return _refused(rerun, layer, engine)
+
 
 def _refused(rerun, layer, engine):
     "The fallback, with a warning or an error."
     text = f"the pass cannot be replayed from layer {layer.layer!r} on (its calls depend on values, or on the rest of the batch)"
-    if engine == "replay": raise ValueError(text + ": choose engine='auto' or 'rerun'")
+    if engine == "replay":
+        raise ValueError(text + ": choose engine='auto' or 'rerun'")
     warnings.warn(text + ": every step runs the whole network", stacklevel=5)
-    return rerun, "rerun", 0.
+    return rerun, "rerun", 0.0
 
 # %% ../../nbs/studies/60_ablation.ipynb #87acb0c3
 def masked_scores(
@@ -221,40 +320,74 @@ def masked_scores(
     x: torch.Tensor,  # images (n, C, H, W)
     layer: str,  # name of one layer, as in `list_layers`
     removed: np.ndarray,  # bool (masks, units), True where a unit is removed
-    fill: "float | np.ndarray" = 0.,  # what a removed unit's map is filled with: one value, or one for each unit
+    fill: "float | np.ndarray" = 0.0,  # what a removed unit's map is filled with: one value, or one for each unit
     engine: str = "auto",  # "auto", "replay" or "rerun"
     logits_of=None,  # picks the scores out of what the network returns, where it returns more
 ) -> torch.Tensor:  # scores (masks, n, K) on the network's device
     "The scores of a network with units of a layer removed, for many sets of units at once."
     network, row = unwrap(network), _one_layer(network, x, layer)
     removed = torch.as_tensor(np.atleast_2d(removed), dtype=torch.bool)
-    if removed.shape[1] != row.units: raise ValueError(f"removed has {removed.shape[1]} columns, but {row.layer!r} has {row.units} units")
+    if removed.shape[1] != row.units:
+        raise ValueError(
+            f"removed has {removed.shape[1]} columns, but {row.layer!r} has {row.units} units"
+        )
     with evaluating(network), torch.no_grad():
         x = to_network(network, x)
-        return _tail(network, x, row, _filling(fill, row, x), logits_of, _checked_engine(engine))[0](removed.to(x.device))
+        return _tail(network, x, row, _filling(fill, row, x), logits_of, _checked_engine(engine))[
+            0
+        ](removed.to(x.device))
+
 
 def _filling(fill, row, x):
     "One value for each unit, in the precision and on the device of `x`."
     return torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(row.units)
 
+
 def _checked_engine(engine):
-    if engine not in ("auto", "replay", "rerun"): raise ValueError(f"engine={engine!r}: choose 'auto', 'replay' or 'rerun'")
+    if engine not in ("auto", "replay", "rerun"):
+        raise ValueError(f"engine={engine!r}: choose 'auto', 'replay' or 'rerun'")
     return engine
+
 
 def _one_layer(network, example, layer):
     "The row of exactly one layer with units."
     rows = select_layers(network, example, layer, maps=False)[0]
-    if len(rows) != 1: raise ValueError(f"layer={layer!r} means {len(rows)} layers ({', '.join(rows.layer)}): choose one of them")
+    if len(rows) != 1:
+        raise ValueError(
+            f"layer={layer!r} means {len(rows)} layers ({', '.join(rows.layer)}): choose one of them"
+        )
     row = next(rows.itertuples())
     if row.place.start[2] == "unheard":
-        raise ValueError(f"layer {row.layer!r} is made by code whose calls cannot be heard: its units cannot be removed. "
-                         "Choose a layer before or after it")
-    if row.units < 2: raise ValueError(f"layer {row.layer!r} has {row.units} unit: there is nothing to remove one after another")
+        raise ValueError(
+            f"layer {row.layer!r} is made by code whose calls cannot be heard: its units cannot be removed. "
+            "Choose a layer before or after it"
+        )
+    if row.units < 2:
+        raise ValueError(
+            f"layer {row.layer!r} has {row.units} unit: there is nothing to remove one after another"
+        )
     return row
 
 # %% ../../nbs/studies/60_ablation.ipynb #654ffe22
-EFFECTIVE = {**dict.fromkeys(("H/eps", "H", "score", "apoz"), "low"),  # the end of each score that is called effective
-             **dict.fromkeys(("eps", "l1", "mean", "max", "persistence", "selectivity", "class_selectivity", "kernel_l1"), "high")}
+EFFECTIVE = {
+    **dict.fromkeys(
+        ("H/eps", "H", "score", "apoz"), "low"
+    ),  # the end of each score that is called effective
+    **dict.fromkeys(
+        (
+            "eps",
+            "l1",
+            "mean",
+            "max",
+            "persistence",
+            "selectivity",
+            "class_selectivity",
+            "kernel_l1",
+        ),
+        "high",
+    ),
+}
+
 
 def unit_orders(
     table: pd.DataFrame,  # unit, class and scores, one row for each; of one layer and filtration
@@ -266,90 +399,154 @@ def unit_orders(
 ) -> dict:  # {column: most effective first, f"{column} reversed": least effective first, "random 0": ...}, each {class: int64 (units,)}
     "Orders of a layer's units for each class."
     columns = _directions(by, table)
-    if nan not in ("error", "worst"): raise ValueError(f"nan={nan!r}: choose 'error' or 'worst'")
+    if nan not in ("error", "worst"):
+        raise ValueError(f"nan={nan!r}: choose 'error' or 'worst'")
     for c in ("layer", "filtration"):
-        if c in table and table[c].nunique() > 1: raise ValueError(f"the table holds several of {c}: choose one of {', '.join(map(str, table[c].unique()))}")
+        if c in table and table[c].nunique() > 1:
+            raise ValueError(
+                f"the table holds several of {c}: choose one of {', '.join(map(str, table[c].unique()))}"
+            )
     orders = {}
     for column, end in columns.items():
-        orders[column] = np.argsort(_badness(table, column, end, released, nan), axis=1, kind="stable")
+        orders[column] = np.argsort(
+            _badness(table, column, end, released, nan), axis=1, kind="stable"
+        )
         orders[f"{column} reversed"] = orders[column][:, ::-1].copy()
     names, units, rng = table["class"].unique(), table.unit.nunique(), np.random.default_rng(seed)
-    for i in range(random): orders[f"random {i}"] = [rng.permutation(units) for _ in names]
+    for i in range(random):
+        orders[f"random {i}"] = [rng.permutation(units) for _ in names]
     return {k: dict(zip(names, rows)) for k, rows in orders.items()}
 
 # %% ../../nbs/studies/60_ablation.ipynb #2b9f1fed
 def _directions(by, table):
     "{column: effective end} of known columns."
-    columns = by if isinstance(by, dict) else {c: EFFECTIVE.get(c) for c in ((by,) if isinstance(by, str) else by)}
+    columns = (
+        by
+        if isinstance(by, dict)
+        else {c: EFFECTIVE.get(c) for c in ((by,) if isinstance(by, str) else by)}
+    )
     if missing := [c for c in ("unit", "class", *columns) if c not in table]:
-        raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}")
+        raise ValueError(
+            f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}"
+        )
     if bad := [c for c, end in columns.items() if end not in ("low", "high")]:
-        raise ValueError(f"which end of {', '.join(bad)} is effective? Pass by={{{bad[0]!r}: 'low'}} or 'high'; known are {', '.join(EFFECTIVE)}")
+        raise ValueError(
+            f"which end of {', '.join(bad)} is effective? Pass by={{{bad[0]!r}: 'low'}} or 'high'; known are {', '.join(EFFECTIVE)}"
+        )
     return columns
+
 
 def _badness(table, column, end, released, nan):
     "Scores (classes, units), the smaller the more effective; missing ones infinite."
-    wide = table.assign(_v=table[column].astype(float)).pivot(index="class", columns="unit", values="_v").reindex(table["class"].unique())
+    wide = (
+        table.assign(_v=table[column].astype(float))
+        .pivot(index="class", columns="unit", values="_v")
+        .reindex(table["class"].unique())
+    )
     v = wide.to_numpy(copy=True)
-    if list(wide.columns) != list(range(v.shape[1])): raise ValueError("the table must have every unit from 0 on, once for each class")
-    if column == "H/eps" and released: v[~(v >= .1)] = 100 * np.log(100)
+    if list(wide.columns) != list(range(v.shape[1])):
+        raise ValueError("the table must have every unit from 0 on, once for each class")
+    if column == "H/eps" and released:
+        v[~(v >= 0.1)] = 100 * np.log(100)
     if np.isnan(v).any() and nan == "error" and column != "H/eps":
         c, u = (i[0] for i in np.nonzero(np.isnan(v)))
-        raise ValueError(f"{column!r} is NaN for {np.isnan(v).sum()} units and classes, the first being unit {u} for class {wide.index[c]!r}: "
-                         "leave the column out, or pass nan='worst' to rank them as least effective")
+        raise ValueError(
+            f"{column!r} is NaN for {np.isnan(v).sum()} units and classes, the first being unit {u} for class {wide.index[c]!r}: "
+            "leave the column out, or pass nan='worst' to rank them as least effective"
+        )
     return np.where(np.isnan(v), np.inf, v if end == "low" else -v)
 
 # %% ../../nbs/studies/60_ablation.ipynb #9eaf6798
 def prepared_splits(network, images):
     "Image sets by name of the split, ready for the network, with the same classes."
     sets = images if isinstance(images, dict) else {images.settings.get("split") or "train": images}
-    if not sets: raise ValueError("images is empty: pass an image set, or {'train': ..., 'test': ...}")
+    if not sets:
+        raise ValueError("images is empty: pass an image set, or {'train': ..., 'test': ...}")
     for name, s in sets.items():
-        if not isinstance(s, Images): raise TypeError(f"images[{name!r}] is a {type(s).__name__}, not an image set: make it with images(...)")
+        if not isinstance(s, Images):
+            raise TypeError(
+                f"images[{name!r}] is a {type(s).__name__}, not an image set: make it with images(...)"
+            )
     names = {s.classes for s in sets.values()}
-    if len(names) > 1: raise ValueError(f"the splits {', '.join(sets)} have different lists of classes: labels would not mean the same")
+    if len(names) > 1:
+        raise ValueError(
+            f"the splits {', '.join(sets)} have different lists of classes: labels would not mean the same"
+        )
     return {name: prepared(s, network) for name, s in sets.items()}
+
 
 def _labels_of(sets, classes):
     "Labels of the wanted classes, each with images in every split."
     name, first = next(iter(sets.items()))
-    wanted = list(first.by_class) if classes is None else [classes] if isinstance(classes, (str, int)) else list(classes)
+    wanted = (
+        list(first.by_class)
+        if classes is None
+        else [classes]
+        if isinstance(classes, (str, int))
+        else list(classes)
+    )
     labels = [_label_in(first, c) for c in wanted]
     for split, s in sets.items():
         empty = [first.classes[c] for c in labels if c not in s.by_class]
-        if empty: raise ValueError(f"no {split} images of class {', '.join(empty)}: add some, or leave these out by classes=")
+        if empty:
+            raise ValueError(
+                f"no {split} images of class {', '.join(empty)}: add some, or leave these out by classes="
+            )
     return labels
+
 
 def _label_in(images, wanted):
     "The label of a class, of those with images where one has this name."
     every = dict(enumerate(images.classes))
     own = {c: every[c] for c in images.by_class}
-    return class_label(wanted, own if wanted in (*own, *own.values(), *distinct_names(own).values()) else every)
+    return class_label(
+        wanted, own if wanted in (*own, *own.values(), *distinct_names(own).values()) else every
+    )
 
 # %% ../../nbs/studies/60_ablation.ipynb #b5c142cf
 def _permutations(orders, names, units):
     "{order: int64 (classes, units)} of valid permutations."
-    if not isinstance(orders, dict) or not orders: raise ValueError("orders must be a dictionary {name: permutation}, as from unit_orders")
+    if not isinstance(orders, dict) or not orders:
+        raise ValueError("orders must be a dictionary {name: permutation}, as from unit_orders")
     return {k: _permutation(k, v, names, units) for k, v in orders.items()}
+
 
 def _permutation(name, order, names, units):
     "One order as int64 (classes, units)."
     if isinstance(order, dict):
-        if missing := [n for n in names if n not in order]: raise ValueError(f"order {name!r} has no permutation for class {', '.join(missing)}")
+        if missing := [n for n in names if n not in order]:
+            raise ValueError(f"order {name!r} has no permutation for class {', '.join(missing)}")
         order = [order[n] for n in names]
     a = np.asarray(order)
-    if a.dtype.kind == "f" and np.isnan(a).any(): raise ValueError(f"order {name!r} holds NaN: an order is a permutation of unit numbers, not of scores")
+    if a.dtype.kind == "f" and np.isnan(a).any():
+        raise ValueError(
+            f"order {name!r} holds NaN: an order is a permutation of unit numbers, not of scores"
+        )
     if a.dtype.kind not in "iu" or a.shape not in ((units,), (len(names), units)):
-        raise ValueError(f"order {name!r} is {a.dtype} {a.shape}: pass unit numbers of shape ({units},) or ({len(names)} classes, {units} units)")
+        raise ValueError(
+            f"order {name!r} is {a.dtype} {a.shape}: pass unit numbers of shape ({units},) or ({len(names)} classes, {units} units)"
+        )
     a = np.broadcast_to(a, (len(names), units)).astype(np.int64)
-    if (np.sort(a, 1) != np.arange(units)).any(): raise ValueError(f"order {name!r} is not a permutation: every unit from 0 to {units - 1} must occur once")
+    if (np.sort(a, 1) != np.arange(units)).any():
+        raise ValueError(
+            f"order {name!r} is not a permutation: every unit from 0 to {units - 1} must occur once"
+        )
     return a
+
 
 def _step_list(steps, units):
     "Sorted numbers of removed units, 0 among them."
-    a = np.arange(units + 1) if steps is None else np.arange(steps + 1) if np.ndim(steps) == 0 else np.unique([0, *steps])
-    if a.dtype.kind not in "iu" or len(a) < 2 or a[0] < 0: raise ValueError(f"steps={steps!r}: pass a number of units to remove, or several")
-    if a[-1] > units: raise ValueError(f"steps={a[-1]}, but the layer has only {units} units to remove")
+    a = (
+        np.arange(units + 1)
+        if steps is None
+        else np.arange(steps + 1)
+        if np.ndim(steps) == 0
+        else np.unique([0, *steps])
+    )
+    if a.dtype.kind not in "iu" or len(a) < 2 or a[0] < 0:
+        raise ValueError(f"steps={steps!r}: pass a number of units to remove, or several")
+    if a[-1] > units:
+        raise ValueError(f"steps={a[-1]}, but the layer has only {units} units to remove")
     return a
 
 # %% ../../nbs/studies/60_ablation.ipynb #788633a8
@@ -357,36 +554,58 @@ def _judged(scores, target, what):
     "Cross-entropy and rank of the right output, 0 for the best, each (masks, images)."
     z = scores.flatten(0, 1)
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-    if not z.isfinite().all(): raise ValueError(f"the network gives NaN or infinite scores when units are removed ({what})")
+    if not z.isfinite().all():
+        raise ValueError(
+            f"the network gives NaN or infinite scores when units are removed ({what})"
+        )
     t = target.repeat(len(scores))[:, None]
     own, place = z.gather(1, t), torch.arange(z.shape[1], device=z.device)
     rank = ((z > own) | ((z == own) & (place < t))).sum(1)
     loss = nn.functional.cross_entropy(z, t[:, 0], reduction="none")
     return loss.view(scores.shape[:2]).cpu().numpy(), rank.view(scores.shape[:2]).cpu().numpy()
 
+
 def _unit_means(network, images, rows, batch_size):
     "Mean of each unit over images and positions, float64 (units,)."
-    total, count = 0., 0
-    for _, _, found in stream(network, images, rows, lambda name, m, index: (m.double().transpose(0, 1).flatten(1).sum(1), m[:, 0].numel()), batch_size):
-        (s, n), = found.values()
+    total, count = 0.0, 0
+    for _, _, found in stream(
+        network,
+        images,
+        rows,
+        lambda name, m, index: (m.double().transpose(0, 1).flatten(1).sum(1), m[:, 0].numel()),
+        batch_size,
+    ):
+        ((s, n),) = found.values()
         total, count = total + s, count + n
     return (total / count).cpu().numpy()
 
 # %% ../../nbs/studies/60_ablation.ipynb #1615fab3
-def _walk(network, part, target, layer, orders, steps, fill, batch_size, budget, engine, logits_of, bar):
+def _walk(
+    network, part, target, layer, orders, steps, fill, batch_size, budget, engine, logits_of, bar
+):
     "Loss float32 and rank (orders, steps, images) of one class's images, the engine and the largest distance."
-    loss, rank = np.empty((len(orders), len(steps), len(part)), np.float32), np.empty((len(orders), len(steps), len(part)), np.uint16)
-    place, used, worst = np.argsort(list(orders.values()), axis=1), engine, 0.
+    loss, rank = (
+        np.empty((len(orders), len(steps), len(part)), np.float32),
+        np.empty((len(orders), len(steps), len(part)), np.uint16),
+    )
+    place, used, worst = np.argsort(list(orders.values()), axis=1), engine, 0.0
     for index, x, _ in batches(part, batch_size):
         x = to_network(network, x)
-        scores, used, distance = _tail(network, x, layer, _filling(fill, layer, x), logits_of, engine)
+        scores, used, distance = _tail(
+            network, x, layer, _filling(fill, layer, x), logits_of, engine
+        )
         worst, y = max(worst, distance), torch.full((len(x),), target, device=x.device)
-        many = max(1, budget // (len(x) * layer.units * max(1, layer.height * layer.width) * x.element_size()))
+        many = max(
+            1,
+            budget
+            // (len(x) * layer.units * max(1, layer.height * layer.width) * x.element_size()),
+        )
         for o, name in enumerate(orders):
             for at in np.split(np.arange(len(steps)), range(many, len(steps), many)):
                 removed = torch.from_numpy(place[o] < steps[at, None]).to(x.device)
                 found = _judged(scores(removed), y, f"layer {layer.layer!r}, order {name!r}")
-                for array, values in zip((loss, rank), found): array[o, at[0]:at[-1] + 1, index[0]:index[-1] + 1] = values
+                for array, values in zip((loss, rank), found):
+                    array[o, at[0] : at[-1] + 1, index[0] : index[-1] + 1] = values
                 bar.update(len(at) * len(x))
     return loss, rank, used, worst
 
@@ -395,16 +614,34 @@ def curves(
     samples: dict,  # (order, class, split): (steps (s,), loss (s, n_images), rank of the right output (s, n_images))
 ) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5
     "Mean loss and accuracies after each step."
-    part = lambda steps, loss, rank: {"step": steps, "loss": loss.mean(1, dtype=float), "top1": (rank < 1).mean(1), "top5": (rank < 5).mean(1)}
-    return pd.concat([pd.DataFrame({"order": o, "class": c, "split": s, **part(*v)}) for (o, c, s), v in samples.items()], ignore_index=True)
+    part = lambda steps, loss, rank: {
+        "step": steps,
+        "loss": loss.mean(1, dtype=float),
+        "top1": (rank < 1).mean(1),
+        "top5": (rank < 5).mean(1),
+    }
+    return pd.concat(
+        [
+            pd.DataFrame({"order": o, "class": c, "split": s, **part(*v)})
+            for (o, c, s), v in samples.items()
+        ],
+        ignore_index=True,
+    )
+
 
 def pooled(
     samples: dict,  # as for `curves`
-) -> dict:  # the same for the class "all": the images of all classes, each under its own class's order
+) -> (
+    dict
+):  # the same for the class "all": the images of all classes, each under its own class's order
     "The images of all classes together."
     groups = {}
-    for (o, _, s), v in samples.items(): groups.setdefault((o, "all", s), []).append(v)
-    return {k: (v[0][0], np.concatenate([p[1] for p in v], 1), np.concatenate([p[2] for p in v], 1)) for k, v in groups.items()}
+    for (o, _, s), v in samples.items():
+        groups.setdefault((o, "all", s), []).append(v)
+    return {
+        k: (v[0][0], np.concatenate([p[1] for p in v], 1), np.concatenate([p[2] for p in v], 1))
+        for k, v in groups.items()
+    }
 
 # %% ../../nbs/studies/60_ablation.ipynb #d48aa9d8
 def ablate(
@@ -421,45 +658,112 @@ def ablate(
     label_map: "list | None" = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
     logits_of=None,  # picks the scores out of what the network returns, where it returns more
     per_image: bool = False,  # return (curves, samples) with the result of every image
-) -> pd.DataFrame:  # order, class, split, step, loss, top1, top5; `.attrs` tells layer, value, engine and distance
+) -> (
+    pd.DataFrame
+):  # order, class, split, step, loss, top1, top5; `.attrs` tells layer, value, engine and distance
     "Remove a layer's units one after another and measure what is left."
     network, _ = unwrap(network), _checked_engine(engine)
-    if value not in ("zero", "mean"): raise ValueError(f"value={value!r}: choose 'zero' or 'mean'")
+    if value not in ("zero", "mean"):
+        raise ValueError(f"value={value!r}: choose 'zero' or 'mean'")
     sets = prepared_splits(network, images)
     labels, first = _labels_of(sets, classes), next(iter(sets.values()))
-    rows, names = select_layers(network, first, layer, maps=False)[0], list(distinct_names({c: first.classes[c] for c in labels}).values())
+    rows, names = (
+        select_layers(network, first, layer, maps=False)[0],
+        list(distinct_names({c: first.classes[c] for c in labels}).values()),
+    )
     row = _one_layer(network, first, layer)
     orders, steps = _permutations(orders, names, row.units), _step_list(steps, row.units)
     targets = _targets(network, first, labels, label_map, logits_of)
-    fill = _unit_means(network, _part(first, labels), rows, batch_size) if value == "mean" else 0.
-    samples, engines, distance = _ablated(network, sets, labels, names, targets, row, orders, steps, fill, batch_size, budget, engine, logits_of)
+    fill = _unit_means(network, _part(first, labels), rows, batch_size) if value == "mean" else 0.0
+    samples, engines, distance = _ablated(
+        network,
+        sets,
+        labels,
+        names,
+        targets,
+        row,
+        orders,
+        steps,
+        fill,
+        batch_size,
+        budget,
+        engine,
+        logits_of,
+    )
     table = curves(samples)
-    table.attrs = {"layer": row.layer, "value": value, "engine": "rerun" if "rerun" in engines else "replay", "distance": distance}
+    table.attrs = {
+        "layer": row.layer,
+        "value": value,
+        "engine": "rerun" if "rerun" in engines else "replay",
+        "distance": distance,
+    }
     return (table, samples) if per_image else table
 
 # %% ../../nbs/studies/60_ablation.ipynb #99e8478b
-def _ablated(network, sets, labels, names, targets, row, orders, steps, fill, batch_size, budget, engine, logits_of):
+def _ablated(
+    network,
+    sets,
+    labels,
+    names,
+    targets,
+    row,
+    orders,
+    steps,
+    fill,
+    batch_size,
+    budget,
+    engine,
+    logits_of,
+):
     "Samples, engines used and the largest distance."
-    samples, engines, worst = {}, set(), 0.
+    samples, engines, worst = {}, set(), 0.0
     total = sum(len(_part(s, labels)) for s in sets.values()) * len(orders) * len(steps)
-    with evaluating(network), torch.no_grad(), progress(total=total, desc="ablate", unit="step") as bar:
+    with (
+        evaluating(network),
+        torch.no_grad(),
+        progress(total=total, desc="ablate", unit="step") as bar,
+    ):
         for split, s in sets.items():
             for i, (label, name) in enumerate(zip(labels, names)):
                 own = {k: v[i] for k, v in orders.items()}
-                loss, rank, used, distance = _walk(network, _part(s, [label]), targets[i], row, own, steps, fill, batch_size, budget, engine, logits_of, bar)
-                samples |= {(o, name, split): (steps, loss[j], rank[j]) for j, o in enumerate(orders)}
+                loss, rank, used, distance = _walk(
+                    network,
+                    _part(s, [label]),
+                    targets[i],
+                    row,
+                    own,
+                    steps,
+                    fill,
+                    batch_size,
+                    budget,
+                    engine,
+                    logits_of,
+                    bar,
+                )
+                samples |= {
+                    (o, name, split): (steps, loss[j], rank[j]) for j, o in enumerate(orders)
+                }
                 engines, worst = engines | {used}, max(worst, distance)
     return samples, engines, worst
+
 
 def _part(images, labels):
     "The images of some classes."
     at = np.flatnonzero(np.isin(images.labels, labels))
-    return replace(images, index=images.index[at], labels=images.labels[at], names=tuple(images.names[i] for i in at))
+    return replace(
+        images,
+        index=images.index[at],
+        labels=images.labels[at],
+        names=tuple(images.names[i] for i in at),
+    )
+
 
 def _targets(network, images, labels, label_map, logits_of):
     "The output of each label; an error where there is none."
-    with evaluating(network), torch.no_grad(): n = _scores(network(to_network(network, images[0][0][None])), logits_of).shape[1]
-    if label_map is None: label_map = outputs_of_labels(network, _part(images, labels), n)
+    with evaluating(network), torch.no_grad():
+        n = _scores(network(to_network(network, images[0][0][None])), logits_of).shape[1]
+    if label_map is None:
+        label_map = outputs_of_labels(network, _part(images, labels), n)
     out = output_indices(np.array(labels), label_map)
     check_outputs(out, n)
     return out.tolist()
@@ -472,19 +776,43 @@ def speedup(
     batch_size: int = 32,  # as for `ablate`
     budget: int = 64 * 2**20,  # as for `ablate`
     logits_of=None,  # as for `ablate`
-) -> pd.Series:  # units, images, masks in one pass, seconds for one order by each engine, their ratio
+) -> (
+    pd.Series
+):  # units, images, masks in one pass, seconds for one order by each engine, their ratio
     "Measured time of one order over one batch: replays of the tail against runs of the whole network."
     network, images = unwrap(network), prepared(images, network)
     row, (_, x, _) = _one_layer(network, images, layer), next(iter(batches(images, batch_size)))
     with evaluating(network), torch.no_grad():
         x = to_network(network, x)
-        many = min(row.units + 1, max(1, budget // (len(x) * row.units * max(1, row.height * row.width) * x.element_size())))
-        masks, fill = torch.zeros(many, row.units, dtype=torch.bool, device=x.device), _filling(0., row, x)
+        many = min(
+            row.units + 1,
+            max(
+                1,
+                budget // (len(x) * row.units * max(1, row.height * row.width) * x.element_size()),
+            ),
+        )
+        masks, fill = (
+            torch.zeros(many, row.units, dtype=torch.bool, device=x.device),
+            _filling(0.0, row, x),
+        )
         proof, (replay, _, _) = _timed(lambda: _tail(network, x, row, fill, logits_of, "replay"), x)
-        tail, rerun = _timed(lambda: replay(masks), x)[0] / many, _timed(lambda: _rerun(network, x, row, masks[:1], fill, logits_of), x)[0]
+        tail, rerun = (
+            _timed(lambda: replay(masks), x)[0] / many,
+            _timed(lambda: _rerun(network, x, row, masks[:1], fill, logits_of), x)[0],
+        )
     steps = row.units + 1
-    return pd.Series({"units": row.units, "images": len(x), "masks": many, "replay": proof + steps * tail, "rerun": steps * rerun,
-                      "speedup": steps * rerun / (proof + steps * tail)}, name=row.layer)
+    return pd.Series(
+        {
+            "units": row.units,
+            "images": len(x),
+            "masks": many,
+            "replay": proof + steps * tail,
+            "rerun": steps * rerun,
+            "speedup": steps * rerun / (proof + steps * tail),
+        },
+        name=row.layer,
+    )
+
 
 def _timed(f, x):
     "Seconds of a second call, and its result."
@@ -496,9 +824,12 @@ def _timed(f, x):
 # %% ../../nbs/studies/60_ablation.ipynb #321aab14
 VALUES = "loss", "top1", "top5"  # of a curve; a smaller loss and a larger accuracy are better
 
+
 def known_value(value):
-    if value not in VALUES: raise ValueError(f"value={value!r}: choose from {', '.join(map(repr, VALUES))}")
+    if value not in VALUES:
+        raise ValueError(f"value={value!r}: choose from {', '.join(map(repr, VALUES))}")
     return value
+
 
 def turning_points(
     curves: pd.DataFrame,  # as from `ablate`
@@ -513,24 +844,35 @@ def turning_points(
         i = len(y) - 1 - np.argmax(sign * y[::-1])
         return pd.Series({"step": rows.step.iloc[i], "best": y[i], "start": y[0], "end": y[-1]})
 
-    found = curves.groupby(["order", "class", "split"], sort=False)[["step", value]].apply(turning).reset_index()
+    found = (
+        curves.groupby(["order", "class", "split"], sort=False)[["step", value]]
+        .apply(turning)
+        .reset_index()
+    )
     return found.astype({"step": int})
 
 # %% ../../nbs/studies/60_ablation.ipynb #b8074da3
 def results_per_image(entry, value):
     "Steps (s,) and results of the images (s, n)."
     steps, loss, rank = entry
-    return steps, loss.astype(float) if known_value(value) == "loss" else (rank < int(value[3:])).astype(float)
+    return steps, loss.astype(float) if known_value(value) == "loss" else (
+        rank < int(value[3:])
+    ).astype(float)
+
 
 def bootstrap_weights(n, n_boot, seed):
     "Bootstrap weights of `n` images, (n_boot, n), each row summing to 1."
-    if n_boot < 1: raise ValueError(f"n_boot={n_boot}: pass at least 1")
+    if n_boot < 1:
+        raise ValueError(f"n_boot={n_boot}: pass at least 1")
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot) / n
+
 
 def _interval(draws, level, axis=0):
     "The ends of the central interval of some draws."
-    if not 0 < level < 1: raise ValueError(f"level={level} must lie between 0 and 1")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must lie between 0 and 1")
     return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=axis)
+
 
 def held_out_gain(
     samples: dict,  # as from `ablate(..., per_image=True)`
@@ -538,17 +880,30 @@ def held_out_gain(
     fit: str = "train",  # split that gives the turning point
     on: str = "test",  # split that gives the gain
     n_boot: int = 1000,  # bootstrap samples of the images
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # order, class, step, gain (positive: better than with all units), low, high
     "What stopping at the training images' turning point gains on the test images."
-    if missing := {fit, on} - {s for _, _, s in samples}: raise ValueError(f"no split {', '.join(sorted(missing))} in the samples")
-    best, rows = turning_points(curves({k: v for k, v in samples.items() if k[2] == fit}), value), []
+    if missing := {fit, on} - {s for _, _, s in samples}:
+        raise ValueError(f"no split {', '.join(sorted(missing))} in the samples")
+    best, rows = (
+        turning_points(curves({k: v for k, v in samples.items() if k[2] == fit}), value),
+        [],
+    )
     for order, name, step in best[["order", "class", "step"]].itertuples(index=False):
         steps, y = results_per_image(samples[order, name, on], value)
         change = (y[steps == step][0] - y[steps == 0][0]) * (-1 if value == "loss" else 1)
         low, high = _interval(bootstrap_weights(len(change), n_boot, seed) @ change, level)
-        rows.append({"order": order, "class": name, "step": step, "gain": change.mean(), "low": low, "high": high})
+        rows.append(
+            {
+                "order": order,
+                "class": name,
+                "step": step,
+                "gain": change.mean(),
+                "low": low,
+                "high": high,
+            }
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/studies/60_ablation.ipynb #087a737d
@@ -558,11 +913,15 @@ def _line_residual(n, x, xx, y, xy, yy):
     slope = np.divide(xy - x * y / n, spread, out=np.zeros_like(y), where=spread > 0)
     return np.clip(yy - y * y / n - slope * (xy - x * y / n), 0, None)
 
+
 def _two_lines(x, y, least=3):
     "First point of the second line, and the residuals of one line and of two, for curves `y` (b, n) over `x` (n,)."
     x, y = (x - x.mean()) / np.ptp(x), y - y.mean(1, keepdims=True)
-    sums = [np.cumsum(np.broadcast_to(v, y.shape), axis=1) for v in (np.ones_like(x), x, x * x, y, x * y, y * y)]
-    left, total = [s[:, least - 1:-least] for s in sums], [s[:, -1:] for s in sums]
+    sums = [
+        np.cumsum(np.broadcast_to(v, y.shape), axis=1)
+        for v in (np.ones_like(x), x, x * x, y, x * y, y * y)
+    ]
+    left, total = [s[:, least - 1 : -least] for s in sums], [s[:, -1:] for s in sums]
     both = _line_residual(*left) + _line_residual(*(t - s for t, s in zip(total, left)))
     at = both.argmin(1)
     return at + least, _line_residual(*total)[:, 0], both[np.arange(len(y)), at]
@@ -570,27 +929,42 @@ def _two_lines(x, y, least=3):
 # %% ../../nbs/studies/60_ablation.ipynb #b79b8b7b
 def _width(steps, y):
     "Share of the path between 10% and 90% of the way from the first value to the last."
-    if y[0] == y[-1]: return np.nan
+    if y[0] == y[-1]:
+        return np.nan
     way = (y - y[0]) / (y[-1] - y[0])
-    return (steps[np.argmax(way >= .9 - 1e-9)] - steps[np.argmax(way >= .1 - 1e-9)]) / steps[-1]
+    return (steps[np.argmax(way >= 0.9 - 1e-9)] - steps[np.argmax(way >= 0.1 - 1e-9)]) / steps[-1]
+
 
 def change_points(
     samples: dict,  # as from `ablate(..., per_image=True)`
     value: str = "top1",  # "top1", "top5" or "loss"
     n_boot: int = 300,  # bootstrap samples of the images
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # order, class, split, step, low, high (its interval), fit_gain (0 to 1), width (share of the path)
     "Where each curve breaks, how clearly, and how suddenly."
     rows = []
     for (order, name, split), entry in samples.items():
         steps, y = results_per_image(entry, value)
-        if len(steps) < 8: raise ValueError(f"order {order!r} has {len(steps)} steps: two lines need at least 8")
+        if len(steps) < 8:
+            raise ValueError(f"order {order!r} has {len(steps)} steps: two lines need at least 8")
         curve = y.mean(1)
         at, one, two = (v[0] for v in _two_lines(steps, curve[None]))
-        low, high = _interval(steps[_two_lines(steps, bootstrap_weights(y.shape[1], n_boot, seed) @ y.T)[0]], level)
-        rows.append({"order": order, "class": name, "split": split, "step": steps[at], "low": int(low), "high": int(np.ceil(high)),
-                     "fit_gain": 1 - two / one if one > 0 else 0., "width": _width(steps, curve)})
+        low, high = _interval(
+            steps[_two_lines(steps, bootstrap_weights(y.shape[1], n_boot, seed) @ y.T)[0]], level
+        )
+        rows.append(
+            {
+                "order": order,
+                "class": name,
+                "split": split,
+                "step": steps[at],
+                "low": int(low),
+                "high": int(np.ceil(high)),
+                "fit_gain": 1 - two / one if one > 0 else 0.0,
+                "width": _width(steps, curve),
+            }
+        )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/studies/60_ablation.ipynb #582c0b09
@@ -600,29 +974,46 @@ def area(
 ) -> pd.DataFrame:  # order, class, split, area: mean height of the curve over its path
     "Area under each curve, the path having length 1."
     over = lambda rows: np.trapezoid(rows[value], rows.step / rows.step.max())
-    groups = curves.sort_values("step", kind="stable").groupby(["order", "class", "split"], sort=False)
+    groups = curves.sort_values("step", kind="stable").groupby(
+        ["order", "class", "split"], sort=False
+    )
     return groups[["step", known_value(value)]].apply(over).rename("area").reset_index()
+
 
 def compare_areas(
     areas: pd.DataFrame,  # as from `area`
     order: str,  # name of the order to compare
     against: "list | None" = None,  # names of others, "random" for the mean of the random ones; default: all
     n_boot: int = 5000,  # bootstrap samples of the classes
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
-) -> pd.DataFrame:  # split, order, against, difference (area of `order` minus the other's), low, high, classes
+) -> (
+    pd.DataFrame
+):  # split, order, against, difference (area of `order` minus the other's), low, high, classes
     "Differences between the areas of two orders, with intervals over the classes."
     merged = areas.assign(order=areas.order.where(~areas.order.str.startswith("random"), "random"))
     table, rows = merged.pivot_table("area", ["split", "class"], "order", sort=False), []
     against = [o for o in table if o != order] if against is None else list(against)
-    if bad := [o for o in (order, *against) if o not in table]: raise ValueError(f"no order {', '.join(bad)}; choose from {', '.join(table)}")
+    if bad := [o for o in (order, *against) if o not in table]:
+        raise ValueError(f"no order {', '.join(bad)}; choose from {', '.join(table)}")
     for split, part in table.groupby("split", sort=False):
-        if len(part) < 2: raise ValueError("intervals over classes need at least two classes")
+        if len(part) < 2:
+            raise ValueError("intervals over classes need at least two classes")
         weights = bootstrap_weights(len(part), n_boot, seed)
         for other in against:
             d = (part[order] - part[other]).to_numpy()
             low, high = _interval(weights @ d, level)
-            rows.append({"split": split, "order": order, "against": other, "difference": d.mean(), "low": low, "high": high, "classes": len(d)})
+            rows.append(
+                {
+                    "split": split,
+                    "order": order,
+                    "against": other,
+                    "difference": d.mean(),
+                    "low": low,
+                    "high": high,
+                    "classes": len(d),
+                }
+            )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/studies/60_ablation.ipynb #0824b54c
@@ -632,18 +1023,41 @@ def plot_ablation(
     orders: "list | None" = None,  # names to draw, "random" for the random ones; default: all
 ) -> Figure:  # a row of panels for each value, a column for each split
     "Curves of cumulative ablation with their turning points."
-    values, splits = [known_value(v) for v in ([values] if isinstance(values, str) else values)], list(dict.fromkeys(curves.split))
+    values, splits = (
+        [known_value(v) for v in ([values] if isinstance(values, str) else values)],
+        list(dict.fromkeys(curves.split)),
+    )
     series = curves.order.where(~curves.order.str.startswith("random"), "random")
-    if bad := [o for o in orders or [] if o not in set(series)]: raise ValueError(f"no order {', '.join(bad)}; choose from {', '.join(series.unique())}")
+    if bad := [o for o in orders or [] if o not in set(series)]:
+        raise ValueError(f"no order {', '.join(bad)}; choose from {', '.join(series.unique())}")
     data = curves.assign(series=series)[series.isin(orders) if orders else slice(None)]
-    fig, axes = plt.subplots(len(values), len(splits), figsize=(3.6 * len(splits) + .4, 2.4 * len(values) + .6), layout="constrained", squeeze=False, sharex=True)
+    fig, axes = plt.subplots(
+        len(values),
+        len(splits),
+        figsize=(3.6 * len(splits) + 0.4, 2.4 * len(values) + 0.6),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+    )
     plt.close(fig)
     for i, value in enumerate(values):
-        for j, split in enumerate(splits): _panel(axes[i][j], data[data.split == split], value, split if i == 0 else "")
-    for ax in axes[-1]: ax.set_xlabel("units removed")
-    for ax, value in zip(axes[:, 0], values): ax.set_ylabel({"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value])
-    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+        for j, split in enumerate(splits):
+            _panel(axes[i][j], data[data.split == split], value, split if i == 0 else "")
+    for ax in axes[-1]:
+        ax.set_xlabel("units removed")
+    for ax, value in zip(axes[:, 0], values):
+        ax.set_ylabel(
+            {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}[value]
+        )
+    fig.legend(
+        *axes[0][0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     return fig
+
 
 def _panel(ax, data, value, title):
     "The curves of one split."
@@ -651,7 +1065,21 @@ def _panel(ax, data, value, title):
         runs = rows.pivot_table(value, "step", "order")
         y = runs.mean(axis=1)
         ax.plot(y.index, y, color=color, ls=line, lw=1.4, label=literal(name))
-        if runs.shape[1] > 1: ax.fill_between(y.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=.2, lw=0)
+        if runs.shape[1] > 1:
+            ax.fill_between(
+                y.index, runs.min(axis=1), runs.max(axis=1), color=color, alpha=0.2, lw=0
+            )
         best = (y.max() if value != "loss" else y.min()) == y
-        ax.plot(y.index[best][-1:], y[best][-1:], color=color, marker=marker, ms=6, mec="white", mew=.8, clip_on=False, zorder=5)
-    ax.set_title(literal(title), fontsize=9, loc="left"); ax.spines[["top", "right"]].set_visible(False)
+        ax.plot(
+            y.index[best][-1:],
+            y[best][-1:],
+            color=color,
+            marker=marker,
+            ms=6,
+            mec="white",
+            mew=0.8,
+            clip_on=False,
+            zorder=5,
+        )
+    ax.set_title(literal(title), fontsize=9, loc="left")
+    ax.spines[["top", "right"]].set_visible(False)

@@ -14,24 +14,54 @@ from matplotlib.figure import Figure
 from ..assessment.plots import STYLES, new_axes, short_names, literal
 
 # %% ../../nbs/studies/10_comparison.ipynb #1f573f57
-COLUMNS = "H", "score", "eps", "l1", "kernel_l1", "mean", "max", "apoz", "persistence", "selectivity", "class_selectivity"
+COLUMNS = (
+    "H",
+    "score",
+    "eps",
+    "l1",
+    "kernel_l1",
+    "mean",
+    "max",
+    "apoz",
+    "persistence",
+    "selectivity",
+    "class_selectivity",
+)
+
 
 def _numeric(table, columns, by, what):
     "The columns to compare; groups must not mix filtrations."
     known = [c for c in table.select_dtypes("number") if c not in ("unit", *by)]
-    columns = [c for c in COLUMNS if c in table] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    columns = (
+        [c for c in COLUMNS if c in table]
+        if columns is None
+        else [columns]
+        if isinstance(columns, str)
+        else list(columns)
+    )
     if bad := [c for c in ("unit", *by) if c not in table]:
-        raise ValueError(f"no column {', '.join(bad)} in the {what} table; it has {', '.join(table)}")
+        raise ValueError(
+            f"no column {', '.join(bad)} in the {what} table; it has {', '.join(table)}"
+        )
     if bad := [c for c in columns if c not in known]:
-        raise ValueError(f"no column of numbers {', '.join(bad)} in the {what} table; it has {', '.join(known)}")
+        raise ValueError(
+            f"no column of numbers {', '.join(bad)} in the {what} table; it has {', '.join(known)}"
+        )
     if "filtration" in table and table.filtration.nunique() > 1 and "filtration" not in by:
-        raise ValueError(f"the {what} table holds several filtrations: choose one, or add 'filtration' to by")
+        raise ValueError(
+            f"the {what} table holds several filtrations: choose one, or add 'filtration' to by"
+        )
     return columns
+
 
 def _groups(table, by):
     "Each group's key as a dictionary, and its rows."
-    if not by: return [({}, table)]
-    return [(dict(zip(by, key)), rows) for key, rows in table.groupby(list(by), sort=False, observed=True)]
+    if not by:
+        return [({}, table)]
+    return [
+        (dict(zip(by, key)), rows)
+        for key, rows in table.groupby(list(by), sort=False, observed=True)
+    ]
 
 # %% ../../nbs/studies/10_comparison.ipynb #bfc3c181
 def rank_correlations(
@@ -44,27 +74,44 @@ def rank_correlations(
     "Spearman correlations among indicators, with 95% intervals over units."
     by = (by,) if isinstance(by, str) else tuple(by)
     columns, rng = _numeric(table, columns, by, "given"), np.random.default_rng(seed)
-    if len(columns) < 2: raise ValueError(f"a correlation needs two columns or more, got {columns}")
-    return pd.concat([_pairs(rows, columns, n_resamples, rng).assign(**key) for key, rows in _groups(table, by)],
-                     ignore_index=True)[[*by, "a", "b", "rho", "low", "high", "n_units"]]
+    if len(columns) < 2:
+        raise ValueError(f"a correlation needs two columns or more, got {columns}")
+    return pd.concat(
+        [_pairs(rows, columns, n_resamples, rng).assign(**key) for key, rows in _groups(table, by)],
+        ignore_index=True,
+    )[[*by, "a", "b", "rho", "low", "high", "n_units"]]
 
 # %% ../../nbs/studies/10_comparison.ipynb #cda12133
 def _pairs(rows, columns, n_resamples, rng):
     "Rank correlations of all pairs of columns."
-    unit = rows.groupby([c for c in ("run", "layer", "unit") if c in rows], sort=False).ngroup().to_numpy()
-    n, members = unit.max() + 1, np.split(np.argsort(unit, kind="stable"), np.bincount(unit).cumsum()[:-1])
+    unit = (
+        rows.groupby([c for c in ("run", "layer", "unit") if c in rows], sort=False)
+        .ngroup()
+        .to_numpy()
+    )
+    n, members = (
+        unit.max() + 1,
+        np.split(np.argsort(unit, kind="stable"), np.bincount(unit).cumsum()[:-1]),
+    )
     values, upper = rows[columns].astype(float), np.triu_indices(len(columns), 1)
     rho = lambda v: v.corr("spearman", min_periods=3).to_numpy()[upper]
-    draws = [rho(values.iloc[np.concatenate([members[u] for u in rng.integers(0, n, n)])]) for _ in range(n_resamples)]
+    draws = [
+        rho(values.iloc[np.concatenate([members[u] for u in rng.integers(0, n, n)])])
+        for _ in range(n_resamples)
+    ]
     low, high = _interval(np.array(draws).reshape(-1, len(upper[0])))
     a, b = np.array(columns)[upper[0]], np.array(columns)[upper[1]]
-    return pd.DataFrame({"a": a, "b": b, "rho": rho(values), "low": low, "high": high, "n_units": n})
+    return pd.DataFrame(
+        {"a": a, "b": b, "rho": rho(values), "low": low, "high": high, "n_units": n}
+    )
+
 
 def _interval(draws):
     "2.5% and 97.5% points over the draws (n_resamples, k), leaving out undefined ones; NaN where none is defined."
     found = np.full((2, draws.shape[1]), np.nan)
     some = np.isfinite(draws).any(0)
-    if some.any(): found[:, some] = np.nanquantile(draws[:, some], [.025, .975], axis=0)
+    if some.any():
+        found[:, some] = np.nanquantile(draws[:, some], [0.025, 0.975], axis=0)
     return found
 
 # %% ../../nbs/studies/10_comparison.ipynb #dfd5d775
@@ -73,14 +120,18 @@ def plot_correlations(
 ) -> Figure:  # a heat map for each group
     "Rank correlations as heat maps."
     by = [c for c in correlations if c not in ("a", "b", "rho", "low", "high", "n_units")]
-    groups, names = _groups(correlations, by), list(dict.fromkeys([*correlations.a, *correlations.b]))
-    side = .4 * len(names) + .8
-    fig, axes = _grid(len(groups), side + .3, .8 * side)
+    groups, names = (
+        _groups(correlations, by),
+        list(dict.fromkeys([*correlations.a, *correlations.b])),
+    )
+    side = 0.4 * len(names) + 0.8
+    fig, axes = _grid(len(groups), side + 0.3, 0.8 * side)
     for ax, (key, rows) in zip(axes, groups):
         image = _heat(ax, rows, names)
         ax.set_title(literal(_title(key)), fontsize=9)
-    fig.colorbar(image, ax=list(axes), shrink=.7, label="Spearman's ρ")
+    fig.colorbar(image, ax=list(axes), shrink=0.7, label="Spearman's ρ")
     return fig
+
 
 def _heat(ax, rows, names):
     "One heat map, its numbers written into it."
@@ -89,11 +140,22 @@ def _heat(ax, rows, names):
         i, j = at[r.b], at[r.a]
         grid[i, j] = r.rho
         weak = dict(style="italic", fontsize=5.5) if r.low <= 0 <= r.high else dict(fontsize=7)
-        if r.rho == r.rho: ax.text(j, i, f"{r.rho:.2f}", ha="center", va="center", color="white" if abs(r.rho) > .6 else "black", **weak)
-    ax.set_facecolor("0.92"); ax.spines[["top", "right"]].set_visible(False)
+        if r.rho == r.rho:
+            ax.text(
+                j,
+                i,
+                f"{r.rho:.2f}",
+                ha="center",
+                va="center",
+                color="white" if abs(r.rho) > 0.6 else "black",
+                **weak,
+            )
+    ax.set_facecolor("0.92")
+    ax.spines[["top", "right"]].set_visible(False)
     ax.set_xticks(range(len(names) - 1), names[:-1], rotation=45, ha="right", fontsize=7)
     ax.set_yticks(range(1, len(names)), names[1:], fontsize=7)
-    ax.set_xlim(-.5, len(names) - 1.5); ax.set_ylim(len(names) - .5, .5)
+    ax.set_xlim(-0.5, len(names) - 1.5)
+    ax.set_ylim(len(names) - 0.5, 0.5)
     return ax.imshow(grid, cmap="RdBu_r", vmin=-1, vmax=1)
 
 # %% ../../nbs/studies/10_comparison.ipynb #d301eb10
@@ -101,15 +163,21 @@ def _grid(n, width, height, most=3):
     "A figure with `n` panels, at most so many in a row."
     columns = min(n, most)
     fig, axes = new_axes(columns, width, height, rows=-(-n // columns))
-    for ax in axes.ravel()[n:]: ax.axis("off")
+    for ax in axes.ravel()[n:]:
+        ax.axis("off")
     return fig, axes.ravel()[:n]
 
-def _title(key): return ", ".join(short_names([v])[0] if k == "layer" else str(v) for k, v in key.items())
+
+def _title(key):
+    return ", ".join(short_names([v])[0] if k == "layer" else str(v) for k, v in key.items())
 
 # %% ../../nbs/studies/10_comparison.ipynb #600550c1
 def _wins(x, y, ux, uy, shape):
     "Pairs of rows that x wins, ties by half, and all pairs: (units of x, units of y), for the rows' values and units."
-    wins, n = np.zeros(shape), np.bincount(ux, minlength=shape[0])[:, None] * np.bincount(uy, minlength=shape[1])
+    wins, n = (
+        np.zeros(shape),
+        np.bincount(ux, minlength=shape[0])[:, None] * np.bincount(uy, minlength=shape[1]),
+    )
     order = np.argsort(uy, kind="stable")
     for at in np.split(order, np.flatnonzero(np.diff(uy[order])) + 1) if len(x) and len(y) else ():
         ranked = np.sort(y[at])
@@ -139,12 +207,21 @@ def separation(
 ) -> pd.DataFrame:  # by..., indicator, auc, low, high, separability, trained_is, n_trained, n_random (units), networks, undefined
     "How well each indicator tells trained from random units: AUC with a 95% interval."
     by, within = ((v,) if isinstance(v, str) else tuple(v) for v in (by, within))
-    columns, rng = [c for c in COLUMNS if c in trained and c in random] if columns is None else columns, np.random.default_rng(seed)
-    for table, what in ((trained, "trained"), (random, "random")): columns = _numeric(table, columns, by + within, what)
+    columns, rng = (
+        [c for c in COLUMNS if c in trained and c in random] if columns is None else columns,
+        np.random.default_rng(seed),
+    )
+    for table, what in ((trained, "trained"), (random, "random")):
+        columns = _numeric(table, columns, by + within, what)
     others, parts = {tuple(key.values()): rows for key, rows in _groups(random, by)}, []
     for key, rows in _groups(trained, by):
-        if tuple(key.values()) not in others: raise ValueError(f"the random table has no rows for {_title(key)}")
-        parts.append(_separated(rows, others[tuple(key.values())], columns, within, n_resamples, rng).assign(**key))
+        if tuple(key.values()) not in others:
+            raise ValueError(f"the random table has no rows for {_title(key)}")
+        parts.append(
+            _separated(rows, others[tuple(key.values())], columns, within, n_resamples, rng).assign(
+                **key
+            )
+        )
     table = pd.concat(parts, ignore_index=True)
     return table[[*by, *[c for c in table if c not in by]]]
 
@@ -152,11 +229,18 @@ def separation(
 def _codes(rows, names):
     "Numbers from 0 for the combinations of the columns that are there."
     names = [c for c in names if c in rows]
-    return rows.groupby(names, sort=False, observed=True).ngroup().to_numpy() if names else np.zeros(len(rows), int)
+    return (
+        rows.groupby(names, sort=False, observed=True).ngroup().to_numpy()
+        if names
+        else np.zeros(len(rows), int)
+    )
+
 
 def _units(rows, within, n_resamples, rng):
     "The unit of each row, how often each unit is drawn, and the number of networks."
-    unit, run, cell = (_codes(rows, names) for names in (["run", "layer", "unit"], ["run"], ["run", *within]))
+    unit, run, cell = (
+        _codes(rows, names) for names in (["run", "layer", "unit"], ["run"], ["run", *within])
+    )
     first = np.unique(unit, return_index=True)[1]
     return unit, _draws(run[first], cell[first], n_resamples, rng), run.max() + 1
 
@@ -167,12 +251,24 @@ def _separated(a, b, columns, within, n_resamples, rng):
     strata, rows = _codes(pd.concat([a, b]), within), []
     for c in columns:
         x, y = a[c].to_numpy(float), b[c].to_numpy(float)
-        auc = _auc(x, y, ua, ub, wa, wb, strata[:len(a)], strata[len(a):])
+        auc = _auc(x, y, ua, ub, wa, wb, strata[: len(a)], strata[len(a) :])
         low, high = _interval(auc[1:, None])[:, 0]
-        rows.append({"indicator": c, "auc": auc[0], "low": low, "high": high, "separability": abs(2 * auc[0] - 1),
-                     "trained_is": "larger" if low > .5 else "smaller" if high < .5 else "undecided", "n_trained": len(wa),
-                     "n_random": len(wb), "networks": networks, "undefined": np.isnan(np.concatenate([x, y])).mean()})
+        rows.append(
+            {
+                "indicator": c,
+                "auc": auc[0],
+                "low": low,
+                "high": high,
+                "separability": abs(2 * auc[0] - 1),
+                "trained_is": "larger" if low > 0.5 else "smaller" if high < 0.5 else "undecided",
+                "n_trained": len(wa),
+                "n_random": len(wb),
+                "networks": networks,
+                "undefined": np.isnan(np.concatenate([x, y])).mean(),
+            }
+        )
     return pd.DataFrame(rows)
+
 
 def _auc(x, y, ua, ub, wa, wb, sa, sb):
     "AUC of every draw, over pairs of one stratum."
@@ -187,6 +283,7 @@ def _auc(x, y, ua, ub, wa, wb, sa, sb):
 # %% ../../nbs/studies/10_comparison.ipynb #0100b101
 SCALED = "l1", "kernel_l1", "mean", "max", "persistence"  # multiplied by c when a layer is
 
+
 def match_scale(
     random: pd.DataFrame,  # rows of random networks, as for `separation`
     trained: pd.DataFrame,  # rows of the trained network
@@ -197,8 +294,15 @@ def match_scale(
     by, out = [by] if isinstance(by, str) else list(by), random.copy()
     columns = [c for c in columns if c in random and c in trained]
     target = trained[columns].abs().groupby([trained[b] for b in by], sort=False).median()
-    own = random[columns].abs().groupby([random[b] for b in [*by, *["run"][:"run" in random]]], sort=False).transform("median")
-    factor = target.reindex(pd.MultiIndex.from_frame(random[by]) if len(by) > 1 else random[by[0]]).to_numpy() / own.where(own > 0)
+    own = (
+        random[columns]
+        .abs()
+        .groupby([random[b] for b in [*by, *["run"][: "run" in random]]], sort=False)
+        .transform("median")
+    )
+    factor = target.reindex(
+        pd.MultiIndex.from_frame(random[by]) if len(by) > 1 else random[by[0]]
+    ).to_numpy() / own.where(own > 0)
     out[columns] = random[columns] * factor.where(factor > 0, 1).fillna(1)
     return out
 
@@ -211,22 +315,45 @@ def plot_separation(
 ) -> Figure:  # ROC curves
     "ROC curves of each indicator, trained units against random ones."
     by = (by,) if isinstance(by, str) else tuple(by)
-    columns = _numeric(trained, [c for c in COLUMNS if c in trained and c in random] if columns is None else columns, by, "trained")
-    others, groups = {tuple(k.values()): rows for k, rows in _groups(random, by)}, _groups(trained, by)
-    fig, axes = _grid(len(groups), 2.4 + .8 * (len(groups) == 1), 2.3)
+    columns = _numeric(
+        trained,
+        [c for c in COLUMNS if c in trained and c in random] if columns is None else columns,
+        by,
+        "trained",
+    )
+    others, groups = (
+        {tuple(k.values()): rows for k, rows in _groups(random, by)},
+        _groups(trained, by),
+    )
+    fig, axes = _grid(len(groups), 2.4 + 0.8 * (len(groups) == 1), 2.3)
     for ax, (key, rows) in zip(axes, groups):
-        for c, style in zip(columns, _lines()): _roc(ax, rows[c].dropna(), others[tuple(key.values())][c].dropna(), c, style)
-        ax.plot([0, 1], [0, 1], color="0.6", lw=.7, zorder=0); ax.set_aspect("equal"); ax.set_xticks([0, .5, 1]); ax.set_yticks([0, .5, 1])
-        ax.set_title(literal(_title(key)), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
-    fig.supxlabel("random units above the threshold", fontsize=9); fig.supylabel("trained units above it", fontsize=9)
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+        for c, style in zip(columns, _lines()):
+            _roc(ax, rows[c].dropna(), others[tuple(key.values())][c].dropna(), c, style)
+        ax.plot([0, 1], [0, 1], color="0.6", lw=0.7, zorder=0)
+        ax.set_aspect("equal")
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_yticks([0, 0.5, 1])
+        ax.set_title(literal(_title(key)), fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.supxlabel("random units above the threshold", fontsize=9)
+    fig.supylabel("trained units above it", fontsize=9)
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8
+    )
     return fig
+
 
 def _roc(ax, x, y, label, style):
     "One curve; an empty one where there is nothing to compare."
     from sklearn.metrics import roc_curve
-    share = roc_curve(np.repeat([1, 0], [len(x), len(y)]), np.concatenate([x, y]))[:2] if len(x) and len(y) else ([], [])
+
+    share = (
+        roc_curve(np.repeat([1, 0], [len(x), len(y)]), np.concatenate([x, y]))[:2]
+        if len(x) and len(y)
+        else ([], [])
+    )
     ax.plot(*share, label=label, **style)
+
 
 def _lines():
     "Colours, then the same colours with other lines."
@@ -237,15 +364,26 @@ def plot_auc(
     table: pd.DataFrame,  # from `separation`
 ) -> Figure:  # one panel for each group
     "AUC of each indicator with its interval."
-    by = list(table.columns[:list(table.columns).index("indicator")])
+    by = list(table.columns[: list(table.columns).index("indicator")])
     groups, names = _groups(table, by), list(dict.fromkeys(table.indicator))
-    fig, axes = new_axes(min(len(groups), 4), 1.9 + 1.2 * (len(groups) == 1), .21 * len(names) + .9, rows=-(-len(groups) // 4))
-    for ax in axes.ravel()[len(groups):]: ax.axis("off")
+    fig, axes = new_axes(
+        min(len(groups), 4),
+        1.9 + 1.2 * (len(groups) == 1),
+        0.21 * len(names) + 0.9,
+        rows=-(-len(groups) // 4),
+    )
+    for ax in axes.ravel()[len(groups) :]:
+        ax.axis("off")
     for i, (ax, (key, rows)) in enumerate(zip(axes.ravel(), groups)):
         at = [names.index(n) for n in rows.indicator]
-        ax.hlines(at, rows.low, rows.high, color=STYLES[0][0], lw=1.5); ax.plot(rows.auc, at, "o", ms=4, color=STYLES[0][0])
-        ax.axvline(.5, color="0.5", lw=.8, ls="--"); ax.set_xlim(-.03, 1.03); ax.set_ylim(len(names) - .5, -.5)
-        ax.set_yticks(range(len(names)), names if i % 4 == 0 else [""] * len(names), fontsize=8); ax.set_xticks([0, .5, 1])
-        ax.set_title(literal(_title(key)), fontsize=9); ax.spines[["top", "right"]].set_visible(False)
+        ax.hlines(at, rows.low, rows.high, color=STYLES[0][0], lw=1.5)
+        ax.plot(rows.auc, at, "o", ms=4, color=STYLES[0][0])
+        ax.axvline(0.5, color="0.5", lw=0.8, ls="--")
+        ax.set_xlim(-0.03, 1.03)
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.set_yticks(range(len(names)), names if i % 4 == 0 else [""] * len(names), fontsize=8)
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_title(literal(_title(key)), fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
     fig.supxlabel("AUC (below 0.5: trained units have smaller values)", fontsize=8)
     return fig

@@ -41,34 +41,62 @@ from .zoo import evaluate, load_network, read_zoo
 _WEIGHTED = nn.modules.conv._ConvNd, nn.Linear
 _NORMS = nn.modules.batchnorm._BatchNorm
 
+
 def _normalised(net, example):
     "Names of the weighted modules in the order of the pass, each with the batch normalisation that directly follows it, or None."
     calls, modules = trace(net, example).calls, dict(net.named_modules())
     readers = Counter(j for c in calls for j in c.inputs)
-    after = {calls[c.inputs[0]].module: c.module for c in calls if len(c.inputs) == 1 and isinstance(modules[c.module], _NORMS)
-             and calls[c.inputs[0]].own and readers[c.inputs[0]] == 1}
-    return {c.module: after.get(c.module) for c in calls if c.own and isinstance(modules[c.module], _WEIGHTED)}
+    after = {
+        calls[c.inputs[0]].module: c.module
+        for c in calls
+        if len(c.inputs) == 1
+        and isinstance(modules[c.module], _NORMS)
+        and calls[c.inputs[0]].own
+        and readers[c.inputs[0]] == 1
+    }
+    return {
+        c.module: after.get(c.module)
+        for c in calls
+        if c.own and isinstance(modules[c.module], _WEIGHTED)
+    }
+
 
 def _affine(norm):
     "Scale and shift of a batch normalisation in eval mode."
-    scale = norm.weight.double() if norm.affine else torch.ones_like(norm.running_var, dtype=torch.double)
+    scale = (
+        norm.weight.double()
+        if norm.affine
+        else torch.ones_like(norm.running_var, dtype=torch.double)
+    )
     scale = scale / (norm.running_var.double() + norm.eps).sqrt()
     return scale, (norm.bias.double() if norm.affine else 0) - norm.running_mean.double() * scale
 
 # %% ../../nbs/studies/40_generalization.ipynb #1579c428
 def _by_unit(module, values):
     "Values of the units in the shape that multiplies the weights."
-    if not getattr(module, "transposed", False): return values.view(-1, *[1] * (module.weight.ndim - 1))
-    return values.view(module.groups, -1).repeat_interleave(module.in_channels // module.groups, 0).view(module.in_channels, -1, *[1] * (module.weight.ndim - 2))
+    if not getattr(module, "transposed", False):
+        return values.view(-1, *[1] * (module.weight.ndim - 1))
+    return (
+        values.view(module.groups, -1)
+        .repeat_interleave(module.in_channels // module.groups, 0)
+        .view(module.in_channels, -1, *[1] * (module.weight.ndim - 2))
+    )
+
 
 def _folded(module, norm):
     "Weights and bias of a module with its batch normalisation folded in, float64."
-    weight, bias = module.weight.detach().double(), 0 if module.bias is None else module.bias.detach().double()
-    if norm is None or norm.running_var is None: return weight, bias
+    weight, bias = (
+        module.weight.detach().double(),
+        0 if module.bias is None else module.bias.detach().double(),
+    )
+    if norm is None or norm.running_var is None:
+        return weight, bias
     scale, shift = _affine(norm)
     return weight * _by_unit(module, scale.detach()), bias * scale.detach() + shift.detach()
 
-def _matrix(module, weight): return (weight.transpose(0, 1) if getattr(module, "transposed", False) else weight).flatten(1)
+
+def _matrix(module, weight):
+    return (weight.transpose(0, 1) if getattr(module, "transposed", False) else weight).flatten(1)
 
 # %% ../../nbs/studies/40_generalization.ipynb #26dbbad4
 def weight_measures(
@@ -79,49 +107,116 @@ def weight_measures(
     "Norms of a network's weights, batch normalisation folded in."
     net = unwrap(net)
     modules, pairs = dict(net.named_modules()), _normalised(net, example)
-    matrices = [_matrix(modules[m], _folded(modules[m], modules.get(b))[0]) for m, b in pairs.items()]
-    spectral, frobenius = (torch.stack([torch.linalg.matrix_norm(w, o) for w in matrices]) for o in (2, "fro"))
-    return {"log_spectral": float(spectral.log().sum()), "log_frobenius": float(frobenius.log().sum()), "weight_norm": float(frobenius.square().sum().sqrt()),
-            "log_path": _log_path(net, example, pairs), "distance": math.nan if initial is None else _distance(net, unwrap(initial))}
+    matrices = [
+        _matrix(modules[m], _folded(modules[m], modules.get(b))[0]) for m, b in pairs.items()
+    ]
+    spectral, frobenius = (
+        torch.stack([torch.linalg.matrix_norm(w, o) for w in matrices]) for o in (2, "fro")
+    )
+    return {
+        "log_spectral": float(spectral.log().sum()),
+        "log_frobenius": float(frobenius.log().sum()),
+        "weight_norm": float(frobenius.square().sum().sqrt()),
+        "log_path": _log_path(net, example, pairs),
+        "distance": math.nan if initial is None else _distance(net, unwrap(initial)),
+    }
+
 
 def _distance(net, initial):
     "Euclidean distance of all parameters."
     a, b = (dict(n.named_parameters()) for n in (net, initial))
-    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}: raise ValueError("the initial network has other parameters: pass the same architecture")
-    return math.sqrt(sum(float((v.detach().double().cpu() - b[k].detach().double().cpu()).square().sum()) for k, v in a.items()))
+    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
+        raise ValueError("the initial network has other parameters: pass the same architecture")
+    return math.sqrt(
+        sum(
+            float((v.detach().double().cpu() - b[k].detach().double().cpu()).square().sum())
+            for k, v in a.items()
+        )
+    )
 
 # %% ../../nbs/studies/40_generalization.ipynb #c0bb9747
-_PASSING = {"conv1d", "conv2d", "conv3d", "linear", "batch_norm", "relu", "relu_", "leaky_relu", "prelu", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d",
-            "flatten", "view", "reshape", "dropout", "dropout2d", "feature_dropout", "add", "cat", "mean", "sum", "contiguous", "clone", "permute", "transpose", "identity", "pad"}
+_PASSING = {
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "linear",
+    "batch_norm",
+    "relu",
+    "relu_",
+    "leaky_relu",
+    "prelu",
+    "max_pool2d",
+    "avg_pool2d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "flatten",
+    "view",
+    "reshape",
+    "dropout",
+    "dropout2d",
+    "feature_dropout",
+    "add",
+    "cat",
+    "mean",
+    "sum",
+    "contiguous",
+    "clone",
+    "permute",
+    "transpose",
+    "identity",
+    "pad",
+}
+
 
 def _log_path(net, example, pairs):
     "Half the logarithm of the summed outputs of the network with squared weights for an image of ones."
-    if any(c.op not in _PASSING for c in trace(net, example).calls): return math.nan
+    if any(c.op not in _PASSING for c in trace(net, example).calls):
+        return math.nan
     twin = copy.deepcopy(net).double().eval()
     modules, used = dict(twin.named_modules()), {b for b in pairs.values() if b}
-    for m, b in pairs.items(): _square(modules[m], *_folded(modules[m], modules.get(b)))
+    for m, b in pairs.items():
+        _square(modules[m], *_folded(modules[m], modules.get(b)))
     for name, m in modules.items():
-        if isinstance(m, _NORMS): _neutral(m, *((1., 0.) if name in used else (v.square() for v in _affine(m))))
-    x = to_network(net, example[0][0][None] if isinstance(example, Images) else torch.zeros(1, *example) if isinstance(example, tuple) else example.reshape(-1, *example.shape[-3:])[:1])
-    with torch.no_grad(): return .5 * math.log(float(twin(torch.ones_like(x, dtype=torch.double)).sum()))
+        if isinstance(m, _NORMS):
+            _neutral(m, *((1.0, 0.0) if name in used else (v.square() for v in _affine(m))))
+    x = to_network(
+        net,
+        example[0][0][None]
+        if isinstance(example, Images)
+        else torch.zeros(1, *example)
+        if isinstance(example, tuple)
+        else example.reshape(-1, *example.shape[-3:])[:1],
+    )
+    with torch.no_grad():
+        return 0.5 * math.log(float(twin(torch.ones_like(x, dtype=torch.double)).sum()))
+
 
 def _square(module, weight, bias):
     module.weight = nn.Parameter(weight.square())
-    if not isinstance(bias, int): module.bias = nn.Parameter(torch.as_tensor(bias).square())
+    if not isinstance(bias, int):
+        module.bias = nn.Parameter(torch.as_tensor(bias).square())
+
 
 def _neutral(norm, scale, shift):
     "A batch normalisation that only multiplies and adds."
     one = torch.ones_like(norm.running_var)
-    norm.running_mean, norm.running_var, norm.eps, norm.affine = one * 0, one, 0., True
-    norm.weight, norm.bias = nn.Parameter((one * scale).detach()), nn.Parameter((one * shift).detach())
+    norm.running_mean, norm.running_var, norm.eps, norm.affine = one * 0, one, 0.0, True
+    norm.weight, norm.bias = (
+        nn.Parameter((one * scale).detach()),
+        nn.Parameter((one * shift).detach()),
+    )
 
 # %% ../../nbs/studies/40_generalization.ipynb #cd56a36b
 def _alpha(net):
     "Mean power-law exponent of the layers by WeightWatcher."
-    if not find_spec("weightwatcher"): raise ImportError("alpha needs WeightWatcher: pip install weightwatcher, or leave alpha=None")
+    if not find_spec("weightwatcher"):
+        raise ImportError(
+            "alpha needs WeightWatcher: pip install weightwatcher, or leave alpha=None"
+        )
     noise = io.StringIO()
     with contextlib.redirect_stdout(noise), contextlib.redirect_stderr(noise):
         import weightwatcher
+
         logging.getLogger("weightwatcher").setLevel(logging.CRITICAL)
         details = weightwatcher.WeightWatcher(model=copy.deepcopy(net).cpu()).analyze()
     return float(details["alpha"].mean())
@@ -129,26 +224,62 @@ def _alpha(net):
 # %% ../../nbs/studies/40_generalization.ipynb #3ac1f4e1
 TOPOLOGY = "H", "H_valid", "score", "eps", "valid", "excess", "H_null", "eps_null", "information"
 ACTIVITY = "l1", "mean", "apoz", "selectivity", "class_selectivity"
-WEIGHTS = "log_spectral", "log_frobenius", "weight_norm", "log_path", "distance", "margin", "spectral_margin", "train_loss", "alpha"
-OUTCOMES = "architecture", "setting", "seed", "label_corruption", "train_loss", "train_accuracy", "margin", "test_loss", "test_accuracy", "gap"
+WEIGHTS = (
+    "log_spectral",
+    "log_frobenius",
+    "weight_norm",
+    "log_path",
+    "distance",
+    "margin",
+    "spectral_margin",
+    "train_loss",
+    "alpha",
+)
+OUTCOMES = (
+    "architecture",
+    "setting",
+    "seed",
+    "label_corruption",
+    "train_loss",
+    "train_accuracy",
+    "margin",
+    "test_loss",
+    "test_accuracy",
+    "gap",
+)
+
 
 def _rows(result, bins, permutations):
     "One row for each filtration, layer and class, `all` first."
     table = indicator_table(result)
     table = table.assign(excess=table.H_null - table.H) if "H_null" in table else table
     extra = [c for c in (*ACTIVITY, "excess") if c in table]
-    def scores(by): return summarise(table, by).merge(table.groupby(list(by), sort=False, observed=True)[extra].mean().reset_index(), on=list(by))
+
+    def scores(by):
+        return summarise(table, by).merge(
+            table.groupby(list(by), sort=False, observed=True)[extra].mean().reset_index(),
+            on=list(by),
+        )
+
     whole = scores(("filtration", "layer")).assign(**{"class": "all"})
-    if permutations: whole["information"] = [_information(result, r.layer, r.filtration, bins, permutations) for r in whole.itertuples()]
+    if permutations:
+        whole["information"] = [
+            _information(result, r.layer, r.filtration, bins, permutations)
+            for r in whole.itertuples()
+        ]
     both = pd.concat([whole, scores(("filtration", "layer", "class"))], ignore_index=True)
     depth = {layer: i + 1 for i, layer in enumerate(result.layers.layer)}
     return both.assign(depth=both.layer.map(depth), layers=len(depth), n_images=len(result.labels))
 
+
 def _information(result, layer, filtration, bins, permutations):
     "Mean corrected information of a layer's births about the class; NaN where the classes are too small for two bins."
     bins = min(bins, int(np.unique(result.labels, return_counts=True)[1].min()))
-    if bins < 2 or len(result.classes) < 2: return math.nan
-    return layer_information(result.births[layer, filtration, "real"], result.labels, bins, permutations=permutations).I_corrected
+    if bins < 2 or len(result.classes) < 2:
+        return math.nan
+    return layer_information(
+        result.births[layer, filtration, "real"], result.labels, bins, permutations=permutations
+    ).I_corrected
 
 # %% ../../nbs/studies/40_generalization.ipynb #e9811d11
 def compare_networks(
@@ -169,37 +300,91 @@ def compare_networks(
     n_jobs: int = -1,  # as for `assess`
 ) -> pd.DataFrame:  # name, filtration, layer, depth, class ("all" first), scores, indicators, then measures of the network, the same in its rows
     "What can be measured in several networks on the same training images."
-    images, found = images if isinstance(images, Images) else as_images(images), _networks(networks, initial, outcomes)
+    images, found = (
+        images if isinstance(images, Images) else as_images(images),
+        _networks(networks, initial, outcomes),
+    )
     use_alpha, parts = bool(find_spec("weightwatcher")) if alpha is None else alpha, []
     for name, (net, start, known) in progress(found.items(), desc="compare", unit="network"):
         net = net()
-        result = assess(net, images, layers, filtration, null=null, rule=rule, seed=seed, batch_size=batch_size, n_jobs=n_jobs, store=Path(store)/name if store else None)
-        own = {**_measures(net, images, start(), known), **({"alpha": _alpha(net)} if use_alpha else {})}
+        result = assess(
+            net,
+            images,
+            layers,
+            filtration,
+            null=null,
+            rule=rule,
+            seed=seed,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            store=Path(store) / name if store else None,
+        )
+        own = {
+            **_measures(net, images, start(), known),
+            **({"alpha": _alpha(net)} if use_alpha else {}),
+        }
         rows = _rows(result, bins, permutations)
-        parts.append(pd.concat([rows, pd.DataFrame(own, index=rows.index)], axis=1).assign(name=name))
+        parts.append(
+            pd.concat([rows, pd.DataFrame(own, index=rows.index)], axis=1).assign(name=name)
+        )
     return _ordered(pd.concat(parts, ignore_index=True))
 
 # %% ../../nbs/studies/40_generalization.ipynb #505d3f44
 def _networks(networks, initial, outcomes):
     "For each name: a function that gives the network, one for its initial state, and what is known of it."
     if isinstance(networks, Mapping):
-        if not networks: raise ValueError("no networks: pass {name: network}, or the folder of a zoo")
+        if not networks:
+            raise ValueError("no networks: pass {name: network}, or the folder of a zoo")
         known = {} if outcomes is None else outcomes.set_index("name").to_dict("index")
         for extra in (known, initial or {}):
-            if lost := [n for n in extra if n not in networks]: raise ValueError(f"no network {lost[0]!r}: the networks are {', '.join(networks)}")
-        return {n: (lambda net=net: as_network(unwrap(net)), lambda n=n: (initial or {}).get(n), known.get(n, {})) for n, net in networks.items()}
+            if lost := [n for n in extra if n not in networks]:
+                raise ValueError(f"no network {lost[0]!r}: the networks are {', '.join(networks)}")
+        return {
+            n: (
+                lambda net=net: as_network(unwrap(net)),
+                lambda n=n: (initial or {}).get(n),
+                known.get(n, {}),
+            )
+            for n, net in networks.items()
+        }
     table = read_zoo(networks)
     table = table[table.state == "done"]
-    if not len(table): raise ValueError(f"the zoo {networks} has no trained network yet")
-    return {r["name"]: (lambda n=r["name"]: load_network(networks, n), lambda n=r["name"]: load_network(networks, n, initial=True), {k: r[k] for k in OUTCOMES})
-            for r in table.to_dict("records")}
+    if not len(table):
+        raise ValueError(f"the zoo {networks} has no trained network yet")
+    return {
+        r["name"]: (
+            lambda n=r["name"]: load_network(networks, n),
+            lambda n=r["name"]: load_network(networks, n, initial=True),
+            {k: r[k] for k in OUTCOMES},
+        )
+        for r in table.to_dict("records")
+    }
+
 
 def _measures(net, images, initial, known):
     "The measures of a network that are not of a layer."
     judged = {} if {"train_loss", "margin"} <= set(known) else evaluate(net, images)
-    own = {"architecture": net.featent["name"], **({"train_loss": judged["loss"], "train_accuracy": judged["accuracy"], "margin": judged["margin"]} if judged else {}), **known}
+    own = {
+        "architecture": net.featent["name"],
+        **(
+            {
+                "train_loss": judged["loss"],
+                "train_accuracy": judged["accuracy"],
+                "margin": judged["margin"],
+            }
+            if judged
+            else {}
+        ),
+        **known,
+    }
     own |= weight_measures(net, prepared(images, net), initial)
-    return {**own, "spectral_margin": own["log_spectral"] - math.log(own["margin"]) if own["margin"] > 0 else math.nan}
+    return {
+        **own,
+        "spectral_margin": own["log_spectral"] - math.log(own["margin"])
+        if own["margin"] > 0
+        else math.nan,
+    }
+
 
 def _ordered(table):
     "Columns: which row, scores, indicators, outcomes, measures."
@@ -219,40 +404,67 @@ def network_rows(
         by = ["name", "filtration", *["class"] * per_class]
         number = [c for c in rows.select_dtypes("number") if c not in ("depth",)]
         groups = rows.groupby(by, sort=False, observed=True)
-        return groups[[c for c in rows if c not in (*number, "layer", "depth", *by)]].first().join(groups[number].mean()).reset_index().assign(layer="all")
-    chosen = {"last": rows.depth == rows.layers, "first": rows.depth == 1}.get(layer, rows.layer == layer)
-    if not chosen.any(): raise ValueError(f"no layer {layer!r}: choose 'last', 'first', 'all', or one of {', '.join(dict.fromkeys(table.layer))}")
+        return (
+            groups[[c for c in rows if c not in (*number, "layer", "depth", *by)]]
+            .first()
+            .join(groups[number].mean())
+            .reset_index()
+            .assign(layer="all")
+        )
+    chosen = {"last": rows.depth == rows.layers, "first": rows.depth == 1}.get(
+        layer, rows.layer == layer
+    )
+    if not chosen.any():
+        raise ValueError(
+            f"no layer {layer!r}: choose 'last', 'first', 'all', or one of {', '.join(dict.fromkeys(table.layer))}"
+        )
     return rows[chosen].reset_index(drop=True)
 
 # %% ../../nbs/studies/40_generalization.ipynb #65e49100
 def _spearman(x, y, weights):
     "Rank correlations of x and y (n,) for multiplicities (draws, n)."
     with np.errstate(invalid="ignore", divide="ignore"):
-        ranks = [weights @ ((v[None] < v[:, None]) + .5 * (v[None] == v[:, None])).T for v in (x, y)]
+        ranks = [
+            weights @ ((v[None] < v[:, None]) + 0.5 * (v[None] == v[:, None])).T for v in (x, y)
+        ]
         total = weights.sum(1, keepdims=True)
         a, b = (r - (weights * r).sum(1, keepdims=True) / total for r in ranks)
-        return (weights * a * b).sum(1) / np.sqrt((weights * a * a).sum(1) * (weights * b * b).sum(1))
+        return (weights * a * b).sum(1) / np.sqrt(
+            (weights * a * a).sum(1) * (weights * b * b).sum(1)
+        )
+
 
 def _kendall(x, y, weights):
     "Kendall's tau-b of x and y (n,) for multiplicities (draws, n)."
     a, b = (np.sign(v[:, None] - v[None]) for v in (x, y))
     form = lambda m: np.einsum("ri,ri->r", weights @ m, weights)
-    with np.errstate(invalid="ignore", divide="ignore"): return form(a * b) / np.sqrt(form(a * a) * form(b * b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return form(a * b) / np.sqrt(form(a * a) * form(b * b))
 
 # %% ../../nbs/studies/40_generalization.ipynb #02225daf
 def _orders(n, permutations, rng):
     "Permutations of n things: all of them where they are few, the given order first."
-    if n <= 7: return np.array(list(itertools.permutations(range(n))))
+    if n <= 7:
+        return np.array(list(itertools.permutations(range(n))))
     return np.stack([np.arange(n), *(rng.permutation(n) for _ in range(permutations))])
+
 
 def _p(x, y, strata, permutations, rng):
     "Two-sided p-value of the mean rank correlation over strata, by permutations of y inside each; NaN for fewer than 4 networks."
-    if len(x) < 4: return math.nan
+    if len(x) < 4:
+        return math.nan
     rho = 0
     for at in strata:
-        orders = _orders(len(at), permutations, rng) if len(strata) == 1 else np.stack([np.arange(len(at)), *(rng.permutation(len(at)) for _ in range(permutations))])
+        orders = (
+            _orders(len(at), permutations, rng)
+            if len(strata) == 1
+            else np.stack(
+                [np.arange(len(at)), *(rng.permutation(len(at)) for _ in range(permutations))]
+            )
+        )
         a, b = (scipy.stats.rankdata(v[at]) - (len(at) + 1) / 2 for v in (x, y))
-        with np.errstate(invalid="ignore", divide="ignore"): rho = rho + len(at) / len(x) * (b[orders] @ a) / np.sqrt(a @ a * (b @ b))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rho = rho + len(at) / len(x) * (b[orders] @ a) / np.sqrt(a @ a * (b @ b))
     return float((np.abs(rho) >= abs(rho[0]) - 1e-9).mean()) if np.isfinite(rho[0]) else math.nan
 
 # %% ../../nbs/studies/40_generalization.ipynb #d0351533
@@ -263,12 +475,37 @@ def _association(x, y, strata, n_resamples, permutations, rng):
     strata = [at for at in strata if len(at) > 2]
     n, out = sum(map(len, strata)), {}
     for name, f in (("rho", _spearman), ("tau", _kendall)):
-        if not n: out |= {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}; continue
-        mean = lambda w: np.average([f(x[at], y[at], v) for at, v in zip(strata, w)], axis=0, weights=[len(at) for at in strata])
-        draws = mean([rng.multinomial(len(at), np.full(len(at), 1 / len(at)), n_resamples).astype(float) for at in strata]) if n_resamples else np.array([])
+        if not n:
+            out |= {name: math.nan, f"{name}_low": math.nan, f"{name}_high": math.nan}
+            continue
+        mean = lambda w: np.average(
+            [f(x[at], y[at], v) for at, v in zip(strata, w)],
+            axis=0,
+            weights=[len(at) for at in strata],
+        )
+        draws = (
+            mean(
+                [
+                    rng.multinomial(len(at), np.full(len(at), 1 / len(at)), n_resamples).astype(
+                        float
+                    )
+                    for at in strata
+                ]
+            )
+            if n_resamples
+            else np.array([])
+        )
         draws = draws[np.isfinite(draws)]
-        low, high = np.quantile(draws, [.025, .975]) if n > 4 and len(draws) > 10 else (math.nan, math.nan)
-        out |= {name: mean([np.ones((1, len(at))) for at in strata])[0], f"{name}_low": low, f"{name}_high": high}
+        low, high = (
+            np.quantile(draws, [0.025, 0.975])
+            if n > 4 and len(draws) > 10
+            else (math.nan, math.nan)
+        )
+        out |= {
+            name: mean([np.ones((1, len(at))) for at in strata])[0],
+            f"{name}_low": low,
+            f"{name}_high": high,
+        }
     at = np.concatenate([*strata, np.array([], int)])
     renumbered = np.split(np.arange(n), np.cumsum([len(s) for s in strata])[:-1])
     return {"n": n, **out, "p": _p(x[at], y[at], renumbered, permutations, rng) if n else math.nan}
@@ -286,66 +523,160 @@ def gap_correlations(
 ) -> pd.DataFrame:  # filtration, group ("all", each architecture, "within"), measure, n, rho, rho_low, rho_high, tau, tau_low, tau_high, p, q
     "Rank correlations of measures with the generalisation gap, over networks."
     rows = network_rows(table, layer) if {"depth", "layers", "class"} <= set(table) else table
-    if unit not in ("network", "setting"): raise ValueError(f"unit={unit!r}: choose 'network' or 'setting'")
-    known = [m for m in dict.fromkeys((*TOPOLOGY, *ACTIVITY, *WEIGHTS)) if m in rows and m != outcome and rows[m].notna().any()]
-    measures = known if measures is None else [measures] if isinstance(measures, str) else list(measures)
-    if lost := [c for c in (outcome, *measures) if c not in rows]: raise ValueError(f"no column {', '.join(lost)} in the table; it has {', '.join(rows)}")
+    if unit not in ("network", "setting"):
+        raise ValueError(f"unit={unit!r}: choose 'network' or 'setting'")
+    known = [
+        m
+        for m in dict.fromkeys((*TOPOLOGY, *ACTIVITY, *WEIGHTS))
+        if m in rows and m != outcome and rows[m].notna().any()
+    ]
+    measures = (
+        known if measures is None else [measures] if isinstance(measures, str) else list(measures)
+    )
+    if lost := [c for c in (outcome, *measures) if c not in rows]:
+        raise ValueError(f"no column {', '.join(lost)} in the table; it has {', '.join(rows)}")
     filtrations = rows.filtration.drop_duplicates() if "filtration" in rows else [""]
-    parts = [_correlated(rows[rows.filtration == f] if f else rows, measures, outcome, unit, n_resamples, permutations, seed).assign(filtration=f) for f in filtrations]
+    parts = [
+        _correlated(
+            rows[rows.filtration == f] if f else rows,
+            measures,
+            outcome,
+            unit,
+            n_resamples,
+            permutations,
+            seed,
+        ).assign(filtration=f)
+        for f in filtrations
+    ]
     found = pd.concat(parts, ignore_index=True)
-    found["q"] = found.groupby(["filtration", "group"], sort=False).p.transform(lambda p: false_discovery(p.to_numpy()))
+    found["q"] = found.groupby(["filtration", "group"], sort=False).p.transform(
+        lambda p: false_discovery(p.to_numpy())
+    )
     _warn_of_few(found, permutations)
     return found[["filtration", "group", *[c for c in found if c not in ("filtration", "group")]]]
+
 
 def _warn_of_few(found, permutations):
     "Warn where so many measures are out of reach of so few networks, or of so few permutations."
     for _, rows in found.groupby(["filtration", "group"], sort=False):
         n = int(rows.n.max())
-        if n < 4: continue
+        if n < 4:
+            continue
         few = n <= 7 and rows.group.iloc[0] != "within"
         least = 2 / math.factorial(n) if few else 1 / (permutations + 1)
-        more = f"train more than {n} networks" if few else f"pass permutations={draws_needed(len(rows))}"
+        more = (
+            f"train more than {n} networks"
+            if few
+            else f"pass permutations={draws_needed(len(rows))}"
+        )
         warn_of_floor(rows.p.to_numpy(float), least, f"{more}, or look at fewer measures")
+
 
 def _correlated(rows, measures, outcome, unit, n_resamples, permutations, seed):
     "The correlations of one filtration."
     if unit == "setting":
         by = [c for c in ("architecture", "setting") if c in rows]
-        rows = rows.groupby(by, sort=False, observed=True)[[outcome, *measures]].mean().reset_index()
+        rows = (
+            rows.groupby(by, sort=False, observed=True)[[outcome, *measures]].mean().reset_index()
+        )
     rows, y = rows.reset_index(drop=True), rows[outcome].to_numpy(float)
     groups = {"all": [np.arange(len(rows))]}
     if "architecture" in rows and rows.architecture.nunique() > 1:
-        own = {a: np.flatnonzero(rows.architecture == a) for a in rows.architecture.drop_duplicates()}
+        own = {
+            a: np.flatnonzero(rows.architecture == a) for a in rows.architecture.drop_duplicates()
+        }
         groups |= {**{a: [at] for a, at in own.items()}, "within": list(own.values())}
-    return pd.DataFrame([{"group": g, "measure": m, **_association(rows[m].to_numpy(float), y, strata, n_resamples, permutations, np.random.default_rng(seed))}
-                         for g, strata in groups.items() for m in measures])
+    return pd.DataFrame(
+        [
+            {
+                "group": g,
+                "measure": m,
+                **_association(
+                    rows[m].to_numpy(float),
+                    y,
+                    strata,
+                    n_resamples,
+                    permutations,
+                    np.random.default_rng(seed),
+                ),
+            }
+            for g, strata in groups.items()
+            for m in measures
+        ]
+    )
 
 # %% ../../nbs/studies/40_generalization.ipynb #690dc35e
 _COLOURS = [*(colour for colour, _, _ in STYLES), "#000000", "#8B6B00"]
 _GREY = "0.55"
 
+
 def _styles(rows, by):
     "Colour and marker for each value of a column, in order."
-    if by not in rows: raise ValueError(f"no column {by!r} in the table; it has {', '.join(rows)}")
+    if by not in rows:
+        raise ValueError(f"no column {by!r} in the table; it has {', '.join(rows)}")
     values = rows[by].drop_duplicates()
     if pd.api.types.is_numeric_dtype(values):
         values = sorted(values)
-        colours = mpl.colormaps["viridis"](np.linspace(0, .92, len(values)))
-        return {v: (mpl.colors.to_hex(c), "osD^vP"[i % 6]) for i, (v, c) in enumerate(zip(values, colours))}
+        colours = mpl.colormaps["viridis"](np.linspace(0, 0.92, len(values)))
+        return {
+            v: (mpl.colors.to_hex(c), "osD^vP"[i % 6])
+            for i, (v, c) in enumerate(zip(values, colours))
+        }
     return {v: (_COLOURS[i % 8], "os^vDP*X"[i % 8]) for i, v in enumerate(values)}
 
+
 def _legend(fig, styles, by, lines=False):
-    handles = [mpl.lines.Line2D([], [], color=c, marker=m, ls=("-" if m else ":") if lines else "", ms=4, label=f"{v:g}" if isinstance(v, float) else literal(v)) for v, (c, m) in styles.items()]
-    fig.legend(handles=handles, title=_NAMES.get(by, by), loc="outside right center", frameon=False, fontsize=7, title_fontsize=8)
+    handles = [
+        mpl.lines.Line2D(
+            [],
+            [],
+            color=c,
+            marker=m,
+            ls=("-" if m else ":") if lines else "",
+            ms=4,
+            label=f"{v:g}" if isinstance(v, float) else literal(v),
+        )
+        for v, (c, m) in styles.items()
+    ]
+    fig.legend(
+        handles=handles,
+        title=_NAMES.get(by, by),
+        loc="outside right center",
+        frameon=False,
+        fontsize=7,
+        title_fontsize=8,
+    )
 
-_NAMES = {**AXES, "gap": "generalisation gap", "label_corruption": "share of labels\nredrawn", "excess": "excess over shuffled maps (nats)", "apoz": "APoZ", "train_loss": "training loss",
-          "train_accuracy": "training accuracy", "test_accuracy": "test accuracy", "information": "information about the class (nats)", "log_spectral": "log product of spectral norms",
-          "log_frobenius": "log product of Frobenius norms", "weight_norm": "norm of all weights", "log_path": "log path norm", "distance": "distance from initial weights",
-          "spectral_margin": "log spectral norms over margin", "alpha": "WeightWatcher's α", "score": "score: invalid units at ln N (nats)", "H_null": "H of shuffled maps (nats)"}
 
-def _label(name): return _NAMES.get(name, name)
+_NAMES = {
+    **AXES,
+    "gap": "generalisation gap",
+    "label_corruption": "share of labels\nredrawn",
+    "excess": "excess over shuffled maps (nats)",
+    "apoz": "APoZ",
+    "train_loss": "training loss",
+    "train_accuracy": "training accuracy",
+    "test_accuracy": "test accuracy",
+    "information": "information about the class (nats)",
+    "log_spectral": "log product of spectral norms",
+    "log_frobenius": "log product of Frobenius norms",
+    "weight_norm": "norm of all weights",
+    "log_path": "log path norm",
+    "distance": "distance from initial weights",
+    "spectral_margin": "log spectral norms over margin",
+    "alpha": "WeightWatcher's α",
+    "score": "score: invalid units at ln N (nats)",
+    "H_null": "H of shuffled maps (nats)",
+}
 
-def _clean(ax): ax.spines[["top", "right"]].set_visible(False); ax.tick_params(labelsize=7)
+
+def _label(name):
+    return _NAMES.get(name, name)
+
+
+def _clean(ax):
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=7)
 
 # %% ../../nbs/studies/40_generalization.ipynb #622d66a7
 def plot_class_scatter(
@@ -356,17 +687,44 @@ def plot_class_scatter(
     controls: "pd.DataFrame | None" = None,  # the same of untrained networks, drawn in grey
 ) -> Figure:  # one panel for each filtration
     "A point for each network and class: H over the selective rate."
-    rows, grey = network_rows(table, layer, per_class=True), None if controls is None else network_rows(controls, layer, per_class=True)
+    rows, grey = (
+        network_rows(table, layer, per_class=True),
+        None if controls is None else network_rows(controls, layer, per_class=True),
+    )
     styles, filtrations = _styles(rows, by), list(rows.filtration.drop_duplicates())
     fig, axes = new_axes(len(filtrations), 3.6 + 1.2 * (len(filtrations) == 1), 3)
     for ax, f in zip(axes[0], filtrations):
-        for v, own in rows[rows.filtration == f].groupby(by, sort=False): ax.scatter(own[values[0]], own[values[1]], s=16, color=styles[v][0], marker=styles[v][1], alpha=.75, lw=0)
-        if grey is not None: ax.scatter(*(grey.loc[grey.filtration == f, v] for v in values), s=14, color=_GREY, marker="x", lw=.8, zorder=0)
-        ax.set_xlabel(_label(values[0]), fontsize=8); ax.set_ylabel(_label(values[1]), fontsize=8); ax.set_title(f"{f}, {_layer_name(rows, layer)}", fontsize=9); _clean(ax)
+        for v, own in rows[rows.filtration == f].groupby(by, sort=False):
+            ax.scatter(
+                own[values[0]],
+                own[values[1]],
+                s=16,
+                color=styles[v][0],
+                marker=styles[v][1],
+                alpha=0.75,
+                lw=0,
+            )
+        if grey is not None:
+            ax.scatter(
+                *(grey.loc[grey.filtration == f, v] for v in values),
+                s=14,
+                color=_GREY,
+                marker="x",
+                lw=0.8,
+                zorder=0,
+            )
+        ax.set_xlabel(_label(values[0]), fontsize=8)
+        ax.set_ylabel(_label(values[1]), fontsize=8)
+        ax.set_title(f"{f}, {_layer_name(rows, layer)}", fontsize=9)
+        _clean(ax)
     _legend(fig, styles if grey is None else {**styles, "untrained": (_GREY, "x")}, by)
     return fig
 
-def _layer_name(rows, layer): return {"all": "mean over layers"}.get(layer, f"{layer} layer" if layer in ("last", "first") else short_names([layer])[0])
+
+def _layer_name(rows, layer):
+    return {"all": "mean over layers"}.get(
+        layer, f"{layer} layer" if layer in ("last", "first") else short_names([layer])[0]
+    )
 
 # %% ../../nbs/studies/40_generalization.ipynb #52712445
 def plot_network_profiles(
@@ -378,23 +736,40 @@ def plot_network_profiles(
 ) -> Figure:  # a line for each network, layers from left to right
     "Layer profiles of several networks."
     filtration = filtration or table.filtration.iloc[0]
-    rows, grey = (t[(t["class"] == "all") & (t.filtration == filtration)] for t in (table, table[:0] if controls is None else controls))
-    if not len(rows): raise ValueError(f"no filtration {filtration!r} in the table; it has {', '.join(table.filtration.drop_duplicates())}")
-    styles, width = _styles(rows, by), .22 * rows.depth.max() + 1.9
-    fig, axes = new_axes(len(values), max(2.6, min(width, 8)) + .5, 2.7)
+    rows, grey = (
+        t[(t["class"] == "all") & (t.filtration == filtration)]
+        for t in (table, table[:0] if controls is None else controls)
+    )
+    if not len(rows):
+        raise ValueError(
+            f"no filtration {filtration!r} in the table; it has {', '.join(table.filtration.drop_duplicates())}"
+        )
+    styles, width = _styles(rows, by), 0.22 * rows.depth.max() + 1.9
+    fig, axes = new_axes(len(values), max(2.6, min(width, 8)) + 0.5, 2.7)
     for ax, value in zip(axes[0], values):
         for _, own in rows.groupby("name", sort=False):
             colour, marker = styles[own[by].iloc[0]]
-            ax.plot(own.depth, own[value], color=colour, marker=marker, ms=3, lw=1.1, alpha=.85)
-        for _, own in grey.groupby("name", sort=False): ax.plot(own.depth, own[value], color=_GREY, ls=":", lw=1.1, zorder=0)
-        ax.set_xticks(sorted(rows.depth.unique())); ax.set_xlabel("layer", fontsize=8); ax.set_ylabel(_label(value), fontsize=8); _clean(ax)
+            ax.plot(own.depth, own[value], color=colour, marker=marker, ms=3, lw=1.1, alpha=0.85)
+        for _, own in grey.groupby("name", sort=False):
+            ax.plot(own.depth, own[value], color=_GREY, ls=":", lw=1.1, zorder=0)
+        ax.set_xticks(sorted(rows.depth.unique()))
+        ax.set_xlabel("layer", fontsize=8)
+        ax.set_ylabel(_label(value), fontsize=8)
+        _clean(ax)
     _legend(fig, {**styles, **({"untrained": (_GREY, "")} if len(grey) else {})}, by, lines=True)
     return fig
 
 # %% ../../nbs/studies/40_generalization.ipynb #2d1dc5cf
 def plot_gap(
     table: pd.DataFrame,  # from `compare_networks`
-    measures: "list | str" = ("H", "excess", "eps", "apoz", "train_loss", "log_spectral"),  # columns, one panel each
+    measures: "list | str" = (
+        "H",
+        "excess",
+        "eps",
+        "apoz",
+        "train_loss",
+        "log_spectral",
+    ),  # columns, one panel each
     outcome: str = "gap",  # column of the vertical axis
     by: str = "setting",  # column that gives colours; beside a point stands its seed, or its name where by="name"
     layer: str = "last",  # as for `network_rows`
@@ -406,21 +781,48 @@ def plot_gap(
     rows = network_rows(table, layer)
     rows = rows[rows.filtration == (filtration or rows.filtration.iloc[0])]
     by = by if by in rows else "name"
-    found, styles = gap_correlations(rows, measures, outcome, layer).query("group == 'all'").set_index("measure"), _styles(rows, by)
+    found, styles = (
+        gap_correlations(rows, measures, outcome, layer)
+        .query("group == 'all'")
+        .set_index("measure"),
+        _styles(rows, by),
+    )
     columns = min(columns, len(measures))
     fig, axes = new_axes(columns, 2.5, 2.3, rows=-(-len(measures) // columns))
-    for ax in axes.ravel()[len(measures):]: ax.axis("off")
-    for ax, m in zip(axes.ravel(), measures): _gap_panel(ax, rows, m, outcome, by, styles, found.loc[m])
+    for ax in axes.ravel()[len(measures) :]:
+        ax.axis("off")
+    for ax, m in zip(axes.ravel(), measures):
+        _gap_panel(ax, rows, m, outcome, by, styles, found.loc[m])
     fig.supylabel(_label(outcome), fontsize=9)
     _legend(fig, styles, by)
     return fig
 
+
 def _gap_panel(ax, rows, measure, outcome, by, styles, found):
     "One panel: points, and their networks' names."
     for v, own in rows.groupby(by, sort=False):
-        ax.plot(own[measure], own[outcome], color=styles[v][0], marker=styles[v][1], ms=4, lw=.6, alpha=.85)
+        ax.plot(
+            own[measure],
+            own[outcome],
+            color=styles[v][0],
+            marker=styles[v][1],
+            ms=4,
+            lw=0.6,
+            alpha=0.85,
+        )
     for r in rows.dropna(subset=[measure]).to_dict("records"):
-        ax.annotate(literal(r["seed"] if by != "name" and "seed" in r else r["name"]), (r[measure], r[outcome]), (2, 2), textcoords="offset points", fontsize=5, color="0.35")
-    ax.margins(x=.12, y=.08)
-    limits = f" [{found.rho_low:.2f}, {found.rho_high:.2f}]" if found.rho_low == found.rho_low else ""
-    ax.set_title(f"ρ = {found.rho:.2f}{limits}, n = {found.n}", fontsize=7); ax.set_xlabel(_label(measure), fontsize=7); _clean(ax)
+        ax.annotate(
+            literal(r["seed"] if by != "name" and "seed" in r else r["name"]),
+            (r[measure], r[outcome]),
+            (2, 2),
+            textcoords="offset points",
+            fontsize=5,
+            color="0.35",
+        )
+    ax.margins(x=0.12, y=0.08)
+    limits = (
+        f" [{found.rho_low:.2f}, {found.rho_high:.2f}]" if found.rho_low == found.rho_low else ""
+    )
+    ax.set_title(f"ρ = {found.rho:.2f}{limits}, n = {found.n}", fontsize=7)
+    ax.set_xlabel(_label(measure), fontsize=7)
+    _clean(ax)

@@ -30,30 +30,49 @@ def binary_entropy(
 ) -> np.ndarray:  # (...) float64 in nats, between 0 and ln 2
     "Entropy of something that happens with probability p."
     p = np.asarray(p, float)
-    if not ((p >= 0) & (p <= 1)).all(): raise ValueError("p must hold shares between 0 and 1")
-    with np.errstate(divide="ignore", invalid="ignore"): terms = [np.where(q > 0, -q * np.log(q), 0.) for q in (p, 1 - p)]
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("p must hold shares between 0 and 1")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [np.where(q > 0, -q * np.log(q), 0.0) for q in (p, 1 - p)]
     return terms[0] + terms[1]
 
 # %% ../../nbs/studies/90_patterns.ipynb #ef62b3ff
 @dataclass(frozen=True, repr=False)
 class Patterns:
     "Which neurons of each linear layer are active for which image; `patterns[layer]` is a boolean array (n_images, neurons)."
+
     packed: dict  # layer: uint8 (n_images, ceil(neurons / 8)), eight neurons in a byte
     labels: np.ndarray  # int64 (n_images,)
     classes: dict  # label: class name, those that have images
     layers: pd.DataFrame  # layer, module, units, activated, in the order of the pass
     left_out: tuple = ()  # linear layers that give more than one vector for each image
     record: "dict | None" = None  # network, images, threshold
-    def __getitem__(self, layer): return np.unpackbits(self.packed[layer], axis=1, count=int(self._units[layer])).view(bool)
-    def with_labels(self, labels): return Patterns(self.packed, _labels(labels, len(self.labels)), self.classes, self.layers, self.left_out, self.record)
+
+    def __getitem__(self, layer):
+        return np.unpackbits(self.packed[layer], axis=1, count=int(self._units[layer])).view(bool)
+
+    def with_labels(self, labels):
+        return Patterns(
+            self.packed,
+            _labels(labels, len(self.labels)),
+            self.classes,
+            self.layers,
+            self.left_out,
+            self.record,
+        )
+
     @property
-    def _units(self): return self.layers.set_index("layer").units
+    def _units(self):
+        return self.layers.set_index("layer").units
+
     def __repr__(self):
         return f"Patterns({len(self.labels)} images, {len(self.classes)} classes, neurons: {', '.join(f'{k} {v}' for k, v in self._units.items())})"
 
+
 def _labels(labels, n):
     labels = np.asarray(labels)
-    if labels.shape != (n,) or labels.dtype.kind not in "iu": raise ValueError(f"labels must be {n} integers, not {labels.dtype} {labels.shape}")
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be {n} integers, not {labels.dtype} {labels.shape}")
     return labels.astype(np.int64)
 
 # %% ../../nbs/studies/90_patterns.ipynb #0be2dcb6
@@ -61,12 +80,21 @@ def _select_linear(network, images, layers):
     "The chosen linear layers that give one vector for each image, and those that do not."
     table = list_layers(network, images)
     if not (table.kind == "linear").any():
-        raise ValueError(f"the network has no linear layer, so no patterns; it has {len(table)} convolutional layers: {', '.join(table.module) or 'none'}")
+        raise ValueError(
+            f"the network has no linear layer, so no patterns; it has {len(table)} convolutional layers: {', '.join(table.module) or 'none'}"
+        )
     chosen, _ = select_layers(network, images, layers, maps=False)
     if len(other := chosen[chosen.kind != "linear"]):
-        raise ValueError(f"{', '.join(other.module)}: not a linear layer; linear layers: {', '.join(table.module[table.kind == 'linear'])}")
-    flat = chosen.layer.map(read_maps(network, images[0][0][None], chosen, lambda name, maps: maps.ndim == 2))
-    if not flat.any(): raise ValueError(f"{', '.join(chosen.module)}: a vector for each token or position, not for each image; such layers have no pattern")
+        raise ValueError(
+            f"{', '.join(other.module)}: not a linear layer; linear layers: {', '.join(table.module[table.kind == 'linear'])}"
+        )
+    flat = chosen.layer.map(
+        read_maps(network, images[0][0][None], chosen, lambda name, maps: maps.ndim == 2)
+    )
+    if not flat.any():
+        raise ValueError(
+            f"{', '.join(chosen.module)}: a vector for each token or position, not for each image; such layers have no pattern"
+        )
     return chosen[flat].reset_index(drop=True), tuple(chosen.layer[~flat])
 
 # %% ../../nbs/studies/90_patterns.ipynb #0fe7d36e
@@ -74,21 +102,34 @@ def patterns(
     network: nn.Module,  # any network with linear layers, in any mode; nothing of it is changed
     images: "Images | object",  # an image set, or anything that `images` accepts
     layers: "str | list" = "linear",  # "linear" for all, names or glob patterns
-    threshold: float = 0.,  # active means: above this, after the layer's activation
+    threshold: float = 0.0,  # active means: above this, after the layer's activation
     batch_size: int = 64,  # images in one forward pass
 ) -> Patterns:  # boolean arrays of the linear layers, in the order of the pass
     "Which neurons of the linear layers are active for each image."
     network = unwrap(network)
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
-    if not len(images): raise ValueError("there are no images")
-    if not np.isfinite(threshold): raise ValueError(f"threshold={threshold}: pass a finite number")
+    if not len(images):
+        raise ValueError("there are no images")
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold={threshold}: pass a finite number")
     chosen, left_out = _select_linear(network, images, layers)
     bits = lambda name, maps, index: np.packbits((maps > threshold).cpu().numpy(), axis=1)
     parts = [found for _, _, found in stream(network, images, chosen, bits, batch_size)]
     packed = {name: np.concatenate([p[name] for p in parts]) for name in chosen.layer}
-    record = {"network": weights_hash(network), "images": images.record["fingerprint"], "threshold": threshold}
+    record = {
+        "network": weights_hash(network),
+        "images": images.record["fingerprint"],
+        "threshold": threshold,
+    }
     classes = {c: images.classes[c] for c in images.by_class}
-    return Patterns(packed, np.array(images.labels), classes, chosen.drop(columns=[*INTERNAL, "height", "width"]), left_out, record)
+    return Patterns(
+        packed,
+        np.array(images.labels),
+        classes,
+        chosen.drop(columns=[*INTERNAL, "height", "width"]),
+        left_out,
+        record,
+    )
 
 # %% ../../nbs/studies/90_patterns.ipynb #a982ed85
 def linear_stack(
@@ -99,20 +140,39 @@ def linear_stack(
     seed: int = 0,  # of the random weights
 ) -> nn.Module:  # in eval mode; the linear layers are fc1, fc2, ...
     "A classifier with a chosen number of linear layers."
-    if trunk not in ("flatten", "lenet"): raise ValueError(f"trunk={trunk!r}: choose 'flatten' or 'lenet'")
-    if min([num_classes, *hidden]) < 1 or len(shape) != 3: raise ValueError("shape is (C, H, W), and widths and num_classes are at least 1")
+    if trunk not in ("flatten", "lenet"):
+        raise ValueError(f"trunk={trunk!r}: choose 'flatten' or 'lenet'")
+    if min([num_classes, *hidden]) < 1 or len(shape) != 3:
+        raise ValueError("shape is (C, H, W), and widths and num_classes are at least 1")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         before = _lenet(shape) if trunk == "lenet" else [("flatten", nn.Flatten())]
         widths = [nn.Sequential(OrderedDict(before))(torch.zeros(1, *shape)).shape[1], *hidden]
-        fc = [part for i, (a, b) in enumerate(zip(widths, hidden), 1) for part in ((f"fc{i}", nn.Linear(a, b)), (f"act{i}", nn.ReLU()))]
-        return nn.Sequential(OrderedDict([*before, *fc, (f"fc{len(widths)}", nn.Linear(widths[-1], num_classes))])).eval()
+        fc = [
+            part
+            for i, (a, b) in enumerate(zip(widths, hidden), 1)
+            for part in ((f"fc{i}", nn.Linear(a, b)), (f"act{i}", nn.ReLU()))
+        ]
+        return nn.Sequential(
+            OrderedDict([*before, *fc, (f"fc{len(widths)}", nn.Linear(widths[-1], num_classes))])
+        ).eval()
+
 
 def _lenet(shape):
     "Two convolutions of 5 x 5, each with ReLU and pooling."
-    if min(shape[1:]) < 16: raise ValueError(f"LeNet's convolutions need images of at least 16 x 16 pixels, not {shape[1]} x {shape[2]}: pass size= to images(...)")
-    return [("conv1", nn.Conv2d(shape[0], 6, 5)), ("relu1", nn.ReLU()), ("pool1", nn.MaxPool2d(2)),
-            ("conv2", nn.Conv2d(6, 16, 5)), ("relu2", nn.ReLU()), ("pool2", nn.MaxPool2d(2)), ("flatten", nn.Flatten())]
+    if min(shape[1:]) < 16:
+        raise ValueError(
+            f"LeNet's convolutions need images of at least 16 x 16 pixels, not {shape[1]} x {shape[2]}: pass size= to images(...)"
+        )
+    return [
+        ("conv1", nn.Conv2d(shape[0], 6, 5)),
+        ("relu1", nn.ReLU()),
+        ("pool1", nn.MaxPool2d(2)),
+        ("conv2", nn.Conv2d(6, 16, 5)),
+        ("relu2", nn.ReLU()),
+        ("pool2", nn.MaxPool2d(2)),
+        ("flatten", nn.Flatten()),
+    ]
 
 # %% ../../nbs/studies/90_patterns.ipynb #3cc86899
 def unit_means(
@@ -125,10 +185,20 @@ def unit_means(
     network = unwrap(network)
     images = prepared(images, network)
     chosen, _ = select_layers(network, images, layer)
-    if len(chosen) != 1: raise ValueError(f"layer={layer!r} means {len(chosen)} layers ({', '.join(chosen.layer)}): choose one of them")
+    if len(chosen) != 1:
+        raise ValueError(
+            f"layer={layer!r} means {len(chosen)} layers ({', '.join(chosen.layer)}): choose one of them"
+        )
     mean = lambda name, maps, index: maps.float().mean((2, 3)).cpu()
-    x = torch.cat([found[chosen.layer[0]] for _, _, found in stream(network, images, chosen, mean, batch_size)])
-    pictures = as_images([(v[:, None, None], int(y)) for v, y in zip(x, images.labels)], transform=as_it_is)
+    x = torch.cat(
+        [
+            found[chosen.layer[0]]
+            for _, _, found in stream(network, images, chosen, mean, batch_size)
+        ]
+    )
+    pictures = as_images(
+        [(v[:, None, None], int(y)) for v, y in zip(x, images.labels)], transform=as_it_is
+    )
     return replace(pictures, classes=images.classes, labels=images.labels)
 
 # %% ../../nbs/studies/90_patterns.ipynb #4fa5b9f5
@@ -141,39 +211,65 @@ def plot_patterns(
     "The activation patterns of linear layers: neurons by images, sorted within classes."
     layers = list(patterns.layers.layer[-4:]) if layers is None else list(layers)
     if unknown := [name for name in layers if name not in patterns.packed]:
-        raise ValueError(f"no patterns of {', '.join(unknown)}; layers: {', '.join(patterns.packed)}")
+        raise ValueError(
+            f"no patterns of {', '.join(unknown)}; layers: {', '.join(patterns.packed)}"
+        )
     fig, axes = new_axes(len(layers), max(1.6, min(2.6, 9 / len(layers))), 2.6)
-    for ax, name in zip(axes[0], layers): _picture(ax, patterns[name], patterns.labels, patterns.classes, name, per_class, neurons)
-    axes[0][0].set_ylabel("neuron (sorted)"); fig.supxlabel("images by class", fontsize=9)
+    for ax, name in zip(axes[0], layers):
+        _picture(ax, patterns[name], patterns.labels, patterns.classes, name, per_class, neurons)
+    axes[0][0].set_ylabel("neuron (sorted)")
+    fig.supxlabel("images by class", fontsize=9)
     return fig
+
 
 def _picture(ax, active, labels, classes, name, per_class, neurons):
     "One panel."
     order = [_by_agreement(active, np.flatnonzero(labels == c))[:per_class] for c in classes]
     rates = np.array([active[labels == c].mean(0) for c in classes])
-    rows = np.lexsort((-rates.max(0), rates.argmax(0)))[np.unique(np.linspace(0, active.shape[1] - 1, neurons).astype(int))]
-    ax.imshow(active[np.concatenate(order)][:, rows].T, cmap="Greys", vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
+    rows = np.lexsort((-rates.max(0), rates.argmax(0)))[
+        np.unique(np.linspace(0, active.shape[1] - 1, neurons).astype(int))
+    ]
+    ax.imshow(
+        active[np.concatenate(order)][:, rows].T,
+        cmap="Greys",
+        vmin=0,
+        vmax=1.25,
+        aspect="auto",
+        interpolation="nearest",
+    )
     edges = np.cumsum([0, *map(len, order)])
-    for e in edges[1:-1]: ax.axvline(e - .5, color=STYLES[1][0], lw=.5)
+    for e in edges[1:-1]:
+        ax.axvline(e - 0.5, color=STYLES[1][0], lw=0.5)
     few = len(classes) <= 12
-    ax.set_xticks((edges[:-1] + edges[1:]) / 2 - .5 if few else [], [literal(str(v)[:10]) for v in classes.values()] if few else [],
-                  rotation=90 if max(len(str(v)) for v in classes.values()) > 2 else 0, fontsize=6)
-    ax.tick_params(length=0); ax.set_yticks([]); ax.set_title(literal(f"{name.split('+')[0]} ({active.shape[1]})"), fontsize=9)
+    ax.set_xticks(
+        (edges[:-1] + edges[1:]) / 2 - 0.5 if few else [],
+        [literal(str(v)[:10]) for v in classes.values()] if few else [],
+        rotation=90 if max(len(str(v)) for v in classes.values()) > 2 else 0,
+        fontsize=6,
+    )
+    ax.tick_params(length=0)
+    ax.set_yticks([])
+    ax.set_title(literal(f"{name.split('+')[0]} ({active.shape[1]})"), fontsize=9)
+
 
 def _by_agreement(active, at):
     "Images of one class, those that follow its most common pattern first."
-    common = active[at].mean(0) > .5
+    common = active[at].mean(0) > 0.5
     return at[np.argsort((active[at] != common).sum(1), kind="stable")]
 
 # %% ../../nbs/studies/90_patterns.ipynb #950f83a4
 def _weights(n, n_boot, seed):
     "How much each of n images counts in each redrawn sample: (n_boot, n), rows sum to 1."
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).astype(np.float32) / np.float32(n)
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).astype(
+        np.float32
+    ) / np.float32(n)
+
 
 def _redrawn(active, n_boot, seed):
     "h_mean of redrawn samples (n_boot,), and of the images themselves."
     rates = (_weights(len(active), n_boot, seed) @ active.astype(np.float32)).clip(0, 1)
     return binary_entropy(rates).mean(1), binary_entropy(active.mean(0)).mean()
+
 
 def _interval(redrawn, value, level):
     "The redrawn values reflected about the estimate."
@@ -183,16 +279,27 @@ def _interval(redrawn, value, level):
 # %% ../../nbs/studies/90_patterns.ipynb #43c3ec9b
 def _codes(packed):
     "How often each distinct row occurs."
-    return np.unique(np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel(), return_counts=True)[1]
+    return np.unique(
+        np.ascontiguousarray(packed).view(f"V{packed.shape[1]}").ravel(), return_counts=True
+    )[1]
+
 
 def _layer_row(active, packed, n_boot, level, seed):
     "The numbers of one layer and class."
     p, q = active.mean(0), _codes(packed) / len(active)
-    row = {"rate": p.mean(), "h_mean": binary_entropy(p).mean(), "h_sum": binary_entropy(p).sum(), "H_pattern": max(0., -(q * np.log(q)).sum()),
-           "ceiling": np.log(len(active)), "distinct": len(q), "never": (p == 0).mean(), "always": (p == 1).mean()}
+    row = {
+        "rate": p.mean(),
+        "h_mean": binary_entropy(p).mean(),
+        "h_sum": binary_entropy(p).sum(),
+        "H_pattern": max(0.0, -(q * np.log(q)).sum()),
+        "ceiling": np.log(len(active)),
+        "distinct": len(q),
+        "never": (p == 0).mean(),
+        "always": (p == 1).mean(),
+    }
     if n_boot:
         low, high = _interval(*_redrawn(active, n_boot, seed), level)
-        row |= {"h_low": max(0., low), "h_high": min(np.log(2), high)}
+        row |= {"h_low": max(0.0, low), "h_high": min(np.log(2), high)}
     return row
 
 # %% ../../nbs/studies/90_patterns.ipynb #eb59ed71
@@ -201,19 +308,31 @@ def pattern_entropy(
     labels: "np.ndarray | None" = None,  # (n_images,) integers; None: those of the patterns
     classes: "dict | None" = None,  # label: class name; None: those of the patterns, or the labels themselves
     n_boot: int = 200,  # redrawn samples for the interval of h_mean; 0 for none
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the redrawing
 ) -> pd.DataFrame:  # a row for each layer and class, in order of depth
     "Entropy of the activation patterns of every layer for every class."
     found = _as_patterns(active, labels, classes)
-    if n_boot < 0 or not 0 < level < 1: raise ValueError(f"n_boot={n_boot}, level={level}: n_boot is at least 0 and level between 0 and 1")
+    if n_boot < 0 or not 0 < level < 1:
+        raise ValueError(
+            f"n_boot={n_boot}, level={level}: n_boot is at least 0 and level between 0 and 1"
+        )
     rows = []
     for depth, layer in enumerate(found.layers.itertuples(), 1):
         bits = found[layer.layer]
         for c, name in found.classes.items():
             at = found.labels == c
-            head = {"layer": layer.layer, "depth": depth, "activated": layer.activated, "neurons": layer.units, "class": name, "n_images": int(at.sum())}
-            rows.append(head | _layer_row(bits[at], found.packed[layer.layer][at], n_boot, level, [seed, c]))
+            head = {
+                "layer": layer.layer,
+                "depth": depth,
+                "activated": layer.activated,
+                "neurons": layer.units,
+                "class": name,
+                "n_images": int(at.sum()),
+            }
+            rows.append(
+                head | _layer_row(bits[at], found.packed[layer.layer][at], n_boot, level, [seed, c])
+            )
     return pd.DataFrame(rows)
 
 # %% ../../nbs/studies/90_patterns.ipynb #a9960892
@@ -224,23 +343,41 @@ def _as_patterns(active, labels=None, classes=None):
         classes = classes or active.classes
     else:
         arrays = _arrays(active)
-        if labels is None: raise ValueError("labels are needed with plain arrays: one class for each image")
+        if labels is None:
+            raise ValueError("labels are needed with plain arrays: one class for each image")
         labels = _labels(labels, len(next(iter(arrays.values()))))
-        layers = pd.DataFrame({"layer": list(arrays), "units": [a.shape[1] for a in arrays.values()], "activated": True})
+        layers = pd.DataFrame(
+            {
+                "layer": list(arrays),
+                "units": [a.shape[1] for a in arrays.values()],
+                "activated": True,
+            }
+        )
         classes = classes or {c: c for c in np.unique(labels).tolist()}
-        found = Patterns({k: np.packbits(a, axis=1) for k, a in arrays.items()}, labels, classes, layers)
+        found = Patterns(
+            {k: np.packbits(a, axis=1) for k, a in arrays.items()}, labels, classes, layers
+        )
     empty = [str(name) for c, name in classes.items() if not (found.labels == c).any()]
-    if empty: raise ValueError(f"no images of class {', '.join(empty)}; labels present: {np.unique(found.labels).tolist()}")
+    if empty:
+        raise ValueError(
+            f"no images of class {', '.join(empty)}; labels present: {np.unique(found.labels).tolist()}"
+        )
     classes = distinct_names(classes)
     return Patterns(found.packed, found.labels, classes, found.layers, found.left_out, found.record)
+
 
 def _arrays(active):
     "Boolean arrays (n_images, neurons), all for the same images."
     arrays = {k: np.asarray(a) for k, a in active.items()}
-    if not arrays: raise ValueError("no layers: pass {layer: boolean array (n_images, neurons)}")
+    if not arrays:
+        raise ValueError("no layers: pass {layer: boolean array (n_images, neurons)}")
     for k, a in arrays.items():
-        if a.dtype != bool or a.ndim != 2: raise TypeError(f"{k}: expected a boolean array (n_images, neurons), not {a.dtype} {a.shape}")
-    if len({len(a) for a in arrays.values()}) > 1 or not len(next(iter(arrays.values()))): raise ValueError("all layers need the same images, at least one")
+        if a.dtype != bool or a.ndim != 2:
+            raise TypeError(
+                f"{k}: expected a boolean array (n_images, neurons), not {a.dtype} {a.shape}"
+            )
+    if len({len(a) for a in arrays.values()}) > 1 or not len(next(iter(arrays.values()))):
+        raise ValueError("all layers need the same images, at least one")
     return arrays
 
 # %% ../../nbs/studies/90_patterns.ipynb #fb0d3dbd
@@ -255,8 +392,18 @@ def neuron_entropy(
         bits = found[name]
         for c, class_name in found.classes.items():
             rate = bits[found.labels == c].mean(0)
-            parts.append(pd.DataFrame({"layer": name, "neuron": np.arange(len(rate)), "class": class_name,
-                                       "n_images": int((found.labels == c).sum()), "rate": rate, "h": binary_entropy(rate)}))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "layer": name,
+                        "neuron": np.arange(len(rate)),
+                        "class": class_name,
+                        "n_images": int((found.labels == c).sum()),
+                        "rate": rate,
+                        "h": binary_entropy(rate),
+                    }
+                )
+            )
     return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/studies/90_patterns.ipynb #ce75252e
@@ -267,29 +414,71 @@ def pattern_profile(
     seed: int = 0,  # of the shuffles
 ) -> pd.DataFrame:  # a row for each series, run and layer: means over the classes
     "Layer entropies of a network beside those of untrained networks and of shuffled labels."
-    if any(list(u.packed) != list(own.packed) or not np.array_equal(u.labels, own.labels) for u in untrained):
-        raise ValueError("the untrained networks must have the same layers and have seen the same images")
-    if shuffles < 0: raise ValueError(f"shuffles={shuffles} must be at least 0")
+    if any(
+        list(u.packed) != list(own.packed) or not np.array_equal(u.labels, own.labels)
+        for u in untrained
+    ):
+        raise ValueError(
+            "the untrained networks must have the same layers and have seen the same images"
+        )
+    if shuffles < 0:
+        raise ValueError(f"shuffles={shuffles} must be at least 0")
     rng = np.random.default_rng(seed)
     shuffled = [own.with_labels(rng.permutation(own.labels)) for _ in range(shuffles)]
     series = {"trained": [own], "untrained": list(untrained), "shuffled labels": shuffled}
-    return pd.concat([_class_means(p).assign(series=name, run=i) for name, runs in series.items() for i, p in enumerate(runs)], ignore_index=True)
+    return pd.concat(
+        [
+            _class_means(p).assign(series=name, run=i)
+            for name, runs in series.items()
+            for i, p in enumerate(runs)
+        ],
+        ignore_index=True,
+    )
+
 
 def _class_means(patterns):
     "Mean over the classes, one row for each layer."
-    means = ["n_images", "rate", "h_mean", "h_sum", "H_pattern", "ceiling", "distinct", "never", "always"]
-    return pattern_entropy(patterns, n_boot=0).groupby(["layer", "depth", "activated", "neurons"], sort=False)[means].mean().reset_index()
+    means = [
+        "n_images",
+        "rate",
+        "h_mean",
+        "h_sum",
+        "H_pattern",
+        "ceiling",
+        "distinct",
+        "never",
+        "always",
+    ]
+    return (
+        pattern_entropy(patterns, n_boot=0)
+        .groupby(["layer", "depth", "activated", "neurons"], sort=False)[means]
+        .mean()
+        .reset_index()
+    )
 
 # %% ../../nbs/studies/90_patterns.ipynb #51e0464e
 def plot_pattern_profile(
     profile: pd.DataFrame,  # what `pattern_profile` returned
 ) -> Figure:  # mean neuron entropy, and whole-pattern entropy with its ceiling
     "Layer entropies by depth, with their controls."
-    names = {"h_mean": "entropy of a neuron, mean h (nats)", "H_pattern": "entropy of whole patterns (nats)"}
+    names = {
+        "h_mean": "entropy of a neuron, mean h (nats)",
+        "H_pattern": "entropy of whole patterns (nats)",
+    }
     fig = plot_profile(profile.rename(columns=names), tuple(names.values()))
     for ax, top, text in zip(fig.axes, (np.log(2), profile.ceiling.mean()), ("ln 2", "ln N")):
-        ax.axhline(top, color="0.5", lw=.8, ls=":"); ax.set_ylim(0, top * 1.12)
-        ax.text(1, top * 1.01, text, color="0.4", ha="right", va="bottom", fontsize=8, transform=ax.get_yaxis_transform())
+        ax.axhline(top, color="0.5", lw=0.8, ls=":")
+        ax.set_ylim(0, top * 1.12)
+        ax.text(
+            1,
+            top * 1.01,
+            text,
+            color="0.4",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            transform=ax.get_yaxis_transform(),
+        )
     return fig
 
 # %% ../../nbs/studies/90_patterns.ipynb #71040ab3
@@ -299,7 +488,8 @@ def pattern_information(
     "How much lower the entropy is within true classes than within random ones: nats of information on the class, mean over neurons."
     by = ["layer", "activated"]
     h = profile.groupby([*by, "series"], sort=False).h_mean.mean().unstack("series", sort=False)
-    if "shuffled labels" not in h or "trained" not in h: raise ValueError("the profile has no shuffled labels: make it with shuffles=10")
+    if "shuffled labels" not in h or "trained" not in h:
+        raise ValueError("the profile has no shuffled labels: make it with shuffles=10")
     out = h[["trained", "shuffled labels"]].set_axis(["h_mean", "h_shuffled"], axis=1)
     return out.assign(information=out.h_shuffled - out.h_mean).reset_index()
 
@@ -307,20 +497,38 @@ def pattern_information(
 def layer_falls(
     patterns: Patterns,  # what `patterns` returned
     n_boot: int = 300,  # redrawn samples
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
     seed: int = 0,  # of the redrawing
-) -> pd.DataFrame:  # from, to, activated, fall, low, high, verdict ("falls", "rises" or "undecided")
+) -> (
+    pd.DataFrame
+):  # from, to, activated, fall, low, high, verdict ("falls", "rises" or "undecided")
     "Change of the layer entropy from each linear layer to the next."
     redrawn, value = {}, {}
     for name in patterns.layers.layer:
-        parts = [_redrawn(patterns[name][patterns.labels == c], n_boot, [seed, c]) for c in patterns.classes]
-        redrawn[name], value[name] = np.mean([r for r, _ in parts], 0), np.mean([v for _, v in parts])
+        parts = [
+            _redrawn(patterns[name][patterns.labels == c], n_boot, [seed, c])
+            for c in patterns.classes
+        ]
+        redrawn[name], value[name] = (
+            np.mean([r for r, _ in parts], 0),
+            np.mean([v for _, v in parts]),
+        )
     rows = []
     for a, b in zip(patterns.layers.itertuples(), list(patterns.layers.itertuples())[1:]):
         fall = value[a.layer] - value[b.layer]
         low, high = _interval(redrawn[a.layer] - redrawn[b.layer], fall, level)
         verdict = "falls" if low > 0 else "rises" if high < 0 else "undecided"
-        rows.append({"from": a.layer, "to": b.layer, "activated": b.activated, "fall": fall, "low": low, "high": high, "verdict": verdict})
+        rows.append(
+            {
+                "from": a.layer,
+                "to": b.layer,
+                "activated": b.activated,
+                "fall": fall,
+                "low": low,
+                "high": high,
+                "verdict": verdict,
+            }
+        )
     return pd.DataFrame(rows, columns=["from", "to", "activated", "fall", "low", "high", "verdict"])
 
 # %% ../../nbs/studies/90_patterns.ipynb #4221f632
@@ -332,45 +540,94 @@ def depth_trials(
     width: int = 64,  # neurons of each linear layer but the last
     trunk: str = "flatten",  # as for `linear_stack`
     **training,  # as for `train`: epochs, lr, batch_size, weight_decay
-) -> pd.DataFrame:  # a row for each depth, seed and layer: h_mean, h_untrained, train_accuracy, test_accuracy
+) -> (
+    pd.DataFrame
+):  # a row for each depth, seed and layer: h_mean, h_untrained, train_accuracy, test_accuracy
     "Train networks with 1 to k linear layers, and measure accuracy and pattern entropy side by side."
-    if not depths or min(depths) < 1 or len(set(depths)) < len(depths): raise ValueError(f"depths={tuple(depths)}: different numbers, at least 1")
-    if not len(seeds): raise ValueError("seeds is empty: pass at least one")
+    if not depths or min(depths) < 1 or len(set(depths)) < len(depths):
+        raise ValueError(f"depths={tuple(depths)}: different numbers, at least 1")
+    if not len(seeds):
+        raise ValueError("seeds is empty: pass at least one")
     shape, outputs, rows = tuple(images[0][0].shape), len(images.classes), []
     images, test = in_memory(images), in_memory(test)
-    for depth, seed in progress([(d, s) for d in sorted(depths) for s in seeds], desc="depths", unit="network"):
+    for depth, seed in progress(
+        [(d, s) for d in sorted(depths) for s in seeds], desc="depths", unit="network"
+    ):
         net = linear_stack(shape, outputs, (width,) * (depth - 1), trunk, seed)
         before = _class_means(patterns(net, test))
-        history = train(net, images, epochs=training.get("epochs", 5), seed=seed, **{k: v for k, v in training.items() if k != "epochs"})
-        after = _class_means(patterns(net, test)).rename(columns={"depth": "at"}).assign(h_untrained=before.h_mean)
-        rows.append(after.assign(depth=depth, seed=seed, train_accuracy=history.train_accuracy.iloc[-1], test_accuracy=accuracy(net, test)["top1"]))
-    columns = ["depth", "seed", "at", "layer", "activated", "neurons", "h_mean", "h_untrained", "H_pattern", "train_accuracy", "test_accuracy"]
+        history = train(
+            net,
+            images,
+            epochs=training.get("epochs", 5),
+            seed=seed,
+            **{k: v for k, v in training.items() if k != "epochs"},
+        )
+        after = (
+            _class_means(patterns(net, test))
+            .rename(columns={"depth": "at"})
+            .assign(h_untrained=before.h_mean)
+        )
+        rows.append(
+            after.assign(
+                depth=depth,
+                seed=seed,
+                train_accuracy=history.train_accuracy.iloc[-1],
+                test_accuracy=accuracy(net, test)["top1"],
+            )
+        )
+    columns = [
+        "depth",
+        "seed",
+        "at",
+        "layer",
+        "activated",
+        "neurons",
+        "h_mean",
+        "h_untrained",
+        "H_pattern",
+        "train_accuracy",
+        "test_accuracy",
+    ]
     return pd.concat(rows, ignore_index=True)[columns]
 
 # %% ../../nbs/studies/90_patterns.ipynb #bd13045a
 def depth_advice(
     trials: pd.DataFrame,  # what `depth_trials` returned, at least two depths
-    tolerance: float = .005,  # a loss of accuracy that does not matter
+    tolerance: float = 0.005,  # a loss of accuracy that does not matter
 ) -> pd.Series:  # by_accuracy, by_entropy, by_entropy_untrained, rho, tells, text
     "How many linear layers accuracy asks for, how many entropy would, and whether the two agree."
-    if trials.depth.nunique() < 2 or trials.depth.max() < 3: raise ValueError("advice needs at least two depths, and one of 3 or more: two hidden layers to compare")
+    if trials.depth.nunique() < 2 or trials.depth.max() < 3:
+        raise ValueError(
+            "advice needs at least two depths, and one of 3 or more: two hidden layers to compare"
+        )
     nets = trials.groupby(["depth", "seed"]).test_accuracy.first().unstack("seed")
     hidden = trials[trials.activated]
     deepest = hidden[hidden.depth == hidden.depth.max()]
-    by = {"by_accuracy": _enough_layers(nets, tolerance), "by_entropy": _falling(deepest, "h_mean"), "by_entropy_untrained": _falling(deepest, "h_untrained")}
+    by = {
+        "by_accuracy": _enough_layers(nets, tolerance),
+        "by_entropy": _falling(deepest, "h_mean"),
+        "by_entropy_untrained": _falling(deepest, "h_untrained"),
+    }
     last = hidden.sort_values("at").groupby(["depth", "seed"]).last()
-    rho = last.h_mean.corr(last.test_accuracy, method="spearman") if last.h_mean.nunique() > 2 and last.test_accuracy.nunique() > 1 else np.nan
+    rho = (
+        last.h_mean.corr(last.test_accuracy, method="spearman")
+        if last.h_mean.nunique() > 2 and last.test_accuracy.nunique() > 1
+        else np.nan
+    )
     tells = by["by_entropy"] == by["by_accuracy"] != by["by_entropy_untrained"]
     return pd.Series({**by, "rho": rho, "tells": tells, "text": _advice(**by, tells=tells)})
 
 # %% ../../nbs/studies/90_patterns.ipynb #098122fc
-def _standard_error(values): return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.
+def _standard_error(values):
+    return values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+
 
 def _enough_layers(nets, tolerance):
     "The smallest depth that is as good as the best: rows depths, columns seeds."
     best = nets.mean(axis=1).idxmax()
     slack = max(tolerance, _standard_error(nets.loc[best].to_numpy()))
     return int(nets.index[nets.mean(axis=1) >= nets.loc[best].mean() - slack - 1e-12][0])
+
 
 def _falling(rows, column):
     "The hidden layers up to which the entropy keeps falling, and the output layer."
@@ -379,12 +636,17 @@ def _falling(rows, column):
     clear = [row.mean() > max(_standard_error(row), 1e-3) for row in falls.to_numpy()]
     return 2 + (clear.index(False) if False in clear else len(clear))
 
+
 def _advice(by_accuracy, by_entropy, by_entropy_untrained, tells):
     "The advice in words."
     layers = lambda k: f"{k} linear layer{'' if k == 1 else 's'}"
-    if tells: return f"{layers(by_accuracy)}: accuracy and entropy agree, and untrained networks would have said {by_entropy_untrained}."
-    why = (f"it says {by_entropy} where accuracy asks for {by_accuracy}" if by_entropy != by_accuracy else
-           f"it says {by_entropy} as accuracy does, but untrained networks say the same")
+    if tells:
+        return f"{layers(by_accuracy)}: accuracy and entropy agree, and untrained networks would have said {by_entropy_untrained}."
+    why = (
+        f"it says {by_entropy} where accuracy asks for {by_accuracy}"
+        if by_entropy != by_accuracy
+        else f"it says {by_entropy} as accuracy does, but untrained networks say the same"
+    )
     return f"{layers(by_accuracy)}, by accuracy alone. Entropy does not tell: {why}."
 
 # %% ../../nbs/studies/90_patterns.ipynb #5fe539b3
@@ -394,15 +656,45 @@ def plot_depths(
     "Accuracy and entropy of networks with more and more linear layers."
     fig, axes = new_axes(2, 3.6, 2.7)
     nets, (a, b) = trials.groupby(["depth", "seed"]).test_accuracy.first().unstack("seed"), axes[0]
-    a.errorbar(nets.index, nets.mean(axis=1), [nets.mean(axis=1) - nets.min(axis=1), nets.max(axis=1) - nets.mean(axis=1)], color=STYLES[0][0], marker="o", ms=4, capsize=3)
-    a.set_xticks(nets.index); a.set_xlabel("linear layers"); a.set_ylabel("test accuracy")
+    a.errorbar(
+        nets.index,
+        nets.mean(axis=1),
+        [nets.mean(axis=1) - nets.min(axis=1), nets.max(axis=1) - nets.mean(axis=1)],
+        color=STYLES[0][0],
+        marker="o",
+        ms=4,
+        capsize=3,
+    )
+    a.set_xticks(nets.index)
+    a.set_xlabel("linear layers")
+    a.set_ylabel("test accuracy")
     shown = trials[trials.activated].groupby("depth")
-    for (depth, rows), (color, marker, _), size in zip(shown, STYLES * 9, np.linspace(8, 3.5, len(shown))):  # a point below another shows its rim
+    for (depth, rows), (color, marker, _), size in zip(
+        shown, STYLES * 9, np.linspace(8, 3.5, len(shown))
+    ):  # a point below another shows its rim
         for column, line in (("h_mean", "-"), ("h_untrained", ":")):
             h = rows.groupby("at")[column].mean()
-            b.plot(h.index, h, line, color=color, marker=marker, ms=size, label=f"{depth} layers" if line == "-" else None)
-    b.plot([], [], ":", color="0.4", label="untrained"); b.set_xlabel("hidden layer"); b.set_ylabel("mean h (nats)"); b.set_ylim(0, 1.06 * b.get_ylim()[1])
+            b.plot(
+                h.index,
+                h,
+                line,
+                color=color,
+                marker=marker,
+                ms=size,
+                label=f"{depth} layers" if line == "-" else None,
+            )
+    b.plot([], [], ":", color="0.4", label="untrained")
+    b.set_xlabel("hidden layer")
+    b.set_ylabel("mean h (nats)")
+    b.set_ylim(0, 1.06 * b.get_ylim()[1])
     b.xaxis.get_major_locator().set_params(integer=True)
-    fig.legend(*b.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
-    for ax in (a, b): ax.spines[["top", "right"]].set_visible(False)
+    fig.legend(
+        *b.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
+    for ax in (a, b):
+        ax.spines[["top", "right"]].set_visible(False)
     return fig

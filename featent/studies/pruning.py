@@ -23,14 +23,27 @@ from ..data.layers import list_layers, module_path, select_layers, to_network, u
 from ..assessment.assessing import Result
 from ..data.images import Images
 from featent.data.networks import (
-    accuracy, count_outputs, evaluating, first_line, out_of_memory, outputs_of_labels, prepared, progress, recalibrate, scores_in, tensors_in,
-    train, weights_hash)
+    accuracy,
+    count_outputs,
+    evaluating,
+    first_line,
+    out_of_memory,
+    outputs_of_labels,
+    prepared,
+    progress,
+    recalibrate,
+    scores_in,
+    tensors_in,
+    train,
+    weights_hash,
+)
 from ..assessment.plots import STYLES, new_axes, literal
 
 # %% ../../nbs/studies/80_pruning.ipynb #f7bd271c
 def _torch_pruning():
     "The optional package, or an error that says how to get it."
-    try: import torch_pruning
+    try:
+        import torch_pruning
     except ImportError as e:
         where = "pip install '.[pruning]' in the clone of featent, or pip install torch-pruning"
         raise ImportError(f"pruning needs the package Torch-Pruning: {where}") from e
@@ -48,33 +61,54 @@ def unit_importance(
     column, flip = column.removesuffix(" reversed"), column.endswith(" reversed")
     rows, low = _rows_of(table, column, filtration), _low(column, low)
     value = rows[column].astype(float)
-    if column == "H/eps": value = value.fillna(rows.n_images * np.log(rows.n_images))
+    if column == "H/eps":
+        value = value.fillna(rows.n_images * np.log(rows.n_images))
     if value.isna().any():
         bad = rows[value.isna()].iloc[0]
-        raise ValueError(f"{column!r} is NaN for {value.isna().sum()} rows, the first being unit {bad.unit} of {bad.layer}: choose another score, or fill them")
+        raise ValueError(
+            f"{column!r} is NaN for {value.isna().sum()} rows, the first being unit {bad.unit} of {bad.layer}: choose another score, or fill them"
+        )
     means = rows.assign(_v=value).groupby(["layer", "unit"], sort=False)._v.mean()
-    sign = -1. if low != flip else 1.
-    return {layer: sign * _in_order(v.droplevel("layer"), layer) for layer, v in means.groupby("layer", sort=False)}
+    sign = -1.0 if low != flip else 1.0
+    return {
+        layer: sign * _in_order(v.droplevel("layer"), layer)
+        for layer, v in means.groupby("layer", sort=False)
+    }
 
 # %% ../../nbs/studies/80_pruning.ipynb #ffe1484a
 def _rows_of(table, column, filtration):
     "The rows of one filtration, with the column."
     needed = ["layer", "unit", column, *(["n_images"] if column == "H/eps" else [])]
-    if missing := [c for c in needed if c not in table]: raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}")
-    if "filtration" not in table: return table
+    if missing := [c for c in needed if c not in table]:
+        raise ValueError(
+            f"no column {', '.join(missing)} in the table; it has {', '.join(map(str, table.columns))}"
+        )
+    if "filtration" not in table:
+        return table
     found = list(table.filtration.unique())
-    if filtration is None and len(found) > 1: raise ValueError(f"the table holds several filtrations: pass filtration= one of {', '.join(found)}")
-    if filtration is not None and filtration not in found: raise ValueError(f"filtration={filtration!r}: the table has {', '.join(found)}")
+    if filtration is None and len(found) > 1:
+        raise ValueError(
+            f"the table holds several filtrations: pass filtration= one of {', '.join(found)}"
+        )
+    if filtration is not None and filtration not in found:
+        raise ValueError(f"filtration={filtration!r}: the table has {', '.join(found)}")
     return table if filtration is None else table[table.filtration == filtration]
 
+
 def _low(column, low):
-    if low is not None: return low
-    if column not in EFFECTIVE: raise ValueError(f"which end of {column!r} should be kept? Pass low=True or low=False; known are {', '.join(EFFECTIVE)}")
+    if low is not None:
+        return low
+    if column not in EFFECTIVE:
+        raise ValueError(
+            f"which end of {column!r} should be kept? Pass low=True or low=False; known are {', '.join(EFFECTIVE)}"
+        )
     return EFFECTIVE[column] == "low"
+
 
 def _in_order(values, layer):
     values = values.sort_index()
-    if list(values.index) != list(range(len(values))): raise ValueError(f"{layer}: the table must have every unit from 0 on")
+    if list(values.index) != list(range(len(values))):
+        raise ValueError(f"{layer}: the table must have every unit from 0 on")
     return values.to_numpy()
 
 # %% ../../nbs/studies/80_pruning.ipynb #fecc39bf
@@ -85,27 +119,50 @@ def entropy_importance(
     ranks: bool = True,  # whether each layer's numbers are replaced by their ranks
 ):  # called by Torch-Pruning with a group; gives a tensor (members,), or None for a group without scores
     "Scores as Torch-Pruning's importance."
-    if reduce not in ("mean", "max", "min"): raise ValueError(f"reduce={reduce!r}: choose 'mean', 'max' or 'min'")
+    if reduce not in ("mean", "max", "min"):
+        raise ValueError(f"reduce={reduce!r}: choose 'mean', 'max' or 'min'")
     known = _by_module(importance, network)
-    if ranks: known = {m: (torch.from_numpy(scipy.stats.rankdata(v)) - .5) / len(v) for m, v in known.items()}
+    if ranks:
+        known = {
+            m: (torch.from_numpy(scipy.stats.rankdata(v)) - 0.5) / len(v) for m, v in known.items()
+        }
 
     def of_group(group):
         place = {root: i for i, root in enumerate(group[0].root_idxs)}
-        votes = [_votes(item, known, place) for item in group if item.dep.target.module in known and item.dep.handler.__name__ == "prune_out_channels"]
-        if not votes: return None
+        votes = [
+            _votes(item, known, place)
+            for item in group
+            if item.dep.target.module in known and item.dep.handler.__name__ == "prune_out_channels"
+        ]
+        if not votes:
+            return None
         found = torch.stack(votes)
-        if found.isnan().all(0).any(): return None
-        return {"mean": torch.nanmean, "max": lambda t, d: t.nan_to_num(-torch.inf).amax(d), "min": lambda t, d: t.nan_to_num(torch.inf).amin(d)}[reduce](found, 0)
+        if found.isnan().all(0).any():
+            return None
+        return {
+            "mean": torch.nanmean,
+            "max": lambda t, d: t.nan_to_num(-torch.inf).amax(d),
+            "min": lambda t, d: t.nan_to_num(torch.inf).amin(d),
+        }[reduce](found, 0)
+
     return of_group
 
 # %% ../../nbs/studies/80_pruning.ipynb #1b9ec002
 def _votes(item, known, place):
     "What one layer says about the members of a group; NaN where it says nothing."
-    scores, out = known[item.dep.target.module], torch.full((len(place),), torch.nan, dtype=torch.float64)
-    if len(item.idxs) > len(scores): raise ValueError(f"{item.dep.target.name}: {len(item.idxs)} units, but {len(scores)} scores: score the network as it is now")
+    scores, out = (
+        known[item.dep.target.module],
+        torch.full((len(place),), torch.nan, dtype=torch.float64),
+    )
+    if len(item.idxs) > len(scores):
+        raise ValueError(
+            f"{item.dep.target.name}: {len(item.idxs)} units, but {len(scores)} scores: score the network as it is now"
+        )
     for unit, root in zip(item.idxs, item.root_idxs):
-        if root in place: out[place[root]] = scores[unit]
+        if root in place:
+            out[place[root]] = scores[unit]
     return out
+
 
 def _by_module(importance, network):
     "Scores by module, finite and of the right number."
@@ -114,29 +171,49 @@ def _by_module(importance, network):
         module = key if isinstance(key, nn.Module) else _module(network, key)
         v = torch.as_tensor(np.asarray(v, float))
         units = getattr(module, "out_channels", getattr(module, "out_features", None))
-        if v.shape != (units,): raise ValueError(f"{key}: scores of shape {tuple(v.shape)}, but the layer has {units} units")
-        if not v.isfinite().all(): raise ValueError(f"{key}: the scores hold NaN or infinite values, which have no order")
+        if v.shape != (units,):
+            raise ValueError(
+                f"{key}: scores of shape {tuple(v.shape)}, but the layer has {units} units"
+            )
+        if not v.isfinite().all():
+            raise ValueError(f"{key}: the scores hold NaN or infinite values, which have no order")
         found.setdefault(module, []).append(v)
     return {m: sum(v) / len(v) for m, v in found.items()}
 
+
 def _module(network, layer):
     "The module that makes a layer; 'conv_1' is the second call of 'conv'."
-    if network is None: raise ValueError("layers are given by name: pass the network too")
+    if network is None:
+        raise ValueError("layers are given by name: pass the network too")
     module = dict(network.named_modules()).get(module_path(network, str(layer).split("+")[0]))
     if module is None or not hasattr(module, "weight"):
-        raise ValueError(f"{layer}: no module of the network holds its weights; modules that do: {', '.join(_weighted(network)) or 'none'}")
+        raise ValueError(
+            f"{layer}: no module of the network holds its weights; modules that do: {', '.join(_weighted(network)) or 'none'}"
+        )
     return module
 
-def _weighted(network): return [n for n, m in network.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))]
+
+def _weighted(network):
+    return [
+        n for n, m in network.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
+    ]
 
 # %% ../../nbs/studies/80_pruning.ipynb #d2fc8548
-CRITERIA = {"weight_l1": "MagnitudeImportance", "weight_l2": "MagnitudeImportance", "bn_scale": "BNScaleImportance", "taylor": "TaylorImportance",
-            "hessian": "HessianImportance", "fpgm": "FPGMImportance", "random": "RandomImportance"}
+CRITERIA = {
+    "weight_l1": "MagnitudeImportance",
+    "weight_l2": "MagnitudeImportance",
+    "bn_scale": "BNScaleImportance",
+    "taylor": "TaylorImportance",
+    "hessian": "HessianImportance",
+    "fpgm": "FPGMImportance",
+    "random": "RandomImportance",
+}
+
 
 def prune(
     network: nn.Module,  # any network; it is not changed
     example: "Images | torch.Tensor | tuple",  # an image set, an image (C, H, W), or such a shape
-    ratio: "float | dict" = .5,  # share of the units to remove from every layer, or {layer, pattern or kind: share}
+    ratio: "float | dict" = 0.5,  # share of the units to remove from every layer, or {layer, pattern or kind: share}
     importance: "str | dict" = "H",  # a column of `scores` (perhaps with " reversed"), one of `CRITERIA`, or {layer: (units,), higher means keep}
     scores: "pd.DataFrame | Result | None" = None,  # for a column: as for `unit_importance`
     layers: "str | list | None" = None,  # where to remove units; None: the layers with scores, or else all convolutions
@@ -148,102 +225,175 @@ def prune(
     "A copy of a network without its least important units."
     tp, network = _torch_pruning(), unwrap(network)
     score = _scores_of(importance, scores, filtration)
-    shares = _shares(network, example, ratio, _modules_of(score) if score and layers is None else layers or "conv")
-    if not score and importance in ("taylor", "hessian"): images = _for_gradients(importance, images, network)
+    shares = _shares(
+        network,
+        example,
+        ratio,
+        _modules_of(score) if score and layers is None else layers or "conv",
+    )
+    if not score and importance in ("taylor", "hessian"):
+        images = _for_gradients(importance, images, network)
     small = _copied(network)
     x = _one(small, example)
-    criterion = entropy_importance(score, small, reduce) if score else _criterion(tp, importance, small, images)
+    criterion = (
+        entropy_importance(score, small, reduce)
+        if score
+        else _criterion(tp, importance, small, images)
+    )
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), evaluating(small):
         torch.default_generator.manual_seed(seed)
         before = _output_shapes(small, x)
         own = dict(small.named_modules())
         wanted = {own[n]: s for n, s in shares.items()}
-        with _followed(small): _step(tp, small, x, criterion, wanted, own[_last(network, example)])
-        with _followed(small): after = _output_shapes(small, x)
-    if before != after: raise ValueError(f"the output changed from {_told(before)} to {_told(after)}: leave the layers that make it out by layers=")
+        with _followed(small):
+            _step(tp, small, x, criterion, wanted, own[_last(network, example)])
+        with _followed(small):
+            after = _output_shapes(small, x)
+    if before != after:
+        raise ValueError(
+            f"the output changed from {_told(before)} to {_told(after)}: leave the layers that make it out by layers="
+        )
     return _finished(small, network, importance, ratio, seed)
 
 # %% ../../nbs/studies/80_pruning.ipynb #92291154
 def _step(tp, small, x, criterion, shares, last):
     "Let Torch-Pruning find what belongs together, and remove the shares."
-    none = {"in_channel_groups": {}, "out_channel_groups": {}, "num_heads": {}, "channel_groups": {}}
-    tp.pruner.BasePruner(small, x, criterion, pruning_ratio=0., pruning_ratio_dict=shares, ignored_layers=[last],
-                         output_transform=_traced_output, **none).step()
+    none = {
+        "in_channel_groups": {},
+        "out_channel_groups": {},
+        "num_heads": {},
+        "channel_groups": {},
+    }
+    tp.pruner.BasePruner(
+        small,
+        x,
+        criterion,
+        pruning_ratio=0.0,
+        pruning_ratio_dict=shares,
+        ignored_layers=[last],
+        output_transform=_traced_output,
+        **none,
+    ).step()
 
-def _traced_output(out): return out if isinstance(out, torch.Tensor) else list(tensors_in(out))
+
+def _traced_output(out):
+    return out if isinstance(out, torch.Tensor) else list(tensors_in(out))
+
 
 @contextmanager
 def _followed(network):
     "An exception out of Torch-Pruning, or of the network that it has narrowed, in words."
-    try: yield
+    try:
+        yield
     except Exception as e:
-        if out_of_memory(e): raise
+        if out_of_memory(e):
+            raise
         raise ValueError(
             f"Torch-Pruning cannot follow how the layers of {type(network).__name__} depend on each other "
             f"({first_line(e)}): it cannot where channels are reordered or counted in the forward pass, as in "
-            "ShuffleNet. Prune another network; this one is unchanged") from e
+            "ShuffleNet. Prune another network; this one is unchanged"
+        ) from e
+
 
 def _output_shapes(network, x):
     "Shapes of all tensors that a network returns, in tuples and dictionaries too."
     shapes = [tuple(t.shape) for t in tensors_in(network(x))]
-    if not shapes: raise ValueError(f"{type(network).__name__} returns no tensor: there is nothing to keep")
+    if not shapes:
+        raise ValueError(f"{type(network).__name__} returns no tensor: there is nothing to keep")
     return shapes
 
-def _told(shapes): return ", ".join(map(str, shapes))
+
+def _told(shapes):
+    return ", ".join(map(str, shapes))
 
 # %% ../../nbs/studies/80_pruning.ipynb #b0f40f80
 def _scores_of(importance, scores, filtration):
     "Scores by layer, or None for one of the built-in criteria."
-    if isinstance(importance, dict): return importance
-    if importance in CRITERIA: return None
-    if scores is None: raise ValueError(f"importance={importance!r}: pass scores=, a table with that column, or choose one of {', '.join(CRITERIA)}")
-    return unit_importance(scores, "H" + importance.removeprefix("entropy") if importance.startswith("entropy") else importance, filtration)
+    if isinstance(importance, dict):
+        return importance
+    if importance in CRITERIA:
+        return None
+    if scores is None:
+        raise ValueError(
+            f"importance={importance!r}: pass scores=, a table with that column, or choose one of {', '.join(CRITERIA)}"
+        )
+    return unit_importance(
+        scores,
+        "H" + importance.removeprefix("entropy")
+        if importance.startswith("entropy")
+        else importance,
+        filtration,
+    )
+
 
 def _last(network, example):
     "The module that makes the output."
     return module_path(network, list_layers(network, example).module.iloc[-1])
 
-def _modules_of(layers): return [str(name).split("+")[0] for name in layers]
 
-
+def _modules_of(layers):
+    return [str(name).split("+")[0] for name in layers]
 
 # %% ../../nbs/studies/80_pruning.ipynb #374801d1
 def _shares(network, example, ratio, layers):
     "The share to remove from each module, just so that whole units remain."
-    wanted = ratio if isinstance(ratio, dict) else {w: ratio for w in ([layers] if isinstance(layers, str) else layers)}
+    wanted = (
+        ratio
+        if isinstance(ratio, dict)
+        else {w: ratio for w in ([layers] if isinstance(layers, str) else layers)}
+    )
     for w, r in wanted.items():
-        if not 0 <= r < 1: raise ValueError(f"ratio={r} for {w!r}: a share of units to remove, from 0 to less than 1")
+        if not 0 <= r < 1:
+            raise ValueError(
+                f"ratio={r} for {w!r}: a share of units to remove, from 0 to less than 1"
+            )
     last, found, modules = _last(network, example), {}, dict(network.named_modules())
     for word, r in wanted.items():
         for name in select_layers(network, example, word, maps=False)[0].module:
             name = module_path(network, name)
-            units = getattr(modules.get(name), "out_channels", getattr(modules.get(name), "out_features", None))
-            if name == last or units is None: continue
+            units = getattr(
+                modules.get(name), "out_channels", getattr(modules.get(name), "out_features", None)
+            )
+            if name == last or units is None:
+                continue
             kept = max(1, int(units * (1 - r) + 1e-9))
-            found[name] = 0. if kept == units else 1 - (kept + .5) / units
-    if not found: raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
+            found[name] = 0.0 if kept == units else 1 - (kept + 0.5) / units
+    if not found:
+        raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
     return found
 
 # %% ../../nbs/studies/80_pruning.ipynb #5e1e4488
 def _criterion(tp, name, small, images):
     "One of Torch-Pruning's criteria, with gradients in place where it needs them."
-    if name in ("taylor", "hessian"): _put_gradients(small, images, squared=name == "hessian")
+    if name in ("taylor", "hessian"):
+        _put_gradients(small, images, squared=name == "hessian")
     options = {"weight_l1": {"p": 1}, "weight_l2": {"p": 2}}.get(name, {})
     criterion = getattr(tp.importance, CRITERIA[name])(**options)
-    if name != "bn_scale" or any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in small.modules()): return criterion
-    raise ValueError("bn_scale needs batch normalisation, and the network has none: choose another criterion")
+    if name != "bn_scale" or any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) for m in small.modules()
+    ):
+        return criterion
+    raise ValueError(
+        "bn_scale needs batch normalisation, and the network has none: choose another criterion"
+    )
+
 
 def _for_gradients(name, images, network):
-    if not isinstance(images, Images) or not len(images): raise ValueError(f"{name} needs gradients: pass images=, some labelled images")
+    if not isinstance(images, Images) or not len(images):
+        raise ValueError(f"{name} needs gradients: pass images=, some labelled images")
     return prepared(images, network)
 
 # %% ../../nbs/studies/80_pruning.ipynb #4908523d
 def _scores(network, x):
     "The scores (b, K) that gradients start from."
     out = scores_in(network(x))
-    if isinstance(out, torch.Tensor) and out.ndim == 2: return out
+    if isinstance(out, torch.Tensor) and out.ndim == 2:
+        return out
     what = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-    raise ValueError(f"the network gives {what}, not scores (images, classes): choose an importance without gradients")
+    raise ValueError(
+        f"the network gives {what}, not scores (images, classes): choose an importance without gradients"
+    )
+
 
 def _put_gradients(small, images, squared, batch_size=64):
     "Mean gradient of the loss in every parameter's .grad, or the mean of the squared gradients of single images."
@@ -252,34 +402,58 @@ def _put_gradients(small, images, squared, batch_size=64):
     with torch.enable_grad(), evaluating(small):
         for start in range(0, len(images), step):
             at = range(start, min(start + step, len(images)))
-            x, y = torch.stack([images[i][0] for i in at]), torch.from_numpy(images.labels[list(at)])
+            x, y = (
+                torch.stack([images[i][0] for i in at]),
+                torch.from_numpy(images.labels[list(at)]),
+            )
             small.zero_grad()
             out = _scores(small, to_network(small, x))
             nn.functional.cross_entropy(out, y.to(out.device), reduction="sum").backward()
             for p in total:
-                if p.grad is not None: total[p] += p.grad ** 2 if squared else p.grad
-    for p, g in total.items(): p.grad = g / len(images)
+                if p.grad is not None:
+                    total[p] += p.grad**2 if squared else p.grad
+    for p, g in total.items():
+        p.grad = g / len(images)
 
 # %% ../../nbs/studies/80_pruning.ipynb #72e0e77b
 def _copied(network):
     "A copy in eval mode whose every parameter can have a gradient."
-    try: small = copy.deepcopy(network).eval()
-    except Exception as e: raise ValueError(f"{type(network).__name__} cannot be copied ({e}), and the network itself is never changed") from e
-    for p in small.parameters(): p.requires_grad_(p.is_floating_point())
+    try:
+        small = copy.deepcopy(network).eval()
+    except Exception as e:
+        raise ValueError(
+            f"{type(network).__name__} cannot be copied ({e}), and the network itself is never changed"
+        ) from e
+    for p in small.parameters():
+        p.requires_grad_(p.is_floating_point())
     return small
+
 
 def _one(network, example):
     "A batch of one image."
-    x = example[0][0] if isinstance(example, Images) else torch.zeros(tuple(example)) if isinstance(example, (tuple, list)) else example
+    x = (
+        example[0][0]
+        if isinstance(example, Images)
+        else torch.zeros(tuple(example))
+        if isinstance(example, (tuple, list))
+        else example
+    )
     return to_network(network, x[None] if x.ndim == 3 else x[:1])
+
 
 def _finished(small, network, importance, ratio, seed):
     "The copy without gradients, with its record."
     small.zero_grad(set_to_none=True)
     frozen = {n for n, p in network.named_parameters() if not p.requires_grad}
-    for n, p in small.named_parameters(): p.requires_grad_(n not in frozen and p.is_floating_point())
+    for n, p in small.named_parameters():
+        p.requires_grad_(n not in frozen and p.is_floating_point())
     if hasattr(network, "featent"):
-        how = {"importance": importance if isinstance(importance, str) else "given", "ratio": ratio, "seed": seed, "from": weights_hash(network)}
+        how = {
+            "importance": importance if isinstance(importance, str) else "given",
+            "ratio": ratio,
+            "seed": seed,
+            "from": weights_hash(network),
+        }
         small.featent = {**network.featent, "pruned": how, "hash": weights_hash(small)}
     return small
 
@@ -297,34 +471,79 @@ def prune_curve(
     network: nn.Module,  # a trained classifier; it is not changed
     images: Images,  # training images, for gradients and fine-tuning
     test: Images,  # test images
-    ratios: tuple = (.25, .5, .75),  # shares of units to remove
+    ratios: tuple = (0.25, 0.5, 0.75),  # shares of units to remove
     importances: tuple = ("H", "H reversed", "random", "weight_l1"),  # as for `prune`
     scores: "pd.DataFrame | Result | None" = None,  # as for `prune`
     layers: "str | list | None" = None,  # as for `prune`; None: the layers of the scores, or else all convolutions
     filtration: "str | None" = None,  # as for `unit_importance`
     seeds: tuple = (0,),  # of random, of the images for gradients, and of the fine-tuning
     epochs: int = 0,  # of fine-tuning; 0 for none
-    lr: float = .02,  # largest learning rate of the fine-tuning
+    lr: float = 0.02,  # largest learning rate of the fine-tuning
     gradients: int = 64,  # images for taylor and hessian
     norms: int = 256,  # images for recalibration
     label_map: "list | None" = None,  # label_map[label] is the output of that class; None: as `label_map_for` finds it
 ) -> pd.DataFrame:  # importance, ratio, seed, macs, params, macs_share, params_share, accuracy, accuracy_norms, accuracy_tuned
     "Accuracy against size for networks pruned by several scores."
     _torch_pruning()
-    if not len(ratios) or not len(importances) or not len(seeds): raise ValueError("ratios, importances and seeds need at least one entry each")
-    if epochs < 0 or min(gradients, norms) < 2: raise ValueError(f"epochs={epochs}, gradients={gradients}, norms={norms}: at least 0, 2 and 2")
-    if layers is None and scores is not None: layers = _modules_of((scores.table if isinstance(scores, Result) else scores).layer.unique())
-    for name in importances: _scores_of(name, scores, filtration)
-    if label_map is None: label_map = outputs_of_labels(network, images, count_outputs(network, images))
+    if not len(ratios) or not len(importances) or not len(seeds):
+        raise ValueError("ratios, importances and seeds need at least one entry each")
+    if epochs < 0 or min(gradients, norms) < 2:
+        raise ValueError(
+            f"epochs={epochs}, gradients={gradients}, norms={norms}: at least 0, 2 and 2"
+        )
+    if layers is None and scores is not None:
+        layers = _modules_of(
+            (scores.table if isinstance(scores, Result) else scores).layer.unique()
+        )
+    for name in importances:
+        _scores_of(name, scores, filtration)
+    if label_map is None:
+        label_map = outputs_of_labels(network, images, count_outputs(network, images))
     images, test = (in_memory(_by_output(prepared(s, network), label_map)) for s in (images, test))
     whole = cost(network, images)
-    rows = [{"importance": name, "ratio": 0., "seed": s, **whole, "accuracy": a, "accuracy_norms": a, "accuracy_tuned": a if epochs else np.nan}
-            for a in [_share_right(network, test)] for name in importances for s in seeds]
-    for name, ratio, s in progress([(n, r, s) for n in importances for r in sorted(ratios) for s in seeds], desc="prune", unit="network"):
-        small = prune(network, images, ratio, name, scores, layers, _some_images(images, gradients, s), filtration, seed=s)
-        rows.append({"importance": name, "ratio": ratio, "seed": s, **cost(small, images), **_accuracies(small, images, test, norms, epochs, lr, s)})
+    rows = [
+        {
+            "importance": name,
+            "ratio": 0.0,
+            "seed": s,
+            **whole,
+            "accuracy": a,
+            "accuracy_norms": a,
+            "accuracy_tuned": a if epochs else np.nan,
+        }
+        for a in [_share_right(network, test)]
+        for name in importances
+        for s in seeds
+    ]
+    for name, ratio, s in progress(
+        [(n, r, s) for n in importances for r in sorted(ratios) for s in seeds],
+        desc="prune",
+        unit="network",
+    ):
+        small = prune(
+            network,
+            images,
+            ratio,
+            name,
+            scores,
+            layers,
+            _some_images(images, gradients, s),
+            filtration,
+            seed=s,
+        )
+        rows.append(
+            {
+                "importance": name,
+                "ratio": ratio,
+                "seed": s,
+                **cost(small, images),
+                **_accuracies(small, images, test, norms, epochs, lr, s),
+            }
+        )
     table = pd.DataFrame(rows)
-    return table.assign(macs_share=table.macs / whole["macs"], params_share=table.params / whole["params"]).sort_values(["importance", "ratio", "seed"], ignore_index=True)
+    return table.assign(
+        macs_share=table.macs / whole["macs"], params_share=table.params / whole["params"]
+    ).sort_values(["importance", "ratio", "seed"], ignore_index=True)
 
 # %% ../../nbs/studies/80_pruning.ipynb #48993c27
 def _some_images(images, n, seed):
@@ -332,16 +551,26 @@ def _some_images(images, n, seed):
     at = np.random.default_rng(seed).permutation(len(images))[:n]
     return _in_memory(images, at)
 
+
 def _in_memory(images, at):
     "Some of the images as tensors, read and transformed once."
     kept, settings = [images[int(i)][0] for i in at], {**images.settings, "size": None}
     names = tuple(images.names[i] for i in at)
-    return replace(images, read=kept.__getitem__, index=np.arange(len(at)), labels=images.labels[at], names=names,
-                   transform=as_it_is, settings=settings)
+    return replace(
+        images,
+        read=kept.__getitem__,
+        index=np.arange(len(at)),
+        labels=images.labels[at],
+        names=names,
+        transform=as_it_is,
+        settings=settings,
+    )
+
 
 def _share_right(network, images):
     "Accuracy on images whose labels are the outputs."
     return accuracy(network, images, label_map=range(int(images.labels.max()) + 1))["top1"]
+
 
 def _accuracies(small, images, test, norms, epochs, lr, seed):
     "As pruned, recalibrated, and after fine-tuning."
@@ -353,41 +582,92 @@ def _accuracies(small, images, test, norms, epochs, lr, seed):
         found["accuracy_tuned"] = _share_right(small, test)
     return found
 
-def as_it_is(x): return x
+
+def as_it_is(x):
+    return x
+
 
 def _by_output(images, label_map):
     "Images whose labels are outputs of the network."
-    if len(label_map) <= images.labels.max(): raise ValueError(f"label_map has {len(label_map)} entries, but there is a label {images.labels.max()}")
-    if np.array_equal(label_map, range(len(images.classes))): return images
+    if len(label_map) <= images.labels.max():
+        raise ValueError(
+            f"label_map has {len(label_map)} entries, but there is a label {images.labels.max()}"
+        )
+    if np.array_equal(label_map, range(len(images.classes))):
+        return images
     names = {int(k): c for k, c in zip(label_map, images.classes)}
-    return replace(images, labels=np.asarray(label_map)[images.labels], classes=tuple(names.get(k, f"output {k}") for k in range(max(names) + 1)))
+    return replace(
+        images,
+        labels=np.asarray(label_map)[images.labels],
+        classes=tuple(names.get(k, f"output {k}") for k in range(max(names) + 1)),
+    )
+
 
 def in_memory(images, limit=2**29):
     "The images as tensors in memory, read and transformed once for all networks, where they are small enough."
-    if images[0][0].nbytes * len(images) > limit: return images
+    if images[0][0].nbytes * len(images) > limit:
+        return images
     return _in_memory(images, range(len(images)))
 
 # %% ../../nbs/studies/80_pruning.ipynb #5bbb06db
-_LINES = [*STYLES, ("0.2", "X", "-."), ("0.55", "*", "-."), ("#8C510A", "<", "--"), ("#01665E", ">", "--")]
+_LINES = [
+    *STYLES,
+    ("0.2", "X", "-."),
+    ("0.55", "*", "-."),
+    ("#8C510A", "<", "--"),
+    ("#01665E", ">", "--"),
+]
+
 
 def plot_prune_curve(
     curve: pd.DataFrame,  # what `prune_curve` returned, perhaps of several networks
     x: str = "macs_share",  # "macs_share", "params_share" or "ratio"
 ) -> Figure:  # accuracy as pruned, recalibrated, and after fine-tuning if there was any
     "Accuracy against size, with the spread of the seeds and networks."
-    if x not in ("macs_share", "params_share", "ratio"): raise ValueError(f"x={x!r}: choose 'macs_share', 'params_share' or 'ratio'")
-    names = {"accuracy": "as pruned", "accuracy_norms": "recalibrated", "accuracy_tuned": "fine-tuned"}
+    if x not in ("macs_share", "params_share", "ratio"):
+        raise ValueError(f"x={x!r}: choose 'macs_share', 'params_share' or 'ratio'")
+    names = {
+        "accuracy": "as pruned",
+        "accuracy_norms": "recalibrated",
+        "accuracy_tuned": "fine-tuned",
+    }
     values = {k: f"test accuracy, {v}" for k, v in names.items() if curve[k].notna().any()}
     fig, axes = new_axes(len(values), 3.2, 2.8)
     for ax, (value, text) in zip(axes[0], values.items()):
-        for (name, rows), (color, marker, line) in zip(curve.groupby("importance", sort=False), _LINES * 9):
-            g = rows.groupby("ratio").agg(x=(x, "mean"), mean=(value, "mean"), low=(value, "min"), high=(value, "max"))
-            ax.plot(g.x, g["mean"], color=color, marker=marker, ls=line, ms=4, lw=1.4, label=literal(name))
-            ax.fill_between(g.x, g.low, g.high, color=color, alpha=.1, lw=0)
-        ax.set_xlabel({"macs_share": "multiply-adds, share of the whole", "params_share": "parameters, share of the whole", "ratio": "share of units removed"}[x])
-        ax.set_ylabel(text); ax.spines[["top", "right"]].set_visible(False)
+        for (name, rows), (color, marker, line) in zip(
+            curve.groupby("importance", sort=False), _LINES * 9
+        ):
+            g = rows.groupby("ratio").agg(
+                x=(x, "mean"), mean=(value, "mean"), low=(value, "min"), high=(value, "max")
+            )
+            ax.plot(
+                g.x,
+                g["mean"],
+                color=color,
+                marker=marker,
+                ls=line,
+                ms=4,
+                lw=1.4,
+                label=literal(name),
+            )
+            ax.fill_between(g.x, g.low, g.high, color=color, alpha=0.1, lw=0)
+        ax.set_xlabel(
+            {
+                "macs_share": "multiply-adds, share of the whole",
+                "params_share": "parameters, share of the whole",
+                "ratio": "share of units removed",
+            }[x]
+        )
+        ax.set_ylabel(text)
+        ax.spines[["top", "right"]].set_visible(False)
     n = curve.importance.nunique()
-    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=-(-n // -(-n // (3 * len(values)))), frameon=False, fontsize=8)
+    fig.legend(
+        *axes[0][0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=-(-n // -(-n // (3 * len(values)))),
+        frameon=False,
+        fontsize=8,
+    )
     return fig
 
 # %% ../../nbs/studies/80_pruning.ipynb #93a01029
@@ -395,21 +675,48 @@ def score_differences(
     curve: pd.DataFrame,  # rows of `prune_curve`, with a column `run` where there are several networks
     reference: str = "H",  # the score to compare with the others
     value: str = "accuracy_norms",  # "accuracy", "accuracy_norms" or "accuracy_tuned"
-    level: float = .95,  # of the interval
+    level: float = 0.95,  # of the interval
 ) -> pd.DataFrame:  # rival, reference, mean accuracies, difference, low, high, runs, verdict ("better", "worse" or "undecided")
     "Mean accuracy over the shares: a score against every other, paired within runs."
     names = list(curve.importance.unique())
-    if reference not in names: raise ValueError(f"reference={reference!r}: the curve has {', '.join(names)}")
+    if reference not in names:
+        raise ValueError(f"reference={reference!r}: the curve has {', '.join(names)}")
     rows = curve[curve.ratio > 0]
-    if rows[value].isna().any(): raise ValueError(f"{value} is missing: fine-tune with epochs of 1 or more")
-    means = rows.groupby(["run" if "run" in rows else "seed", "importance"])[value].mean().unstack("importance")
-    if means.isna().any(axis=None): raise ValueError("some runs lack some scores: compare runs with the same scores")
-    return pd.DataFrame([_difference(means[reference], means[n], n, reference, level) for n in names if n != reference])
+    if rows[value].isna().any():
+        raise ValueError(f"{value} is missing: fine-tune with epochs of 1 or more")
+    means = (
+        rows.groupby(["run" if "run" in rows else "seed", "importance"])[value]
+        .mean()
+        .unstack("importance")
+    )
+    if means.isna().any(axis=None):
+        raise ValueError("some runs lack some scores: compare runs with the same scores")
+    return pd.DataFrame(
+        [
+            _difference(means[reference], means[n], n, reference, level)
+            for n in names
+            if n != reference
+        ]
+    )
+
 
 def _difference(a, b, name, reference, level):
     "One comparison."
     d, n = a - b, len(a)
-    half = scipy.stats.t.ppf((1 + level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n) if n > 1 and np.ptp(d) > 0 else np.nan
+    half = (
+        scipy.stats.t.ppf((1 + level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n)
+        if n > 1 and np.ptp(d) > 0
+        else np.nan
+    )
     low, high = d.mean() - half, d.mean() + half
     verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
-    return {"rival": name, reference: a.mean(), "mean": b.mean(), "difference": d.mean(), "low": low, "high": high, "runs": n, "verdict": verdict}
+    return {
+        "rival": name,
+        reference: a.mean(),
+        "mean": b.mean(),
+        "difference": d.mean(),
+        "low": low,
+        "high": high,
+        "runs": n,
+        "verdict": verdict,
+    }

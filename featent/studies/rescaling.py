@@ -28,27 +28,48 @@ from ..data.networks import evaluating, prepared, weights_hash
 # %% ../../nbs/studies/50_rescaling.ipynb #5a93eea7
 ZERO = -1  # slot of a padded zero, which any factor leaves alone
 
+
 def _thin(*slots):
     "Shadows of one shape, without the directions in which none of them changes."
     slots = torch.broadcast_tensors(*slots)
     still = [all(s.stride(d) == 0 for s in slots) for d in range(slots[0].ndim)]
     return [s[tuple(slice(0, 1) if at else slice(None) for at in still)] for s in slots]
 
-def _distinct(slots): return [i for i in torch.unique(_thin(slots)[0]).tolist() if i != ZERO]
+
+def _distinct(slots):
+    return [i for i in torch.unique(_thin(slots)[0]).tolist() if i != ZERO]
+
 
 def _pairs(a, b):
     "The different pairs of slots that stand at the same place."
     a, b = _thin(a, b)
     base = int(b.max()) + 2
     code = torch.unique((a + 1) * base + b + 1)
-    return [(i - 1, j - 1) for i, j in zip((code // base).tolist(), (code % base).tolist()) if i and j and i != j]
+    return [
+        (i - 1, j - 1)
+        for i, j in zip((code // base).tolist(), (code % base).tolist())
+        if i and j and i != j
+    ]
 
 # %% ../../nbs/studies/50_rescaling.ipynb #81d4eb27
 class _Ledger:
     "Which elements must share a factor, and which keep the factor 1."
+
     def __init__(self, names):
-        self.names, self.parent, self.why, self.fixed = names, [], {}, set()  # names: id of a parameter -> name
-        self.slots, self.alive, self.roles, self.written, self.norms, self.trace = {}, [], {}, {}, {}, []
+        self.names, self.parent, self.why, self.fixed = (
+            names,
+            [],
+            {},
+            set(),
+        )  # names: id of a parameter -> name
+        self.slots, self.alive, self.roles, self.written, self.norms, self.trace = (
+            {},
+            [],
+            {},
+            {},
+            {},
+            [],
+        )
 
     def new(self, n):
         first = len(self.parent)
@@ -56,7 +77,8 @@ class _Ledger:
         return torch.arange(first, first + n)
 
     def root(self, i):
-        while self.parent[i] != i: self.parent[i] = i = self.parent[self.parent[i]]
+        while self.parent[i] != i:
+            self.parent[i] = i = self.parent[self.parent[i]]
         return i
 
     def tie(self, a, b):
@@ -65,37 +87,51 @@ class _Ledger:
             self.parent[max(i, j)] = min(i, j)
 
     def keep(self, slots, kind, text):
-        for i in _distinct(slots): self.why.setdefault(i, {})[kind, text] = None
+        for i in _distinct(slots):
+            self.why.setdefault(i, {})[kind, text] = None
 
     def stay(self, shape, kind, text):
         "The shadow of a tensor that no factor reaches."
         slot = self.new(1)
-        self.fixed.add(int(slot)); self.keep(slot, kind, text)
+        self.fixed.add(int(slot))
+        self.keep(slot, kind, text)
         return slot[0].expand(shape)
 
     def merge(self, slots, dims):
         "One slot for all that is read together along some directions, which keep the length 1."
         dims = [d % slots.ndim for d in dims]
-        if not dims: return slots
-        slots = slots[tuple(slice(0, 1) if d in dims and slots.stride(d) == 0 else slice(None) for d in range(slots.ndim))]
+        if not dims:
+            return slots
+        slots = slots[
+            tuple(
+                slice(0, 1) if d in dims and slots.stride(d) == 0 else slice(None)
+                for d in range(slots.ndim)
+            )
+        ]
         top = slots.amax(dims, keepdim=True)
         self.tie(slots, top)
         return top
 
-    def of(self, t): return self.slots.get(id(t)) if isinstance(t, torch.Tensor) else None
+    def of(self, t):
+        return self.slots.get(id(t)) if isinstance(t, torch.Tensor) else None
 
-    def put(self, t, slots): self.slots[id(t)] = slots; self.alive.append(t)
+    def put(self, t, slots):
+        self.slots[id(t)] = slots
+        self.alive.append(t)
 
     def role(self, p, up, down):
         "Write down what multiplies and what divides a parameter."
-        if p is None: return
+        if p is None:
+            return
         old = self.roles.setdefault(id(p), (up, down))
         for a, b in zip(old, (up, down)):
-            if a is not b: self.tie(a, b)
+            if a is not b:
+                self.tie(a, b)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #d6bb2a69
 class _Op(NamedTuple):
     "One function call of a forward pass, with its first result."
+
     op: str
     func: object
     args: tuple
@@ -103,13 +139,16 @@ class _Op(NamedTuple):
     out: torch.Tensor
     where: str  # the module that made it
 
-def _arg(c, position, name, default=None): return c.args[position] if len(c.args) > position else c.kwargs.get(name, default)
+
+def _arg(c, position, name, default=None):
+    return c.args[position] if len(c.args) > position else c.kwargs.get(name, default)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #af2954fe
 def _weighted(f, c):
     "Convolutions, transposed or not, and linear layers."
     x, w, b = (_arg(c, i, n) for i, n in enumerate(("input", "weight", "bias")))
-    if any(p is not None and id(p) not in f.names for p in (w, b)) or f.of(x) is None: return None
+    if any(p is not None and id(p) not in f.names for p in (w, b)) or f.of(x) is None:
+        return None
     channel, groups = x.ndim - w.ndim + 1, 1 if c.op == "linear" else _arg(c, 6, "groups", 1)
     read = f.merge(f.of(x), [d for d in range(x.ndim) if d != channel]).flatten()
     made = f.new(c.out.shape[channel])
@@ -118,30 +157,48 @@ def _weighted(f, c):
     f.role(b, made, torch.tensor(ZERO))
     return _channels(made, channel, c.out.shape)
 
+
 def _weight_slots(made, read, groups, shape, transposed):
     "Slots that multiply and that divide each filter and channel of a weight, (units, channels) or, transposed, (channels, units)."
     rows, columns = (read, made) if transposed else (made, read)
     each = columns.view(groups, 1, -1).expand(groups, shape[0] // groups, -1).reshape(shape)
     return (each, rows[:, None]) if transposed else (rows[:, None], each)
 
-def _channels(slots, channel, shape): return slots.view(-1, *[1] * (len(shape) - channel - 1)).expand(shape)
+
+def _channels(slots, channel, shape):
+    return slots.view(-1, *[1] * (len(shape) - channel - 1)).expand(shape)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #2d63bd34
 def _normalised(f, c):
     "Batch, instance, group and layer normalisation."
     at = 3 if c.op in ("batch_norm", "instance_norm") else 2
     x, w, b = _arg(c, 0, "input"), _arg(c, at, "weight"), _arg(c, at + 1, "bias")
-    if f.of(x) is None: return None
+    if f.of(x) is None:
+        return None
     read = _distinct(f.of(x))
     n, conv = f.written.get(read[0] if read else None, (0, None))
     own = conv is not None and read == list(range(read[0], read[0] + n))
-    f.keep(f.of(x), "own" if own else "norm", f"{c.op} in {c.where} ignores the scale of what it reads")
-    if w is None: return f.stay(c.out.shape, "norm", f"{c.op} in {c.where} has no weight and bias that could carry a factor")
-    if any(p is not None and id(p) not in f.names for p in (w, b)): return None
-    if own: f.norms[id(conv)] = w, b
+    f.keep(
+        f.of(x), "own" if own else "norm", f"{c.op} in {c.where} ignores the scale of what it reads"
+    )
+    if w is None:
+        return f.stay(
+            c.out.shape,
+            "norm",
+            f"{c.op} in {c.where} has no weight and bias that could carry a factor",
+        )
+    if any(p is not None and id(p) not in f.names for p in (w, b)):
+        return None
+    if own:
+        f.norms[id(conv)] = w, b
     made = f.new(w.numel())
-    for p in (w, b): f.role(p, made.view(w.shape), torch.tensor(ZERO))
-    return made.view(w.shape).expand(c.out.shape) if c.op == "layer_norm" else _channels(made, 1, c.out.shape)
+    for p in (w, b):
+        f.role(p, made.view(w.shape), torch.tensor(ZERO))
+    return (
+        made.view(w.shape).expand(c.out.shape)
+        if c.op == "layer_norm"
+        else _channels(made, 1, c.out.shape)
+    )
 
 # %% ../../nbs/studies/50_rescaling.ipynb #70e047f0
 def _same(f, c):
@@ -149,15 +206,18 @@ def _same(f, c):
     slots = f.of(_arg(c, 0, "input"))
     return slots if slots is not None and slots.shape == c.out.shape else None
 
+
 def _clamped(f, c):
     "`clamp` where it is a ReLU."
     low, high = _arg(c, 1, "min"), _arg(c, 2, "max") if c.op == "clamp" else None
     return _same(f, c) if high is None and isinstance(low, (int, float)) and low == 0 else None
 
+
 def _pooled(f, c):
     "Pooling and resizing: one slot for each channel."
     slots = f.of(_arg(c, 0, "input"))
-    if slots is None: return None
+    if slots is None:
+        return None
     maps = next((int(d) for d in c.op if d.isdigit()), slots.ndim - 2)
     return f.merge(slots, range(slots.ndim - maps, slots.ndim)).expand(c.out.shape)
 
@@ -171,67 +231,117 @@ def _summed(f, c):
         a, b = torch.broadcast_tensors(*known)
         return torch.where(a == ZERO, b, a) if (_thin(a)[0] == ZERO).any() else a
     constant = b if f.of(b) is None else a
-    if isinstance(constant, torch.Tensor) or constant != 0: f.keep(known[0], "operation", f"{c.op} of a constant in {c.where}")
+    if isinstance(constant, torch.Tensor) or constant != 0:
+        f.keep(known[0], "operation", f"{c.op} of a constant in {c.where}")
     return known[0].expand(c.out.shape)
+
 
 def _multiplied(f, c):
     "Products and quotients with what keeps the factor 1."
     a, b = (f.of(t) for t in (_arg(c, 0, "input"), _arg(c, 1, "other")))
     still = lambda s: s is None or all(i in f.fixed for i in _distinct(s))
-    if c.op == "div" and a is None: return None
-    if a is not None and still(b): return a.expand(c.out.shape)
+    if c.op == "div" and a is None:
+        return None
+    if a is not None and still(b):
+        return a.expand(c.out.shape)
     return b.expand(c.out.shape) if c.op == "mul" and still(a) else None
+
 
 def _reduced(f, c):
     "Sums, means and maxima along axes."
-    if isinstance(_arg(c, 1, "other"), torch.Tensor): return _summed(f, c)
+    if isinstance(_arg(c, 1, "other"), torch.Tensor):
+        return _summed(f, c)
     slots, dims = f.of(_arg(c, 0, "input")), _arg(c, 1, "dim")
-    if slots is None: return None
-    dims = range(slots.ndim) if dims is None or dims == () else [dims] if isinstance(dims, int) else dims
+    if slots is None:
+        return None
+    dims = (
+        range(slots.ndim)
+        if dims is None or dims == ()
+        else [dims]
+        if isinstance(dims, int)
+        else dims
+    )
     return f.merge(slots, dims).reshape(c.out.shape)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #1664536d
 def _moved(f, c):
     "Repeat the call on the shadows."
+
     def shadow(v):
-        if isinstance(v, (tuple, list)): return type(v)(map(shadow, v)) if type(v) in (tuple, list) else v
-        if not isinstance(v, torch.Tensor): return v
-        if f.of(v) is not None: return f.of(v).contiguous() if c.op.startswith("view") else f.of(v)[...]
-        if not v.is_floating_point(): return v.cpu()
-        return torch.tensor(ZERO).expand(v.shape) if not v.any() else f.stay(v.shape, "operation", f"a constant in {c.op} in {c.where}")
-    try: return list(tensors(c.func(*map(shadow, c.args), **{k: shadow(v) for k, v in c.kwargs.items()})))
-    except (RuntimeError, TypeError, ValueError, IndexError): return None
+        if isinstance(v, (tuple, list)):
+            return type(v)(map(shadow, v)) if type(v) in (tuple, list) else v
+        if not isinstance(v, torch.Tensor):
+            return v
+        if f.of(v) is not None:
+            return f.of(v).contiguous() if c.op.startswith("view") else f.of(v)[...]
+        if not v.is_floating_point():
+            return v.cpu()
+        return (
+            torch.tensor(ZERO).expand(v.shape)
+            if not v.any()
+            else f.stay(v.shape, "operation", f"a constant in {c.op} in {c.where}")
+        )
+
+    try:
+        return list(
+            tensors(c.func(*map(shadow, c.args), **{k: shadow(v) for k, v in c.kwargs.items()}))
+        )
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return None
+
 
 def _padded(f, c):
     "Padding with zeros or with copies."
     slots, mode, value = f.of(c.args[0]), _arg(c, 2, "mode", "constant"), _arg(c, 3, "value")
-    if slots is None: return None
-    if mode != "constant": return F.pad(slots.double(), _arg(c, 1, "pad"), mode).long()
-    if value: f.keep(slots, "operation", f"{c.op} with a constant in {c.where}")
+    if slots is None:
+        return None
+    if mode != "constant":
+        return F.pad(slots.double(), _arg(c, 1, "pad"), mode).long()
+    if value:
+        f.keep(slots, "operation", f"{c.op} with a constant in {c.where}")
     return F.pad(slots, _arg(c, 1, "pad"), value=ZERO)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #8ce75013
 _RULES = [
     (_weighted, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear"),
     (_normalised, "batch_norm instance_norm group_norm layer_norm"),
-    (_same, "relu leaky_relu prelu rrelu dropout dropout1d dropout2d dropout3d feature_dropout abs absolute neg negative positive clone "
-            "contiguous detach to float double half bfloat16 type type_as cuda cpu requires_grad"),
+    (
+        _same,
+        "relu leaky_relu prelu rrelu dropout dropout1d dropout2d dropout3d feature_dropout abs absolute neg negative positive clone "
+        "contiguous detach to float double half bfloat16 type type_as cuda cpu requires_grad",
+    ),
     (_clamped, "clamp clamp_min"),
-    (_pooled, "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d interpolate upsample "
-              "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d"),
+    (
+        _pooled,
+        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d interpolate upsample "
+        "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d",
+    ),
     (_summed, "add sub subtract rsub maximum minimum"),
     (_multiplied, "mul multiply div divide true_divide"),
     (_reduced, "mean sum amax amin max min"),
-    (_moved, "view view_as reshape reshape_as flatten unflatten permute transpose swapaxes movedim moveaxis squeeze unsqueeze cat concat "
-             "concatenate stack chunk split unbind getitem narrow select index_select expand expand_as repeat roll flip t T mT "
-             "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle"),
+    (
+        _moved,
+        "view view_as reshape reshape_as flatten unflatten permute transpose swapaxes movedim moveaxis squeeze unsqueeze cat concat "
+        "concatenate stack chunk split unbind getitem narrow select index_select expand expand_as repeat roll flip t T mT "
+        "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle",
+    ),
     (_padded, "pad"),
 ]
 _RULE = {name: rule for rule, names in _RULES for name in names.split()}
-_SYNONYMS = {"multiply": "mul", "rmul": "mul", "imul": "mul", "divide": "div", "true_divide": "div", "truediv": "div", "itruediv": "div",
-             "isub": "sub"}
-_BLIND = set("size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex len hash get_device element_size "
-             "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor rand_like randn_like".split())
+_SYNONYMS = {
+    "multiply": "mul",
+    "rmul": "mul",
+    "imul": "mul",
+    "divide": "div",
+    "true_divide": "div",
+    "truediv": "div",
+    "itruediv": "div",
+    "isub": "sub",
+}
+_BLIND = set(
+    "size dim ndimension numel nelement stride is_contiguous is_floating_point is_complex len hash get_device element_size "
+    "zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor rand_like randn_like".split()
+)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #8573393a
 def _name_of(func):
@@ -239,8 +349,10 @@ def _name_of(func):
     name = op_name(func)
     return getattr(getattr(func, "__self__", None), "__name__", name) if name == "get" else name
 
+
 class _Follower(Listener):
     "Follow the factors through one forward pass."
+
     def __init__(self, network, ledger, modes=None):
         super().__init__(network, modes)
         self.ledger, self.others = ledger, set()
@@ -251,8 +363,10 @@ class _Follower(Listener):
         read = list(tensors((args, kwargs)))
         made, seen = list(tensors(out)), [t for t in read if f.of(t) is not None]
         name = _name_of(func) if made else op_name(func) if op_name(func) != "get" else "size"
-        if name not in _BLIND and (seen or made): self.follow(func, _SYNONYMS.get(name, name), args, kwargs, made, seen, read)
-        if made: f.trace.append((f"{name} in {self.where()}", f.of(made[0])))
+        if name not in _BLIND and (seen or made):
+            self.follow(func, _SYNONYMS.get(name, name), args, kwargs, made, seen, read)
+        if made:
+            f.trace.append((f"{name} in {self.where()}", f.of(made[0])))
         return out
 
     def where(self):
@@ -263,69 +377,110 @@ class _Follower(Listener):
     def follow(self, func, name, args, kwargs, made, seen, read):
         "Give the results their shadows."
         f, rule, where = self.ledger, _RULE.get(name), self.where()
-        slots = rule(f, _Op(name, func, args, kwargs, made[0], where)) if rule and made and seen and kwargs.get("out") is None else None
-        if slots is None or rule not in (_weighted, _normalised): self.others |= {id(t) for t in read if id(t) in f.names}
-        if not seen: return
+        slots = (
+            rule(f, _Op(name, func, args, kwargs, made[0], where))
+            if rule and made and seen and kwargs.get("out") is None
+            else None
+        )
+        if slots is None or rule not in (_weighted, _normalised):
+            self.others |= {id(t) for t in read if id(t) in f.names}
+        if not seen:
+            return
         slots = [] if slots is None else [slots] if isinstance(slots, torch.Tensor) else slots
-        if not slots or slots[0].shape != made[0].shape: slots = []
+        if not slots or slots[0].shape != made[0].shape:
+            slots = []
         if not slots:
-            for t in seen: f.keep(f.of(t), "operation", f"{name} in {where}")
-        if name == "setitem": f.put(args[0], f.stay(args[0].shape, "operation", f"{name} in {where}"))
-        for i, t in enumerate(made): f.put(t, slots[i] if i < len(slots) else f.stay(t.shape, "operation", f"{name} in {where}"))
+            for t in seen:
+                f.keep(f.of(t), "operation", f"{name} in {where}")
+        if name == "setitem":
+            f.put(args[0], f.stay(args[0].shape, "operation", f"{name} in {where}"))
+        for i, t in enumerate(made):
+            f.put(
+                t,
+                slots[i] if i < len(slots) else f.stay(t.shape, "operation", f"{name} in {where}"),
+            )
 
 # %% ../../nbs/studies/50_rescaling.ipynb #187f3200
 def _own_parameters(network):
     "Names of the parameters that share no memory with another one, by identity."
-    found = {id(p): (name, p) for name, p in reversed(list(network.named_parameters(remove_duplicate=False)))}
+    found = {
+        id(p): (name, p)
+        for name, p in reversed(list(network.named_parameters(remove_duplicate=False)))
+    }
     places = pd.Series([p.untyped_storage().data_ptr() for _, p in found.values()], dtype=object)
-    return {i: name for (i, (name, _)), twice in zip(found.items(), places.duplicated(keep=False)) if not twice}
+    return {
+        i: name
+        for (i, (name, _)), twice in zip(found.items(), places.duplicated(keep=False))
+        if not twice
+    }
+
 
 def _follow(network, example):
     "The ledger of one forward pass."
-    deaf = [f"{name} is a {type(m).__name__}" for name, m in network.named_modules() if isinstance(m, torch.jit.ScriptModule)]
-    if deaf: raise TypeError(f"{', '.join(deaf)}, whose calls are compiled: a ScriptModule cannot be followed. Pass the nn.Module that it was made from")
+    deaf = [
+        f"{name} is a {type(m).__name__}"
+        for name, m in network.named_modules()
+        if isinstance(m, torch.jit.ScriptModule)
+    ]
+    if deaf:
+        raise TypeError(
+            f"{', '.join(deaf)}, whose calls are compiled: a ScriptModule cannot be followed. Pass the nn.Module that it was made from"
+        )
     ledger = _Ledger(_own_parameters(network))
     x = example_of(network, example)
     ledger.put(x, ledger.stay(x.shape, "edge", "the network's input"))
     with evaluating(network) as modes, torch.no_grad():
         follower = _Follower(network, ledger, modes)
-        with follower: out = network(x)
+        with follower:
+            out = network(x)
     return _finished(ledger, out, follower.others)
+
 
 def _finished(ledger, out, others):
     "What is known only at the end of the pass."
     results = [ledger.of(t) for t in tensors(out)]
     if not any(slots is not None for slots in results):
-        raise ValueError(f"the network's output ({type(out).__name__}) cannot be followed back to its input: it must hold tensors, made by calls "
-                         "that PyTorch can be listened to; compiled and scripted parts cannot")
+        raise ValueError(
+            f"the network's output ({type(out).__name__}) cannot be followed back to its input: it must hold tensors, made by calls "
+            "that PyTorch can be listened to; compiled and scripted parts cannot"
+        )
     for slots in results:
-        if slots is not None: ledger.keep(slots, "edge", "the network's output")
+        if slots is not None:
+            ledger.keep(slots, "edge", "the network's output")
     for i in others & set(ledger.roles):
-        for slots in ledger.roles[i]: ledger.keep(slots, "weights", f"{ledger.names[i]} is also used in another way")
+        for slots in ledger.roles[i]:
+            ledger.keep(slots, "weights", f"{ledger.names[i]} is also used in another way")
     return ledger
 
 # %% ../../nbs/studies/50_rescaling.ipynb #8e7a3cbf
-def _layer(name): return name.removesuffix(".weight").removesuffix(".bias") or name
+def _layer(name):
+    return name.removesuffix(".weight").removesuffix(".bias") or name
+
 
 class _Plan(NamedTuple):
     "What can be rescaled."
+
     ledger: _Ledger
     groups: pd.DataFrame
     refused: pd.DataFrame
     channels: list  # for each group, the root slots of its channels
     stopped: list  # what an operation stops, in words
 
+
 def _members(ledger, which):
     "Layers that write (0) or read (1) each root slot, in the order of the pass."
     found = {}
     for i, slots in ledger.roles.items():
-        for s in _distinct(slots[which]): found.setdefault(ledger.root(s), {})[_layer(ledger.names[i])] = None
+        for s in _distinct(slots[which]):
+            found.setdefault(ledger.root(s), {})[_layer(ledger.names[i])] = None
     return found
+
 
 def _joined(writes):
     "Root slots of the groups, from the layers that write each root: those whose layers overlap belong together."
     same, parts = {}, []
-    for root, layers in writes.items(): same.setdefault(frozenset(layers), []).append(root)
+    for root, layers in writes.items():
+        same.setdefault(frozenset(layers), []).append(root)
     for layers, roots in same.items():
         for p in [p for p in parts if p[0] & layers]:
             parts.remove(p)
@@ -339,19 +494,36 @@ def _plan(network, example):
     f = _follow(network, example)
     writes, reads = _members(f, 0), _members(f, 1)
     why = {}
-    for i, reasons in f.why.items(): why.setdefault(f.root(i), {}).update(reasons)
+    for i, reasons in f.why.items():
+        why.setdefault(f.root(i), {}).update(reasons)
     channels = _joined({r: writes[r] for r in sorted(writes) if r not in why})
     names = lambda roots, of: ", ".join(dict.fromkeys(n for r in roots for n in of.get(r, ())))
     groups = [(i, len(rs), names(rs, writes), names(rs, reads)) for i, rs in enumerate(channels)]
     kept = {}
     for r in sorted(set(writes) & set(why)):
-        if reasons := [k for k in why[r] if k[0] != "own"]: kept.setdefault((names([r], writes), *reasons), []).append(r)
+        if reasons := [k for k in why[r] if k[0] != "own"]:
+            kept.setdefault((names([r], writes), *reasons), []).append(r)
     refused = [(k[0], len(rs), _in_words(k[1:])) for k, rs in kept.items()]
-    stopped = [f"{k[0]} ({_in_words(hard)})" for k in kept if (hard := [r for r in k[1:] if r[0] == "operation"])]
-    return _Plan(f, pd.DataFrame(groups, columns=["group", "channels", "writes", "reads"]),
-                 pd.DataFrame(refused, columns=["layers", "channels", "why"]), channels, stopped)
+    stopped = [
+        f"{k[0]} ({_in_words(hard)})"
+        for k in kept
+        if (hard := [r for r in k[1:] if r[0] == "operation"])
+    ]
+    return _Plan(
+        f,
+        pd.DataFrame(groups, columns=["group", "channels", "writes", "reads"]),
+        pd.DataFrame(refused, columns=["layers", "channels", "why"]),
+        channels,
+        stopped,
+    )
 
-def _in_words(reasons, most=2): return "; ".join([text for _, text in reasons[:most]] + [f"and {len(reasons) - most} more"] * (len(reasons) > most))
+
+def _in_words(reasons, most=2):
+    return "; ".join(
+        [text for _, text in reasons[:most]]
+        + [f"and {len(reasons) - most} more"] * (len(reasons) > most)
+    )
+
 
 def rescaling_groups(
     network: nn.Module,  # any network; nothing of it is changed
@@ -363,71 +535,118 @@ def rescaling_groups(
 
 # %% ../../nbs/studies/50_rescaling.ipynb #39d180e8
 def _random_factors(rng, shape, powers_of_two):
-    k = rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], shape) if powers_of_two else rng.uniform(-4, 4, shape)
+    k = (
+        rng.choice([-4, -3, -2, -1, 1, 2, 3, 4], shape)
+        if powers_of_two
+        else rng.uniform(-4, 4, shape)
+    )
     return np.exp2(k.astype(float))
+
 
 def _checked_factors(value, n, what):
     "Factors (n,) from a number or n numbers, positive and finite."
-    try: value = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value, float)
-    except (TypeError, ValueError): raise TypeError(f"factors for {what} must be numbers, got {value!r}") from None
-    if value.shape not in ((), (n,)): raise ValueError(f"factors for {what}: one number or {n} of them, got shape {value.shape}")
+    try:
+        value = np.asarray(
+            value.detach().cpu() if isinstance(value, torch.Tensor) else value, float
+        )
+    except (TypeError, ValueError):
+        raise TypeError(f"factors for {what} must be numbers, got {value!r}") from None
+    if value.shape not in ((), (n,)):
+        raise ValueError(f"factors for {what}: one number or {n} of them, got shape {value.shape}")
     bad = np.flatnonzero(~(np.isfinite(value) & (value > 0)))
-    if len(bad): raise ValueError(f"factor {np.atleast_1d(value)[bad[0]]} for {what}{f', number {bad[0]}' if value.ndim else ''}: factors must be positive and finite")
+    if len(bad):
+        raise ValueError(
+            f"factor {np.atleast_1d(value)[bad[0]]} for {what}{f', number {bad[0]}' if value.ndim else ''}: factors must be positive and finite"
+        )
     return np.broadcast_to(value, n)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #558aa74a
 def _group_of(plan, key):
     "Number of a group from its number or one of the layers that write it."
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < len(plan.groups): return int(key)
+    if (
+        isinstance(key, (int, np.integer))
+        and not isinstance(key, bool)
+        and 0 <= key < len(plan.groups)
+    ):
+        return int(key)
     for i, names in enumerate(plan.groups.writes):
-        if key in names.split(", "): return i
-    raise ValueError(f"no group {key!r}: choose a number below {len(plan.groups)}, or a layer among {', '.join(plan.groups.writes)}")
+        if key in names.split(", "):
+            return i
+    raise ValueError(
+        f"no group {key!r}: choose a number below {len(plan.groups)}, or a layer among {', '.join(plan.groups.writes)}"
+    )
+
 
 def _chosen_factors(plan, factors, per, powers_of_two, seed):
     "Factors of the channels of each group."
-    if per not in ("channel", "layer"): raise ValueError(f"per={per!r}: choose 'channel' or 'layer'")
-    if isinstance(factors, str) and factors != "random": raise ValueError(f"factors={factors!r}: pass 'random', a number, an array, or a dictionary")
+    if per not in ("channel", "layer"):
+        raise ValueError(f"per={per!r}: choose 'channel' or 'layer'")
+    if isinstance(factors, str) and factors != "random":
+        raise ValueError(f"factors={factors!r}: pass 'random', a number, an array, or a dictionary")
     sizes = plan.groups.channels.tolist()
     free = [n if per == "channel" else 1 for n in sizes]
     if isinstance(factors, dict):
         found = [np.ones(n) for n in free]
-        for key, value in factors.items(): found[i] = _checked_factors(value, free[i := _group_of(plan, key)], f"group {key!r}")
+        for key, value in factors.items():
+            found[i] = _checked_factors(value, free[i := _group_of(plan, key)], f"group {key!r}")
     else:
-        every = _random_factors(np.random.default_rng(seed), sum(free), powers_of_two) if isinstance(factors, str) else factors
-        found = np.split(_checked_factors(every, sum(free), f"all groups, per {per}"), np.cumsum(free)[:-1])
+        every = (
+            _random_factors(np.random.default_rng(seed), sum(free), powers_of_two)
+            if isinstance(factors, str)
+            else factors
+        )
+        found = np.split(
+            _checked_factors(every, sum(free), f"all groups, per {per}"), np.cumsum(free)[:-1]
+        )
     return [np.broadcast_to(v, n).copy() for v, n in zip(found, sizes)]
 
 # %% ../../nbs/studies/50_rescaling.ipynb #ef9a6b9a
 def _values(plan, factors):
     "The factor of every slot, and at the end that of `ZERO`."
     value, f = np.ones(len(plan.ledger.parent) + 1), plan.ledger
-    for roots, c in zip(plan.channels, factors): value[roots] = c
+    for roots, c in zip(plan.channels, factors):
+        value[roots] = c
     value[:-1] = value[[f.root(i) for i in range(len(f.parent))]]
     return value
+
 
 def _new_weights(network, plan, value):
     "Rescaled parameters by name, and how many of them lost bits to a power of two."
     parameters, new, lost = dict(network.named_parameters(remove_duplicate=False)), {}, 0
-    exact, at = (np.frexp(value)[0] == .5).all(), lambda slots: torch.as_tensor(value[_thin(slots)[0].numpy()])
+    exact, at = (
+        (np.frexp(value)[0] == 0.5).all(),
+        lambda slots: torch.as_tensor(value[_thin(slots)[0].numpy()]),
+    )
     for i, roles in plan.ledger.roles.items():
         name = plan.ledger.names[i]
         old, scale = parameters[name].detach().cpu(), at(roles[0]) / at(roles[1])
-        if (scale == 1).all(): continue
+        if (scale == 1).all():
+            continue
         wide = old.to(torch.promote_types(old.dtype, torch.float32))
         scale = scale.view(*scale.shape, *[1] * (old.ndim - scale.ndim)).to(wide.dtype)
         new[name] = (wide * scale).to(old.dtype)
-        if old.isfinite().all() and not new[name].isfinite().all(): raise ValueError(f"the factors make {name} overflow {old.dtype}: choose some nearer to 1")
-        if exact: lost += int((new[name] / scale != old).sum())
+        if old.isfinite().all() and not new[name].isfinite().all():
+            raise ValueError(
+                f"the factors make {name} overflow {old.dtype}: choose some nearer to 1"
+            )
+        if exact:
+            lost += int((new[name] / scale != old).sum())
     return new, lost
 
 # %% ../../nbs/studies/50_rescaling.ipynb #8957d8d9
 def _allowed(plan, partial):
     "Refuse a network that cannot be rescaled, or not wholly, before anything is changed."
     reasons = "; ".join(f"{r.layers}: {r.why}" for r in plan.refused.itertuples())
-    if not len(plan.groups): raise ValueError(f"nothing in this network can be rescaled. {reasons or 'It has no layers that read what other layers write'}")
+    if not len(plan.groups):
+        raise ValueError(
+            f"nothing in this network can be rescaled. {reasons or 'It has no layers that read what other layers write'}"
+        )
     if plan.stopped and not partial:
-        raise ValueError(f"not every layer can be rescaled, since some operations let no factor through: {'; '.join(plan.stopped)}. "
-                         f"Pass partial=True to rescale the other {len(plan.groups)} groups")
+        raise ValueError(
+            f"not every layer can be rescaled, since some operations let no factor through: {'; '.join(plan.stopped)}. "
+            f"Pass partial=True to rescale the other {len(plan.groups)} groups"
+        )
+
 
 def rescale(
     network: nn.Module,  # any network
@@ -445,37 +664,59 @@ def rescale(
     _allowed(plan, partial)
     chosen = _chosen_factors(plan, factors, per, powers_of_two, seed)
     new, lost = _new_weights(inner, plan, _values(plan, chosen))
-    try: target = inner if inplace else copy.deepcopy(inner)
-    except Exception as e: raise ValueError(f"{type(inner).__name__} cannot be copied ({e}): pass inplace=True") from e
+    try:
+        target = inner if inplace else copy.deepcopy(inner)
+    except Exception as e:
+        raise ValueError(f"{type(inner).__name__} cannot be copied ({e}): pass inplace=True") from e
     _write_checked(target, new, example)
-    target.rescaling = {"groups": plan.groups, "refused": plan.refused, "factors": chosen, "lost_bits": lost}
-    if getattr(target, "featent", None): target.featent = {**target.featent, "hash": weights_hash(target), "rescaled": True}
+    target.rescaling = {
+        "groups": plan.groups,
+        "refused": plan.refused,
+        "factors": chosen,
+        "lost_bits": lost,
+    }
+    if getattr(target, "featent", None):
+        target.featent = {**target.featent, "hash": weights_hash(target), "rescaled": True}
     return network if inplace else target
 
 # %% ../../nbs/studies/50_rescaling.ipynb #60f8fb80
 def _write_checked(network, new, example):
     "Write new weights, and take them back if they change the output."
-    x, parameters = example_of(network, example), dict(network.named_parameters(remove_duplicate=False))
-    if not x.any(): x = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    x, parameters = (
+        example_of(network, example),
+        dict(network.named_parameters(remove_duplicate=False)),
+    )
+    if not x.any():
+        x = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     old, before = {name: parameters[name].detach().clone() for name in new}, _output(network, x)
     _write(parameters, new)
-    after, room = _output(network, x), .05 if x.element_size() < 4 else .01 if x.is_cuda else .001
+    after, room = (
+        _output(network, x),
+        0.05 if x.element_size() < 4 else 0.01 if x.is_cuda else 0.001,
+    )
     if not torch.allclose(after, before, room, room * float(before.abs().max()), equal_nan=True):
         _write(parameters, old)
-        raise ValueError("the rescaled network does not compute the same, so nothing was changed: some part of it makes calls that cannot be "
-                         "listened to (TorchScript, compiled code), or draws random numbers")
+        raise ValueError(
+            "the rescaled network does not compute the same, so nothing was changed: some part of it makes calls that cannot be "
+            "listened to (TorchScript, compiled code), or draws random numbers"
+        )
+
 
 def _output(network, x):
     "All numbers that a network returns for a batch, (n, ...)."
-    with evaluating(network), torch.no_grad(): return torch.cat([t.float().flatten(1).cpu() for t in tensors(network(x))], 1)
+    with evaluating(network), torch.no_grad():
+        return torch.cat([t.float().flatten(1).cpu() for t in tensors(network(x))], 1)
+
 
 def _write(parameters, values):
     with torch.no_grad():
-        for name, v in values.items(): parameters[name].copy_(v)
+        for name, v in values.items():
+            parameters[name].copy_(v)
 
 # %% ../../nbs/studies/50_rescaling.ipynb #65e8c114
 class _Recorder(_Follower):
     "Keep the first result of every call that returns tensors."
+
     def __init__(self, network):
         super().__init__(network, None)
         self.results = []
@@ -483,25 +724,34 @@ class _Recorder(_Follower):
     def hear(self, func, args, kwargs):
         out = func(*args, **kwargs)
         first = next(tensors(out), None)
-        if first is not None: self.results.append((f"{_name_of(func)} in {self.where()}", first.detach().clone()))
+        if first is not None:
+            self.results.append((f"{_name_of(func)} in {self.where()}", first.detach().clone()))
         return out
+
 
 def _first_difference(network, other, plan, value, x):
     "The first call whose result is not that of the network times its factors; empty if there is none."
     results = []
     for net in (network, other):
-        with evaluating(net), torch.no_grad(), _Recorder(net) as recorder: net(x)
+        with evaluating(net), torch.no_grad(), _Recorder(net) as recorder:
+            net(x)
         results.append(recorder.results)
     texts = [[text for text, _ in found] for found in (plan.ledger.trace, *results)]
     if texts[0] != texts[1] or texts[0] != texts[2]:
-        raise ValueError("the rescaled network makes other calls than the network, or than in the traced example")
+        raise ValueError(
+            "the rescaled network makes other calls than the network, or than in the traced example"
+        )
     for (text, slots), (_, old), (_, new) in zip(plan.ledger.trace, *results):
-        if slots is None or not old.is_floating_point(): continue
+        if slots is None or not old.is_floating_point():
+            continue
         expected = old.cpu() * torch.as_tensor(value[slots.numpy()], dtype=old.dtype)
-        if not torch.equal(expected, new.cpu()): return f"{text}, by {_relative(expected, new.cpu()):.1e}"
+        if not torch.equal(expected, new.cpu()):
+            return f"{text}, by {_relative(expected, new.cpu()):.1e}"
     return ""
 
-def _relative(a, b): return float((a - b).abs().max() / a.abs().max())
+
+def _relative(a, b):
+    return float((a - b).abs().max() / a.abs().max())
 
 # %% ../../nbs/studies/50_rescaling.ipynb #3d9baea9
 def _compared(layer, name, before, after):
@@ -510,14 +760,24 @@ def _compared(layer, name, before, after):
     there = ~(np.isnan(a) & np.isnan(b))
     a, b = a[there], b[there]
     top = np.nanmax(np.abs(a), initial=0)
-    with np.errstate(divide="ignore", invalid="ignore"): ratio = np.where(a == b, 0, np.abs(b - a) / np.abs(a))
-    return {"layer": layer, "indicator": name, "values": len(a), "differ": int((a != b).sum()),
-            "moved": int((~np.isclose(b, a, 1e-3, 1e-5 * top)).sum()), "largest": float(ratio.max(initial=0))}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(a == b, 0, np.abs(b - a) / np.abs(a))
+    return {
+        "layer": layer,
+        "indicator": name,
+        "values": len(a),
+        "differ": int((a != b).sum()),
+        "moved": int((~np.isclose(b, a, 1e-3, 1e-5 * top)).sum()),
+        "largest": float(ratio.max(initial=0)),
+    }
+
 
 def indicator_changes(
     before: Result,  # of `assess`, with summaries
     after: Result,  # of the same images and layers
-) -> pd.DataFrame:  # layer, indicator, values, differ, moved (numbers of values), largest (relative change)
+) -> (
+    pd.DataFrame
+):  # layer, indicator, values, differ, moved (numbers of values), largest (relative change)
     "Which indicators differ between two assessments of the same images."
     if set(before.births) != set(after.births) or len(before.labels) != len(after.labels):
         raise ValueError("the two results must be about the same layers, filtrations and images")
@@ -527,21 +787,37 @@ def indicator_changes(
         rows += [_compared(layer, name, a[name], b[name]) for name in a]
     return pd.DataFrame(rows)
 
+
 def _tables(result, layer):
     "All values of a layer, by indicator."
-    births = {f: v for (name, f, kind), v in result.births.items() if (name, kind) == (layer, "real")}
+    births = {
+        f: v for (name, f, kind), v in result.births.items() if (name, kind) == (layer, "real")
+    }
     rows = result.table[result.table.layer == layer]
     found = {f"births {f}": v for f, v in births.items()}
-    found |= {f"{s} {f}": rows[rows.filtration == f][s].to_numpy() for s in ("H", "eps") for f in births}
-    if (layer, "real") in result.kernel_l1: found["kernel_l1"] = result.kernel_l1[layer, "real"]
-    kept = {name: v for (at, name, kind), v in result.summaries.items() if (at, kind) == (layer, "real")}
-    if not kept: return found
+    found |= {
+        f"{s} {f}": rows[rows.filtration == f][s].to_numpy() for s in ("H", "eps") for f in births
+    }
+    if (layer, "real") in result.kernel_l1:
+        found["kernel_l1"] = result.kernel_l1[layer, "real"]
+    kept = {
+        name: v for (at, name, kind), v in result.summaries.items() if (at, kind) == (layer, "real")
+    }
+    if not kept:
+        return found
     row = result.layers.set_index("layer").loc[layer]
     table = indicators(kept, result.labels, result.classes, int(row.height * row.width))
-    return found | {c: table[c].to_numpy()[:row.units if c == "selectivity" else None] for c in table.columns.drop(["unit", "class"])}
+    return found | {
+        c: table[c].to_numpy()[: row.units if c == "selectivity" else None]
+        for c in table.columns.drop(["unit", "class"])
+    }
 
 # %% ../../nbs/studies/50_rescaling.ipynb #8cb613ac
-def network_scores(network, images, batch_size): return torch.cat([_output(network, to_network(network, x)) for _, x, _ in batches(images, batch_size)]).numpy()
+def network_scores(network, images, batch_size):
+    return torch.cat(
+        [_output(network, to_network(network, x)) for _, x, _ in batches(images, batch_size)]
+    ).numpy()
+
 
 def check_rescaling(
     network: nn.Module,  # any network; nothing of it is changed
@@ -564,41 +840,73 @@ def check_rescaling(
     chosen = _chosen_factors(plan, factors, per, powers_of_two, seed)
     other = rescale(network, images, dict(enumerate(chosen)), partial=True)
     a, b = (network_scores(net, images, batch_size) for net in (network, other))
-    place = "" if np.array_equal(a, b) else _difference_of_one(network, other, plan, chosen, images, int((a != b).any(1).argmax()))
-    rows = [_compared("(output)", "predictions", a, b) | {"place": place}, _compared("(output)", "top class", a.argmax(1), b.argmax(1)) | {"place": ""}]
-    changes = indicator_changes(before or assess(network, images, layers, **how), assess(other, images, layers, **how))
+    place = (
+        ""
+        if np.array_equal(a, b)
+        else _difference_of_one(network, other, plan, chosen, images, int((a != b).any(1).argmax()))
+    )
+    rows = [
+        _compared("(output)", "predictions", a, b) | {"place": place},
+        _compared("(output)", "top class", a.argmax(1), b.argmax(1)) | {"place": ""},
+    ]
+    changes = indicator_changes(
+        before or assess(network, images, layers, **how), assess(other, images, layers, **how)
+    )
     return pd.concat([pd.DataFrame(rows), changes.assign(place="")], ignore_index=True)
+
 
 def _difference_of_one(network, other, plan, chosen, images, i):
     "The first difference for one image, alone in its batch."
-    return _first_difference(network, other, plan, _values(plan, chosen), to_network(network, images[i][0][None])) or "only in larger batches"
+    return (
+        _first_difference(
+            network, other, plan, _values(plan, chosen), to_network(network, images[i][0][None])
+        )
+        or "only in larger batches"
+    )
 
 # %% ../../nbs/studies/50_rescaling.ipynb #cd303c12
 def halve_images(
     images: Images,  # images with a transform; see `prepared` for a network's own
-    by: float = .5,  # factor, positive
+    by: float = 0.5,  # factor, positive
 ) -> Images:  # the same images; what their transform gives is multiplied by the factor
     "Images with all values halved, after normalisation."
     by = float(_checked_factors(by, 1, "the images")[0])
-    return images.with_transform(partial(_scaled, transform=images.transform or preprocess(), by=by))
+    return images.with_transform(
+        partial(_scaled, transform=images.transform or preprocess(), by=by)
+    )
 
-def _scaled(picture, transform, by): return transform(picture) * by
+
+def _scaled(picture, transform, by):
+    return transform(picture) * by
+
 
 def halve_filters(
     network: nn.Module,  # any network; nothing of it is changed
     layer: str,  # a layer, by name or pattern, as for `select_layers`
     example: "Images | torch.Tensor | tuple",  # as for `rescaling_groups`
-    by: float = .5,  # factor, positive
+    by: float = 0.5,  # factor, positive
 ) -> nn.Module:  # a copy that computes something else
     "A network in which the filters of one layer are halved, and nothing makes up for it."
     inner, by = unwrap(network), float(_checked_factors(by, 1, "the filters")[0])
-    chosen, ledger, new = select_layers(inner, example, layer, maps=False)[0], _follow(inner, example), copy.deepcopy(inner)
-    own, parameters = {_layer(n): i for i, n in ledger.names.items() if n.endswith("weight")}, dict(inner.named_parameters())
+    chosen, ledger, new = (
+        select_layers(inner, example, layer, maps=False)[0],
+        _follow(inner, example),
+        copy.deepcopy(inner),
+    )
+    own, parameters = (
+        {_layer(n): i for i, n in ledger.names.items() if n.endswith("weight")},
+        dict(inner.named_parameters()),
+    )
     by_id, target = {id(p): n for n, p in parameters.items()}, dict(new.named_parameters())
     for module in chosen.module:
-        if own.get(module) not in ledger.roles: raise ValueError(f"layer {module!r} has no weights of its own to halve")
-        w = ledger.norms.get(own[module], (parameters[f"{module}.weight"], parameters.get(f"{module}.bias")))
-        _write(target, {name: target[name] * by for name in (by_id[id(p)] for p in w if p is not None)})
+        if own.get(module) not in ledger.roles:
+            raise ValueError(f"layer {module!r} has no weights of its own to halve")
+        w = ledger.norms.get(
+            own[module], (parameters[f"{module}.weight"], parameters.get(f"{module}.bias"))
+        )
+        _write(
+            target, {name: target[name] * by for name in (by_id[id(p)] for p in w if p is not None)}
+        )
     return new
 
 # %% ../../nbs/studies/50_rescaling.ipynb #5b47b796
@@ -612,7 +920,14 @@ def target_only(
     label = class_label(label, before.classes)
     a, b = (r.summaries[layer, "mean", "real"] for r in (before, after))
     mixed, name = np.where((before.labels == label)[:, None], b, a), before.classes[label]
-    tables = {k: indicators({"mean": m}, before.labels, before.classes) for k, m in (("before", a), ("all", b), ("target", mixed))}
+    tables = {
+        k: indicators({"mean": m}, before.labels, before.classes)
+        for k, m in (("before", a), ("all", b), ("target", mixed))
+    }
     rows = {k: t[t["class"] == name].reset_index(drop=True) for k, t in tables.items()}
-    columns = {f"{form}_{k}": t[form] for form in ("class_selectivity", "selectivity") for k, t in rows.items()}
+    columns = {
+        f"{form}_{k}": t[form]
+        for form in ("class_selectivity", "selectivity")
+        for k, t in rows.items()
+    }
     return pd.DataFrame({"unit": rows["before"].unit, **columns})

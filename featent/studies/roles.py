@@ -12,7 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .ablation import known_value, results_per_image, bootstrap_weights, turning_points
+from featent.studies.ablation import (
+    known_value,
+    results_per_image,
+    bootstrap_weights,
+    turning_points,
+)
 from ..assessment.plots import literal
 
 # %% ../../nbs/studies/70_roles.ipynb #aa4dad1f
@@ -28,11 +33,20 @@ def useful_units(
     _known("split", split, curves.split.unique())
     points = turning_points(curves[(curves.order == order) & (curves.split == split)], value)
     place = {name: np.argsort(orders[order][name]) for name in points["class"]}
-    return pd.concat([pd.DataFrame({"class": name, "unit": np.arange(len(place[name])), "useful": place[name] >= step})
-                      for name, step in zip(points["class"], points.step)], ignore_index=True)
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"class": name, "unit": np.arange(len(place[name])), "useful": place[name] >= step}
+            )
+            for name, step in zip(points["class"], points.step)
+        ],
+        ignore_index=True,
+    )
+
 
 def _known(what, value, choices):
-    if value not in choices: raise ValueError(f"{what}={value!r}: choose from {', '.join(map(repr, choices))}")
+    if value not in choices:
+        raise ValueError(f"{what}={value!r}: choose from {', '.join(map(repr, choices))}")
 
 # %% ../../nbs/studies/70_roles.ipynb #9e83fbbc
 def contributions(
@@ -41,26 +55,53 @@ def contributions(
     split: str,  # "train" or "test"
     value: str = "loss",  # "loss", "top1" or "top5"
     prefix: str = "random",  # the orders whose names begin so are used
-) -> pd.DataFrame:  # class, unit, effect (positive: the unit helps), se (of the mean over orders), useful (bool)
+) -> (
+    pd.DataFrame
+):  # class, unit, effect (positive: the unit helps), se (of the mean over orders), useful (bool)
     "How much worse a class is served when a unit goes, on average over random orders."
     _known("split", split, {s for _, _, s in samples})
     known_value(value)
-    means = {k: (v[0], results_per_image(v, value)[1].mean(1)) for k, v in samples.items() if k[2] == split and k[0].startswith(prefix)}
-    if not means: raise ValueError(f"no order begins with {prefix!r}; there are {', '.join(orders)}")
+    means = {
+        k: (v[0], results_per_image(v, value)[1].mean(1))
+        for k, v in samples.items()
+        if k[2] == split and k[0].startswith(prefix)
+    }
+    if not means:
+        raise ValueError(f"no order begins with {prefix!r}; there are {', '.join(orders)}")
     return _effects(means, orders, -1 if value != "loss" else 1)
+
 
 def _effects(means, orders, sign):
     "Contributions from mean curves {(order, class, split): (steps, values)} of one split."
     rows = []
     for name in dict.fromkeys(c for _, c, _ in means):
-        change = np.stack([_changes(*v, orders[o][c], sign) for (o, c, _), v in means.items() if c == name])
-        se = change.std(0, ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.full(change.shape[1], np.nan)
-        rows.append(pd.DataFrame({"class": name, "unit": np.arange(change.shape[1]), "effect": change.mean(0), "se": se}))
+        change = np.stack(
+            [_changes(*v, orders[o][c], sign) for (o, c, _), v in means.items() if c == name]
+        )
+        se = (
+            change.std(0, ddof=1) / np.sqrt(len(change))
+            if len(change) > 1
+            else np.full(change.shape[1], np.nan)
+        )
+        rows.append(
+            pd.DataFrame(
+                {
+                    "class": name,
+                    "unit": np.arange(change.shape[1]),
+                    "effect": change.mean(0),
+                    "se": se,
+                }
+            )
+        )
     return pd.concat(rows, ignore_index=True).assign(useful=lambda t: t.effect > 0)
+
 
 def _changes(steps, y, order, sign):
     "What each unit's removal does along one order, (units,)."
-    if len(steps) != len(order) + 1: raise ValueError("contributions need every step from no unit to all of them: leave out steps= in ablate")
+    if len(steps) != len(order) + 1:
+        raise ValueError(
+            "contributions need every step from no unit to all of them: leave out steps= in ablate"
+        )
     change = np.empty(len(order))
     change[order] = sign * np.diff(y)
     return change
@@ -68,17 +109,28 @@ def _changes(steps, y, order, sign):
 # %% ../../nbs/studies/70_roles.ipynb #f434c0c0
 ROLES = "both", "train only", "test only", "neither"
 
+
 def roles(
     train: pd.DataFrame,  # class, unit, useful: on training images, as from `useful_units` or `contributions`
     test: pd.DataFrame,  # the same on test images
 ) -> pd.DataFrame:  # class, unit, train (bool), test (bool), role: one of `ROLES`
     "The role of every unit for every class."
     for name, t in (("train", train), ("test", test)):
-        if missing := [c for c in ("class", "unit", "useful") if c not in t]: raise ValueError(f"{name} has no column {', '.join(missing)}")
-    table = train[["class", "unit", "useful"]].merge(test[["class", "unit", "useful"]], on=["class", "unit"], suffixes=("_train", "_test"), validate="1:1")
-    if len(table) != len(train) or len(table) != len(test): raise ValueError("train and test have different units or classes")
+        if missing := [c for c in ("class", "unit", "useful") if c not in t]:
+            raise ValueError(f"{name} has no column {', '.join(missing)}")
+    table = train[["class", "unit", "useful"]].merge(
+        test[["class", "unit", "useful"]],
+        on=["class", "unit"],
+        suffixes=("_train", "_test"),
+        validate="1:1",
+    )
+    if len(table) != len(train) or len(table) != len(test):
+        raise ValueError("train and test have different units or classes")
     table = table.rename(columns={"useful_train": "train", "useful_test": "test"})
-    return table.assign(role=np.select([table.train & table.test, table.train, table.test], ROLES[:3], ROLES[3]))
+    return table.assign(
+        role=np.select([table.train & table.test, table.train, table.test], ROLES[:3], ROLES[3])
+    )
+
 
 def role_shares(
     table: pd.DataFrame,  # as from `roles`, perhaps with more columns such as layer, network, seed
@@ -86,10 +138,24 @@ def role_shares(
 ) -> pd.DataFrame:  # the columns of `by`, then the share of each role, and n
     "Shares of the four roles."
     by = [by] if isinstance(by, str) else list(by)
-    for c in by: _known("by", c, list(table.columns))
-    shares = pd.get_dummies(table.role).reindex(columns=list(ROLES), fill_value=False).astype(float).assign(n=1.)
-    groups = shares.groupby([table[c] for c in by], sort=False) if by else shares.assign(all="all").groupby("all")
-    return groups.agg({**dict.fromkeys(ROLES, "mean"), "n": "sum"}).astype({"n": int}).reset_index(drop=not by)
+    for c in by:
+        _known("by", c, list(table.columns))
+    shares = (
+        pd.get_dummies(table.role)
+        .reindex(columns=list(ROLES), fill_value=False)
+        .astype(float)
+        .assign(n=1.0)
+    )
+    groups = (
+        shares.groupby([table[c] for c in by], sort=False)
+        if by
+        else shares.assign(all="all").groupby("all")
+    )
+    return (
+        groups.agg({**dict.fromkeys(ROLES, "mean"), "n": "sum"})
+        .astype({"n": int})
+        .reset_index(drop=not by)
+    )
 
 # %% ../../nbs/studies/70_roles.ipynb #bcc9d7d5
 def agreement(
@@ -98,19 +164,28 @@ def agreement(
 ) -> pd.Series:  # agreement (share of equal roles), kappa (chance-corrected, NaN if undefined), n
     "How far two tables of roles agree."
     from sklearn.metrics import cohen_kappa_score
+
     keys = [c for c in ("network", "layer", "class", "unit") if c in a and c in b]
     pair = a[[*keys, "role"]].merge(b[[*keys, "role"]], on=keys, validate="1:1")
-    if len(pair) != len(a) or len(pair) != len(b): raise ValueError("the tables have different units or classes")
+    if len(pair) != len(a) or len(pair) != len(b):
+        raise ValueError("the tables have different units or classes")
     constant = pair.role_x.nunique() == 1 and pair.role_y.nunique() == 1
-    return pd.Series({"agreement": (pair.role_x == pair.role_y).mean(), "n": len(pair),
-                      "kappa": np.nan if constant else cohen_kappa_score(pair.role_x, pair.role_y)})[["agreement", "kappa", "n"]]
+    return pd.Series(
+        {
+            "agreement": (pair.role_x == pair.role_y).mean(),
+            "n": len(pair),
+            "kappa": np.nan if constant else cohen_kappa_score(pair.role_x, pair.role_y),
+        }
+    )[["agreement", "kappa", "n"]]
+
 
 def stability(
     reference: pd.DataFrame,  # as from `roles`
     others: list,  # tables of the same units and classes, from other seeds or other images
 ) -> pd.DataFrame:  # one row for each of the others: agreement, kappa, n
     "How far each of several tables of roles agrees with the first."
-    if not len(others): raise ValueError("others is empty: pass at least one table of roles")
+    if not len(others):
+        raise ValueError("others is empty: pass at least one table of roles")
     return pd.DataFrame([agreement(reference, t) for t in others]).astype({"n": int})
 
 # %% ../../nbs/studies/70_roles.ipynb #676f6613
@@ -124,43 +199,88 @@ def resampled_roles(
 ) -> list:  # `n_boot` tables as from `roles`
     "Roles found again on resampled images."
     keys = [k for k in samples if (k[0].startswith("random") if order is None else k[0] == order)]
-    if not keys: raise ValueError(f"order={order!r}: choose from {', '.join(dict.fromkeys(o for o, _, _ in samples))}, or None")
+    if not keys:
+        raise ValueError(
+            f"order={order!r}: choose from {', '.join(dict.fromkeys(o for o, _, _ in samples))}, or None"
+        )
     known_value(value)
-    return [_roles_of(_resample(samples, keys, value, [seed, i]), orders, order, value) for i in range(n_boot)]
+    return [
+        _roles_of(_resample(samples, keys, value, [seed, i]), orders, order, value)
+        for i in range(n_boot)
+    ]
+
 
 def _resample(samples, keys, value, seed):
     "{key: (steps, mean curve)} over images drawn with replacement, the same ones for every order."
     weights, mean = {}, {}
     for k in keys:
         steps, y = results_per_image(samples[k], value)
-        if k[1:] not in weights: weights[k[1:]] = bootstrap_weights(y.shape[1], 1, [*seed, len(weights)])[0]
+        if k[1:] not in weights:
+            weights[k[1:]] = bootstrap_weights(y.shape[1], 1, [*seed, len(weights)])[0]
         mean[k] = steps, y @ weights[k[1:]]
     return mean
+
 
 def _roles_of(means, orders, order, value):
     "Roles from mean curves."
     splits = "train", "test"
-    if order is None: return roles(*(_effects({k: v for k, v in means.items() if k[2] == s}, orders, 1 if value == "loss" else -1) for s in splits))
-    rows = pd.concat([pd.DataFrame({"order": o, "class": c, "split": s, "step": steps, value: y}) for (o, c, s), (steps, y) in means.items()])
+    if order is None:
+        return roles(
+            *(
+                _effects(
+                    {k: v for k, v in means.items() if k[2] == s},
+                    orders,
+                    1 if value == "loss" else -1,
+                )
+                for s in splits
+            )
+        )
+    rows = pd.concat(
+        [
+            pd.DataFrame({"order": o, "class": c, "split": s, "step": steps, value: y})
+            for (o, c, s), (steps, y) in means.items()
+        ]
+    )
     return roles(*(useful_units(rows, orders, s, order, value) for s in splits))
 
 # %% ../../nbs/studies/70_roles.ipynb #0a9573cd
 ROLE_COLOURS = dict(zip(ROLES, ("#0072B2", "#E69F00", "#56B4E9", "#BBBBBB")))
 
+
 def plot_roles(
     shares: pd.DataFrame,  # as from `role_shares`, with one or more columns that name the groups
 ) -> Figure:  # horizontal bars that add up to 1
     "Shares of the four roles in each group."
-    if missing := [r for r in ROLES if r not in shares]: raise ValueError(f"no column {', '.join(missing)}: pass what role_shares returned")
+    if missing := [r for r in ROLES if r not in shares]:
+        raise ValueError(f"no column {', '.join(missing)}: pass what role_shares returned")
     by = [c for c in shares if c not in (*ROLES, "n")]
-    names = shares[by].astype(str).agg(", ".join, axis=1) if by else pd.Series(["all"] * len(shares))
-    fig, ax = plt.subplots(figsize=(5.6, .24 * len(shares) + 1.1), layout="constrained")
+    names = (
+        shares[by].astype(str).agg(", ".join, axis=1) if by else pd.Series(["all"] * len(shares))
+    )
+    fig, ax = plt.subplots(figsize=(5.6, 0.24 * len(shares) + 1.1), layout="constrained")
     plt.close(fig)
     left = np.zeros(len(shares))
     for role in ROLES:
-        ax.barh(list(map(literal, names)), shares[role], left=left, color=ROLE_COLOURS[role], label=role, height=.8)
+        ax.barh(
+            list(map(literal, names)),
+            shares[role],
+            left=left,
+            color=ROLE_COLOURS[role],
+            label=role,
+            height=0.8,
+        )
         left += shares[role].to_numpy()
-    ax.set_xlim(0, 1); ax.set_xlabel("share of units"); ax.invert_yaxis(); ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(axis="y", labelsize=8); ax.set_ylabel(", ".join(by))
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("share of units")
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(axis="y", labelsize=8)
+    ax.set_ylabel(", ".join(by))
+    fig.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+    )
     return fig

@@ -27,99 +27,175 @@ from ..assessment.assessing import BIRTHS_VERSION, calls_of, run_plan, planned, 
 from ..statistics.entropy import check_rule, summarise
 from ..data.images import Images, images as as_images
 from ..data.checkpoints import SUFFIXES, intact, load_weights, read_weights
-from ..data.networks import device_of, evaluation, seeded, evaluating, prepared, progress, recalibrate as recalibrated, weights_hash
+from featent.data.networks import (
+    device_of,
+    evaluation,
+    seeded,
+    evaluating,
+    prepared,
+    progress,
+    recalibrate as recalibrated,
+    weights_hash,
+)
 from ..assessment.plots import AXES, STYLES, new_axes, short_names, literal
 from ..tools.files import write_whole
 from ..assessment.store import canonical_json, differing_entries, plain_json, sha256
 
 # %% ../../nbs/studies/20_training.ipynb #a95061a7
-def _as_it_is(x): return x
+def _as_it_is(x):
+    return x
+
 
 def _held(images, network, limit=2**30):
     "Images with the network's own preprocessing, read once where they fit into `limit` bytes."
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
-    if not len(images): raise ValueError("there are no images: pass some of the training images, the same number of each class")
-    if images[0][0].nbytes * len(images) > limit: return images
+    if not len(images):
+        raise ValueError(
+            "there are no images: pass some of the training images, the same number of each class"
+        )
+    if images[0][0].nbytes * len(images) > limit:
+        return images
     kept = [images[i][0] for i in range(len(images))]
-    return replace(images, read=kept.__getitem__, index=np.arange(len(kept)), transform=_as_it_is, settings={**images.settings, "size": None})
+    return replace(
+        images,
+        read=kept.__getitem__,
+        index=np.arange(len(kept)),
+        transform=_as_it_is,
+        settings={**images.settings, "size": None},
+    )
 
 # %% ../../nbs/studies/20_training.ipynb #d912ade6
 def _settled(network, images, recalibrate):
     "The network, or a copy with averages of batch normalisation measured anew."
-    if not recalibrate or not any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats for m in network.modules()): return network
-    try: return recalibrated(network, images)
-    except (RuntimeError, TypeError) as e: raise ValueError(f"{type(network).__name__} cannot be copied ({e}): pass recalibrate=False") from e
+    if not recalibrate or not any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+        for m in network.modules()
+    ):
+        return network
+    try:
+        return recalibrated(network, images)
+    except (RuntimeError, TypeError) as e:
+        raise ValueError(
+            f"{type(network).__name__} cannot be copied ({e}): pass recalibrate=False"
+        ) from e
 
 # %% ../../nbs/studies/20_training.ipynb #664b51a8
 def _moment(plan, rule, network, recalibrate, n_jobs, evaluate, sets):
     "Scores of a network at one moment: a row for each layer and filtration."
     net = _settled(network, plan.images, recalibrate)
     plan = plan._replace(networks={"real": net})
-    with tqdm(disable=True) as bar: births, kept, _ = run_plan(plan, 0, len(plan.images), n_jobs, 256 * 2**20, bar)
+    with tqdm(disable=True) as bar:
+        births, kept, _ = run_plan(plan, 0, len(plan.images), n_jobs, 256 * 2**20, bar)
     classes = {c: plan.images.classes[c] for c in plan.images.by_class}
     over = "births" if plan.convention == "released" else "images"
-    rows = summarise(tabulate(births, plan.images.labels, plan.chosen, classes, over, rule), ("layer", "filtration"))
-    if "H_null" in rows: rows["excess"] = rows.H_null - rows.H
+    rows = summarise(
+        tabulate(births, plan.images.labels, plan.chosen, classes, over, rule),
+        ("layer", "filtration"),
+    )
+    if "H_null" in rows:
+        rows["excess"] = rows.H_null - rows.H
     sets = {"": plan.images, **sets} if evaluate else sets
     losses = {name: evaluation(net, s, (1,), plan.batch_size, None) for name, s in sets.items()}
-    columns = {f"{name}{what}": v for name, (loss, right) in losses.items() for what, v in (("loss", loss), ("accuracy", right["top1"]))}
+    columns = {
+        f"{name}{what}": v
+        for name, (loss, right) in losses.items()
+        for what, v in (("loss", loss), ("accuracy", right["top1"]))
+    }
     return rows.merge(_means(plan, kept), on="layer").assign(n_images=len(plan.images), **columns)
+
 
 def _means(plan, kept):
     "Mean summaries of each layer's maps."
     mean = lambda name, layer: float(kept[layer, name, "real"].mean(dtype=np.float64))
-    return pd.DataFrame([{"layer": r.layer, "l1": mean("l1", r.layer), "mean": mean("mean", r.layer), "apoz": mean("zeros", r.layer) / (r.height * r.width)}
-                         for r in plan.chosen.itertuples()])
+    return pd.DataFrame(
+        [
+            {
+                "layer": r.layer,
+                "l1": mean("l1", r.layer),
+                "mean": mean("mean", r.layer),
+                "apoz": mean("zeros", r.layer) / (r.height * r.width),
+            }
+            for r in plan.chosen.itertuples()
+        ]
+    )
 
 # %% ../../nbs/studies/20_training.ipynb #db02eed1
 def _opened_store(folder, identity):
     "A folder for moments, made for these settings or found to have been."
-    if folder is None: return None
+    if folder is None:
+        return None
     folder, identity = Path(folder), plain_json(identity)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder/"settings.json"
+    path = folder / "settings.json"
     if not path.exists():
-        if any(f for f in folder.iterdir() if not f.name.startswith(".")): raise FileExistsError(f"{folder} holds other things: choose a new or an empty folder")
+        if any(f for f in folder.iterdir() if not f.name.startswith(".")):
+            raise FileExistsError(f"{folder} holds other things: choose a new or an empty folder")
         write_whole(path, json.dumps(identity, indent=1).encode())
-    try: old = json.loads(path.read_bytes())
-    except ValueError as e: raise ValueError(f"{path} is damaged ({e}): remove the folder, or choose another") from e
+    try:
+        old = json.loads(path.read_bytes())
+    except ValueError as e:
+        raise ValueError(f"{path} is damaged ({e}): remove the folder, or choose another") from e
     if found := differing_entries(old, identity):
-        raise ValueError(f"{folder} holds scores of other settings: {'; '.join(found)} (in the folder -> asked for); choose another folder")
+        raise ValueError(
+            f"{folder} holds scores of other settings: {'; '.join(found)} (in the folder -> asked for); choose another folder"
+        )
     return folder
+
 
 def _keep(folder, name, key, rows):
     "Write the rows of a moment."
-    if folder is None: return
-    content = {"weights": key, "columns": list(rows), "rows": [[_finite(v) for v in row] for row in zip(*(rows[c].tolist() for c in rows))]}
-    write_whole(folder/f"{name}.json", canonical_json({**content, "sha256": sha256(canonical_json(content))}))
+    if folder is None:
+        return
+    content = {
+        "weights": key,
+        "columns": list(rows),
+        "rows": [[_finite(v) for v in row] for row in zip(*(rows[c].tolist() for c in rows))],
+    }
+    write_whole(
+        folder / f"{name}.json",
+        canonical_json({**content, "sha256": sha256(canonical_json(content))}),
+    )
 
-def _finite(v): return None if isinstance(v, float) and not math.isfinite(v) else v
+
+def _finite(v):
+    return None if isinstance(v, float) and not math.isfinite(v) else v
+
 
 def _kept(path, key=None):
     "The rows of a moment, None where there is no good file or it is of other weights."
-    try: content = json.loads(path.read_bytes())
-    except (OSError, ValueError): return None
-    if not isinstance(content, dict) or content.pop("sha256", None) != sha256(canonical_json(content)): return None
-    if key is not None and content["weights"] != key: return None
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.pop("sha256", None) != sha256(
+        canonical_json(content)
+    ):
+        return None
+    if key is not None and content["weights"] != key:
+        return None
     rows = pd.DataFrame(content["rows"], columns=content["columns"])
     return rows.astype({c: float for c in rows if rows[c].isna().all()})
 
 # %% ../../nbs/studies/20_training.ipynb #33e6c9ae
 class Monitor:
     "Call it at the end of every epoch or step; `table` is what it has seen."
+
     def __init__(self, score, network, due, unit, store):
         self.score, self.network, self.due, self.unit, self.store = score, network, due, unit, store
         self.calls, self.since, self.rows = 0, time.perf_counter(), {}
-        for path in store.glob("[0-9]*.json") if store else (): self._add(path)
+        for path in store.glob("[0-9]*.json") if store else ():
+            self._add(path)
 
     def _add(self, path):
-        if (rows := _kept(path)) is not None: self.rows[int(path.stem)] = rows
+        if (rows := _kept(path)) is not None:
+            self.rows[int(path.stem)] = rows
 
     def __call__(self, epoch=None, step=None, **logs):
         self.calls += 1
         at = {"epoch": epoch, "step": step}[self.unit]
         at = self.calls if at is None else at
-        if at % 1 or not self.due(int(at)): return None
+        if at % 1 or not self.due(int(at)):
+            return None
         start = time.perf_counter()
         rows = self._scored(int(at), epoch, step, logs, start - self.since if at else math.nan)
         self.since = time.perf_counter()
@@ -129,14 +205,20 @@ class Monitor:
         "Score the network now; what was kept of later moments belongs to an earlier life of this training."
         start, key = time.perf_counter(), weights_hash(self.network)
         self.rows = {k: v for k, v in self.rows.items() if k < at}
-        path = self.store/f"{at:08d}.json" if self.store else None
+        path = self.store / f"{at:08d}.json" if self.store else None
         rows = _kept(path, key) if path else None
         if rows is None:
-            with seeded(0, device_of(self.network)), evaluating(self.network): rows = self.score(self.network)
-            place = {"epoch": at if self.unit == "epoch" else epoch, "step": at if self.unit == "step" else step}
+            with seeded(0, device_of(self.network)), evaluating(self.network):
+                rows = self.score(self.network)
+            place = {
+                "epoch": at if self.unit == "epoch" else epoch,
+                "step": at if self.unit == "step" else step,
+            }
             rows = _placed(rows, place, logs)
             seconds = time.perf_counter() - start
-            rows = rows.assign(seconds=seconds, share=seconds / training if training > 0 else math.nan)
+            rows = rows.assign(
+                seconds=seconds, share=seconds / training if training > 0 else math.nan
+            )
             _keep(self.store, f"{at:08d}", key, rows)
         self.rows[at] = rows
         return rows
@@ -144,16 +226,29 @@ class Monitor:
     @property
     def table(self):
         "All moments: a row for each moment, layer and filtration."
-        if not self.rows: raise ValueError("nothing has been assessed yet: call the monitor at the end of every epoch or step")
+        if not self.rows:
+            raise ValueError(
+                "nothing has been assessed yet: call the monitor at the end of every epoch or step"
+            )
         return pd.concat([self.rows[k] for k in sorted(self.rows)], ignore_index=True)
 
-    def __repr__(self): return f"Monitor({len(self.rows)} moments; call it at the end of every {self.unit}; .table)"
+    def __repr__(self):
+        return f"Monitor({len(self.rows)} moments; call it at the end of every {self.unit}; .table)"
+
 
 def _placed(rows, place, logs):
     "Rows with their place in the training in front, and the loop's numbers behind."
     first = {k: np.nan if v is None else float(v) for k, v in place.items()}
-    logs = {"training_seconds" if k == "seconds" else k: float(v.detach() if isinstance(v, torch.Tensor) else v) for k, v in logs.items()}
-    if taken := [k for k in logs if k in rows]: raise ValueError(f"{taken[0]} is a column about the assessed images: give the loop's number another name, as train_{taken[0]}")
+    logs = {
+        "training_seconds" if k == "seconds" else k: float(
+            v.detach() if isinstance(v, torch.Tensor) else v
+        )
+        for k, v in logs.items()
+    }
+    if taken := [k for k in logs if k in rows]:
+        raise ValueError(
+            f"{taken[0]} is a column about the assessed images: give the loop's number another name, as train_{taken[0]}"
+        )
     return pd.DataFrame(first, index=rows.index).join(rows).assign(**logs)
 
 # %% ../../nbs/studies/20_training.ipynb #edd117ba
@@ -174,75 +269,170 @@ def monitor(
     n_jobs: int = -1,  # threads that compute births; -1 for all cores
 ) -> Monitor:  # call it in the loop; its `table` has a row for each moment, layer and filtration
     "Watch the feature entropy of a network while it is trained."
-    if unit not in ("epoch", "step"): raise ValueError(f"unit={unit!r}: choose 'epoch' or 'step'")
+    if unit not in ("epoch", "step"):
+        raise ValueError(f"unit={unit!r}: choose 'epoch' or 'step'")
     network = unwrap(network)
-    score, identity = _scorer(network, images, layers, filtration, null, recalibrate, evaluate, rule, seed, batch_size, n_jobs)
-    return Monitor(score, network, _due(every), unit, _opened_store(store, {**identity, "unit": unit}))
+    score, identity = _scorer(
+        network,
+        images,
+        layers,
+        filtration,
+        null,
+        recalibrate,
+        evaluate,
+        rule,
+        seed,
+        batch_size,
+        n_jobs,
+    )
+    return Monitor(
+        score, network, _due(every), unit, _opened_store(store, {**identity, "unit": unit})
+    )
+
 
 def _due(every):
     "Whether a count is one to assess at."
     if isinstance(every, (int, np.integer)):
-        if every < 1: raise ValueError(f"every={every}: at least 1, or a list of epochs or steps")
+        if every < 1:
+            raise ValueError(f"every={every}: at least 1, or a list of epochs or steps")
         return lambda at: at % every == 0
     chosen = {int(k) for k in every}
-    if not chosen or min(chosen) < 0: raise ValueError("every must be a number, or a list of epochs or steps from 0 on")
+    if not chosen or min(chosen) < 0:
+        raise ValueError("every must be a number, or a list of epochs or steps from 0 on")
     return chosen.__contains__
 
-def _scorer(network, images, layers, filtration, null, recalibrate, evaluate, rule, seed, batch_size, n_jobs, **sets):
+
+def _scorer(
+    network,
+    images,
+    layers,
+    filtration,
+    null,
+    recalibrate,
+    evaluate,
+    rule,
+    seed,
+    batch_size,
+    n_jobs,
+    **sets,
+):
     "A function from a network to its rows at one moment, and all that changes them."
-    if null not in (None, "shuffle"): raise ValueError(f"null={null!r}: choose 'shuffle' or None; random networks are what the training starts from")
+    if null not in (None, "shuffle"):
+        raise ValueError(
+            f"null={null!r}: choose 'shuffle' or None; random networks are what the training starts from"
+        )
     given = prepared(images if isinstance(images, Images) else as_images(images), network)
     held, rule = _held(given, network), check_rule(rule)
-    plan = planned(network, held, layers, filtration, "text", null, 1, False, ("l1", "mean", "zeros"), seed, batch_size)
+    plan = planned(
+        network,
+        held,
+        layers,
+        filtration,
+        "text",
+        null,
+        1,
+        False,
+        ("l1", "mean", "zeros"),
+        seed,
+        batch_size,
+    )
     sets = {f"{name}_": prepared(s, network) for name, s in sets.items() if s is not None}
-    identity = {"images": given.record["fingerprint"], **{k: s.record["fingerprint"] for k, s in sets.items()}, "calls": calls_of(plan), "layers": list(plan.chosen.layer), "filtrations": list(plan.filtrations),
-                "null": null, "recalibrate": recalibrate, "evaluate": evaluate, "rule": rule, "seed": seed, "batch_size": batch_size,
-                "births_version": BIRTHS_VERSION, "torch": torch.__version__}
+    identity = {
+        "images": given.record["fingerprint"],
+        **{k: s.record["fingerprint"] for k, s in sets.items()},
+        "calls": calls_of(plan),
+        "layers": list(plan.chosen.layer),
+        "filtrations": list(plan.filtrations),
+        "null": null,
+        "recalibrate": recalibrate,
+        "evaluate": evaluate,
+        "rule": rule,
+        "seed": seed,
+        "batch_size": batch_size,
+        "births_version": BIRTHS_VERSION,
+        "torch": torch.__version__,
+    }
     sets = {k: _held(s, network) for k, s in sets.items()}
     return lambda net: _moment(plan, rule, net, recalibrate, n_jobs, evaluate, sets), identity
 
 # %% ../../nbs/studies/20_training.ipynb #dc1551a1
 _KINDS = SUFFIXES
 
-def _natural(path): return [(0, float(p), "") if p[:1].isdigit() else (1, 0., p) for p in re.findall(r"\d+|\D+", path.name)]
+
+def _natural(path):
+    return [
+        (0, float(p), "") if p[:1].isdigit() else (1, 0.0, p)
+        for p in re.findall(r"\d+|\D+", path.name)
+    ]
+
 
 def _place_of(path):
     "Epoch and step from the name of a checkpoint."
     stem, number = path.name.removesuffix(path.suffix), r"[^0-9a-zA-Z]*(\d+(?:\.\d+)?)"
-    named = {k: re.search(word + number, stem, re.IGNORECASE) for k, word in (("epoch", "epoch"), ("step", "(?:step|iter(?:ation)?)"))}
+    named = {
+        k: re.search(word + number, stem, re.IGNORECASE)
+        for k, word in (("epoch", "epoch"), ("step", "(?:step|iter(?:ation)?)"))
+    }
     found = {k: float(m[1]) if m else None for k, m in named.items()}
-    if not any(named.values()): found["epoch"] = float(re.findall(r"\d+", stem)[-1])
+    if not any(named.values()):
+        found["epoch"] = float(re.findall(r"\d+", stem)[-1])
     return found
+
 
 def _checkpoint_files(where):
     "The files of a folder, or those given, in natural order."
     if isinstance(where, (str, Path)):
         folder = Path(where).expanduser()
-        if not folder.is_dir(): raise FileNotFoundError(f"there is no folder {folder}: pass the folder of the checkpoints, or a list of files")
-        files = [p for p in folder.iterdir() if p.suffix in _KINDS and re.search(r"\d", p.name.removesuffix(p.suffix)) and not p.name.startswith(".")]
-        if not files: raise FileNotFoundError(f"{folder} holds no checkpoints: files with a number in their name, ending in {' '.join(_KINDS)}")
-    else: files = [Path(p).expanduser() for p in where]
-    if not files: raise ValueError("no checkpoints: pass a folder, or a list of files")
-    if bad := [p.name for p in files if not re.search(r"\d", p.name.removesuffix(p.suffix))]: raise ValueError(f"{bad[0]} has no number in its name: give each checkpoint its epoch")
-    if len({p.stem for p in files}) < len(files): raise ValueError("two checkpoints have the same name: give each its own")
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {folder}: pass the folder of the checkpoints, or a list of files"
+            )
+        files = [
+            p
+            for p in folder.iterdir()
+            if p.suffix in _KINDS
+            and re.search(r"\d", p.name.removesuffix(p.suffix))
+            and not p.name.startswith(".")
+        ]
+        if not files:
+            raise FileNotFoundError(
+                f"{folder} holds no checkpoints: files with a number in their name, ending in {' '.join(_KINDS)}"
+            )
+    else:
+        files = [Path(p).expanduser() for p in where]
+    if not files:
+        raise ValueError("no checkpoints: pass a folder, or a list of files")
+    if bad := [p.name for p in files if not re.search(r"\d", p.name.removesuffix(p.suffix))]:
+        raise ValueError(f"{bad[0]} has no number in its name: give each checkpoint its epoch")
+    if len({p.stem for p in files}) < len(files):
+        raise ValueError("two checkpoints have the same name: give each its own")
     return sorted(files, key=_natural)
 
 # %% ../../nbs/studies/20_training.ipynb #9348fc65
 def _weights_of(path, network):
     "The network's copy with the weights of a file, checked to the last byte; errors name the file."
-    if not path.is_file(): raise FileNotFoundError(f"there is no checkpoint {path}")
-    with open(path, "rb") as f: zipped = f.read(2) == b"PK"
-    if zipped: intact(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    with open(path, "rb") as f:
+        zipped = f.read(2) == b"PK"
+    if zipped:
+        intact(path)
     load_weights(network, read_weights(path), path.name)
     return network
+
 
 def _keys(files, network):
     "Hash of the weights of every file, or an error that names all the files that are not good."
     keys, faults = {}, []
     for path in progress(files, desc="check", unit="file", leave=False):
-        try: keys[path] = weights_hash(_weights_of(path, network))
-        except (ValueError, FileNotFoundError) as e: faults.append(str(e))
-    if faults: raise ValueError(f"{len(faults)} of {len(files)} checkpoints cannot be read: {'; '.join(faults[:5])}")
+        try:
+            keys[path] = weights_hash(_weights_of(path, network))
+        except (ValueError, FileNotFoundError) as e:
+            faults.append(str(e))
+    if faults:
+        raise ValueError(
+            f"{len(faults)} of {len(files)} checkpoints cannot be read: {'; '.join(faults[:5])}"
+        )
     return keys
 
 # %% ../../nbs/studies/20_training.ipynb #37f35ebe
@@ -265,86 +455,157 @@ def assess_checkpoints(
 ) -> pd.DataFrame:  # checkpoint, epoch, step, layer, filtration, scores, losses: a row for each checkpoint, layer and filtration
     "Feature entropy of every checkpoint of a training."
     twin, files = copy.deepcopy(unwrap(network)).eval(), _checkpoint_files(checkpoints)
-    score, identity = _scorer(twin, images, layers, filtration, null, recalibrate, evaluate, rule, seed, batch_size, n_jobs, train=train, test=test)
+    score, identity = _scorer(
+        twin,
+        images,
+        layers,
+        filtration,
+        null,
+        recalibrate,
+        evaluate,
+        rule,
+        seed,
+        batch_size,
+        n_jobs,
+        train=train,
+        test=test,
+    )
     folder, keys = _opened_store(store, identity), _keys(files, twin)
-    parts = [_checkpoint_rows(p, twin, score, folder, keys[p]).assign(checkpoint=p.stem) for p in progress(files, desc="checkpoints", unit="file")]
+    parts = [
+        _checkpoint_rows(p, twin, score, folder, keys[p]).assign(checkpoint=p.stem)
+        for p in progress(files, desc="checkpoints", unit="file")
+    ]
     table = pd.concat(parts, ignore_index=True)
     return table[["checkpoint", *(c for c in table if c != "checkpoint")]]
 
+
 def _checkpoint_rows(path, network, score, folder, key):
     "The rows of a checkpoint, from the store or anew."
-    rows = _kept(folder/f"{path.stem}.json", key) if folder else None
-    if rows is not None: return rows
+    rows = _kept(folder / f"{path.stem}.json", key) if folder else None
+    if rows is not None:
+        return rows
     start = time.perf_counter()
-    rows = _placed(score(_weights_of(path, network)), _place_of(path), {}).assign(seconds=time.perf_counter() - start)
+    rows = _placed(score(_weights_of(path, network)), _place_of(path), {}).assign(
+        seconds=time.perf_counter() - start
+    )
     _keep(folder, path.stem, key, rows)
     return rows
 
 # %% ../../nbs/studies/20_training.ipynb #3bb1b600
-MEASURES = {"levels": "rank correlation over the epochs", "changes": "of the changes between epochs", "given time": "with the epoch held fixed",
-            "changes given time": "of the changes, with the epoch held fixed",
-            "value with time": "of the value with the epoch", "loss with time": "of the loss with the epoch"}
+MEASURES = {
+    "levels": "rank correlation over the epochs",
+    "changes": "of the changes between epochs",
+    "given time": "with the epoch held fixed",
+    "changes given time": "of the changes, with the epoch held fixed",
+    "value with time": "of the value with the epoch",
+    "loss with time": "of the loss with the epoch",
+}
+
 
 def _spearman(a, b):
     "Rank correlation; NaN for a constant or fewer than three points."
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0: return math.nan
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
     return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
+
 
 def _given(r, a, b):
     "Partial correlation from three."
     rest = (1 - a * a) * (1 - b * b)
     return (r - a * b) / math.sqrt(rest) if rest > 1e-12 else math.nan
 
+
 def _measures(time, value, loss, lag):
     "All correlations of two curves, the value `lag` places after the loss."
     n = len(time) - abs(lag)
     i, j = max(lag, 0), max(-lag, 0)
-    v, l, t = value[i:i + n], loss[j:j + n], time[i:i + n]
-    level, change = [_three(x, y, t[-len(x):]) for x, y in ((v, l), (np.diff(v), np.diff(l)))]
-    return {"levels": level[0], "changes": change[0], "given time": _given(*level), "changes given time": _given(*change), "value with time": level[1], "loss with time": level[2]}
+    v, l, t = value[i : i + n], loss[j : j + n], time[i : i + n]
+    level, change = [_three(x, y, t[-len(x) :]) for x, y in ((v, l), (np.diff(v), np.diff(l)))]
+    return {
+        "levels": level[0],
+        "changes": change[0],
+        "given time": _given(*level),
+        "changes given time": _given(*change),
+        "value with time": level[1],
+        "loss with time": level[2],
+    }
 
-def _three(v, l, t): return _spearman(v, l), _spearman(v, t), _spearman(l, t)
+
+def _three(v, l, t):
+    return _spearman(v, l), _spearman(v, t), _spearman(l, t)
 
 # %% ../../nbs/studies/20_training.ipynb #1504781a
 def follow(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to follow the loss
     loss: str = "loss",  # "loss" of the assessed images, or the loop's "train_loss", "test_loss", ...
-    lags: tuple = (0,),  # places in the table by which the value comes after the loss; negative: before
-    level: float = .95,  # of the interval over runs
+    lags: tuple = (
+        0,
+    ),  # places in the table by which the value comes after the loss; negative: before
+    level: float = 0.95,  # of the interval over runs
     per_run: bool = False,  # a row for each run instead of their mean
 ) -> pd.DataFrame:  # layer, filtration, lag, measure (`MEASURES`), rho, low, high (NaN for one run), runs, n (points)
     "Rank correlations of a score with the loss over a training, with their controls."
-    if missing := [c for c in ("layer", "filtration", value, loss) if c not in table]: raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(table)}")
+    if missing := [c for c in ("layer", "filtration", value, loss) if c not in table]:
+        raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(table)}")
     runs = table if "run" in table else table.assign(run=0)
-    rows = [{"run": run, "layer": layer, "filtration": f, "lag": lag, "measure": m, "rho": rho, "n": len(t) - abs(lag)}
-            for (run, layer, f), part in runs.groupby(["run", "layer", "filtration"], sort=False)
-            for t, v, l in [_curves(part, value, loss, lags, f"{layer}, {f}, run {run}")]
-            for lag in lags for m, rho in _measures(t, v, l, lag).items()]
-    if not rows: raise ValueError("the table is empty")
+    rows = [
+        {
+            "run": run,
+            "layer": layer,
+            "filtration": f,
+            "lag": lag,
+            "measure": m,
+            "rho": rho,
+            "n": len(t) - abs(lag),
+        }
+        for (run, layer, f), part in runs.groupby(["run", "layer", "filtration"], sort=False)
+        for t, v, l in [_curves(part, value, loss, lags, f"{layer}, {f}, run {run}")]
+        for lag in lags
+        for m, rho in _measures(t, v, l, lag).items()
+    ]
+    if not rows:
+        raise ValueError("the table is empty")
     rows = pd.DataFrame(rows)
     return rows if per_run else _over_runs(rows, level)
+
 
 def _curves(rows, value, loss, lags, where):
     "Time, value and loss of one curve, checked."
     unit = "epoch" if "epoch" in rows and rows.epoch.notna().all() else "step"
     rows = rows.sort_values(unit)
     time = rows[unit].to_numpy(float)
-    if (np.diff(time) == 0).any(): raise ValueError(f"{where}: two rows of one {unit}; tell trainings apart by a column `run`")
-    rows = rows.iloc[int(rows[loss].notna().to_numpy().argmax()):]  # before the first epoch a loop has no loss to report
+    if (np.diff(time) == 0).any():
+        raise ValueError(f"{where}: two rows of one {unit}; tell trainings apart by a column `run`")
+    rows = rows.iloc[
+        int(rows[loss].notna().to_numpy().argmax()) :
+    ]  # before the first epoch a loop has no loss to report
     for column in (value, loss):
         if (bad := ~np.isfinite(rows[column].to_numpy(float))).any():
-            raise ValueError(f"{where}: {column} is missing or infinite at {unit} {rows[unit][bad].tolist()[:5]}: choose another column, or leave these rows out")
-    if len(rows) - max(map(abs, lags)) < 3: raise ValueError(f"{where}: {len(rows)} moments; a correlation needs at least 3 more than the largest lag")
+            raise ValueError(
+                f"{where}: {column} is missing or infinite at {unit} {rows[unit][bad].tolist()[:5]}: choose another column, or leave these rows out"
+            )
+    if len(rows) - max(map(abs, lags)) < 3:
+        raise ValueError(
+            f"{where}: {len(rows)} moments; a correlation needs at least 3 more than the largest lag"
+        )
     steps = np.diff(time := rows[unit].to_numpy(float))
-    if any(lags) and not np.allclose(steps, steps[0]): raise ValueError(f"{where}: lags need moments at equal distances; choose such rows, or lags=(0,)")
+    if any(lags) and not np.allclose(steps, steps[0]):
+        raise ValueError(
+            f"{where}: lags need moments at equal distances; choose such rows, or lags=(0,)"
+        )
     return time, rows[value].to_numpy(float), rows[loss].to_numpy(float)
+
 
 def _over_runs(rows, level):
     "Mean over runs and the t interval of that mean, within [-1, 1]."
     groups = rows.groupby(["layer", "filtration", "lag", "measure"], sort=False)
     out = groups.rho.agg(rho="mean", sd="std", runs="count").join(groups.n.min()).reset_index()
-    half = scipy.stats.t.ppf((1 + level) / 2, (out.runs - 1).clip(lower=1)) * out.sd / np.sqrt(out.runs.clip(lower=1))
+    half = (
+        scipy.stats.t.ppf((1 + level) / 2, (out.runs - 1).clip(lower=1))
+        * out.sd
+        / np.sqrt(out.runs.clip(lower=1))
+    )
     out["low"], out["high"] = (out.rho - half).clip(-1, 1), (out.rho + half).clip(-1, 1)
     return out[["layer", "filtration", "lag", "measure", "rho", "low", "high", "runs", "n"]]
 
@@ -352,39 +613,74 @@ def _over_runs(rows, level):
 def plot_training(
     table: pd.DataFrame,  # of a monitor or of checkpoints; a column `run` tells several trainings apart
     value: str = "H",  # column to draw below
-    losses: tuple = ("loss", "train_loss", "test_loss"),  # columns to draw above, as far as they are there
+    losses: tuple = (
+        "loss",
+        "train_loss",
+        "test_loss",
+    ),  # columns to draw above, as far as they are there
     null: bool = True,  # also draw `H_null` or `eps_null`, where they are there
 ) -> Figure:  # losses above, scores below; a column of panels for each filtration
     "Draw the losses and the scores of a training."
-    losses = [c for c in ((losses,) if isinstance(losses, str) else losses) if c in table and table[c].notna().any()]
-    if missing := [c for c in ("layer", "filtration", value) if c not in table]: raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(table)}")
-    if not losses: raise ValueError(f"none of these losses is in the table; it has {', '.join(table)}")
-    unit, filtrations, layers = "epoch" if table.epoch.notna().all() else "step", list(table.filtration.unique()), list(dict.fromkeys(table.layer))
+    losses = [
+        c
+        for c in ((losses,) if isinstance(losses, str) else losses)
+        if c in table and table[c].notna().any()
+    ]
+    if missing := [c for c in ("layer", "filtration", value) if c not in table]:
+        raise ValueError(f"no column {', '.join(missing)} in the table; it has {', '.join(table)}")
+    if not losses:
+        raise ValueError(f"none of these losses is in the table; it has {', '.join(table)}")
+    unit, filtrations, layers = (
+        "epoch" if table.epoch.notna().all() else "step",
+        list(table.filtration.unique()),
+        list(dict.fromkeys(table.layer)),
+    )
     fig, axes = new_axes(len(filtrations), 4.6, 2.3, rows=2)
-    styles = dict(zip(layers, STYLES if len(layers) <= len(STYLES) else [(c, "o", "-") for c in _shades(len(layers))]))
+    styles = dict(
+        zip(
+            layers,
+            STYLES if len(layers) <= len(STYLES) else [(c, "o", "-") for c in _shades(len(layers))],
+        )
+    )
     for j, f in enumerate(filtrations):
         rows, (top, low) = table[table.filtration == f], axes[:, j]
         one = rows[rows.layer == rows.layer.iloc[0]]
-        for c, (color, marker, line) in zip(losses, (("0.2", "o", "-"), ("0.5", "s", "--"), ("#D55E00", "^", ":"))): _band(top, one, unit, c, color, marker, line, _NAMES.get(c, c))
-        for (layer, name) in zip(layers, short_names(layers)):
+        for c, (color, marker, line) in zip(
+            losses, (("0.2", "o", "-"), ("0.5", "s", "--"), ("#D55E00", "^", ":"))
+        ):
+            _band(top, one, unit, c, color, marker, line, _NAMES.get(c, c))
+        for layer, name in zip(layers, short_names(layers)):
             color, marker, _ = styles[layer]
             _band(low, rows[rows.layer == layer], unit, value, color, marker, "-", literal(name))
-            if null and f"{value}_null" in rows: _band(low, rows[rows.layer == layer], unit, f"{value}_null", color, "", "--", None)
-        if null and f"{value}_null" in rows: low.plot([], [], color="0.4", ls="--", label="shuffled maps")
-        top.set_ylabel("loss (nats)"); low.set_ylabel(AXES.get(value, value)); low.set_xlabel(unit); top.set_title(f, fontsize=9); top.tick_params(labelbottom=False)
-        for ax in (top, low): ax.set_ylim(bottom=0); ax.spines[["top", "right"]].set_visible(False)
-    for ax in axes[:, -1]: ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False, fontsize=8)
+            if null and f"{value}_null" in rows:
+                _band(low, rows[rows.layer == layer], unit, f"{value}_null", color, "", "--", None)
+        if null and f"{value}_null" in rows:
+            low.plot([], [], color="0.4", ls="--", label="shuffled maps")
+        top.set_ylabel("loss (nats)")
+        low.set_ylabel(AXES.get(value, value))
+        low.set_xlabel(unit)
+        top.set_title(f, fontsize=9)
+        top.tick_params(labelbottom=False)
+        for ax in (top, low):
+            ax.set_ylim(bottom=0)
+            ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[:, -1]:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return fig
 
+
 _NAMES = {"loss": "assessed images", "train_loss": "training", "test_loss": "test"}
+
 
 def _shades(n):
     "Colours in order of depth, apart for the colour-blind."
     from matplotlib import colormaps
-    return [colormaps["cividis"](x) for x in np.linspace(0, .92, n)]
+
+    return [colormaps["cividis"](x) for x in np.linspace(0, 0.92, n)]
+
 
 def _band(ax, rows, unit, column, color, marker, line, label):
     "Mean over runs, and their range."
     g = rows.dropna(subset=[column]).groupby(unit)[column].agg(["mean", "min", "max"])
     ax.plot(g.index, g["mean"], color=color, marker=marker, ls=line, ms=3.5, lw=1.4, label=label)
-    ax.fill_between(g.index, g["min"], g["max"], color=color, alpha=.15, lw=0)
+    ax.fill_between(g.index, g["min"], g["max"], color=color, alpha=0.15, lw=0)

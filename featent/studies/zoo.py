@@ -28,52 +28,122 @@ from torch import nn
 
 from ..data.images import Images, batches, corrupt_labels
 from ..data.checkpoints import intact
-from ..data.networks import device_of, class_logits, evaluating, list_networks, network, prepared, progress, train, weights_hash
+from featent.data.networks import (
+    device_of,
+    class_logits,
+    evaluating,
+    list_networks,
+    network,
+    prepared,
+    progress,
+    train,
+    weights_hash,
+)
 from ..tools.files import Busy, alone, write_whole
-from ..assessment.store import canonical_json, differing_entries, store_explained, plain_json, pretty_json, sha256
+from featent.assessment.store import (
+    canonical_json,
+    differing_entries,
+    store_explained,
+    plain_json,
+    pretty_json,
+    sha256,
+)
 
 # %% ../../nbs/studies/30_zoo.ipynb #6a1ac30b
-PLAN = {"name": None, "architecture": "small_vgg", "setting": "plain", "seed": 0, "epochs": 30, "lr": .05, "batch_size": 64, "weight_decay": 0.,
-        "dropout": 0., "augment": "", "share": 1., "label_corruption": 0., "until": math.nan}  # the columns of a table of plans, and what they are if not given
+PLAN = {
+    "name": None,
+    "architecture": "small_vgg",
+    "setting": "plain",
+    "seed": 0,
+    "epochs": 30,
+    "lr": 0.05,
+    "batch_size": 64,
+    "weight_decay": 0.0,
+    "dropout": 0.0,
+    "augment": "",
+    "share": 1.0,
+    "label_corruption": 0.0,
+    "until": math.nan,
+}  # the columns of a table of plans, and what they are if not given
 
 # %% ../../nbs/studies/30_zoo.ipynb #fefd4d53
 AUGMENT = "", "shift", "flip", "shift+flip"
+
 
 def check_plans(
     plans: "pd.DataFrame | Sequence",  # a row, or a dict, for each network: some of the columns of `PLAN`, at least name
 ) -> pd.DataFrame:  # all columns of `PLAN`, in order
     "A complete table of plans; ValueError for one that cannot be trained."
     plans = pd.DataFrame(plans)
-    if odd := [c for c in plans if c not in PLAN]: raise ValueError(f"a plan has no column {', '.join(map(str, odd))}: choose from {', '.join(PLAN)}")
-    if not len(plans) or "name" not in plans: raise ValueError("plans need at least one row, and the column name")
-    plans = plans.assign(**{c: v for c, v in PLAN.items() if c not in plans})[list(PLAN)].reset_index(drop=True)
+    if odd := [c for c in plans if c not in PLAN]:
+        raise ValueError(
+            f"a plan has no column {', '.join(map(str, odd))}: choose from {', '.join(PLAN)}"
+        )
+    if not len(plans) or "name" not in plans:
+        raise ValueError("plans need at least one row, and the column name")
+    plans = plans.assign(**{c: v for c, v in PLAN.items() if c not in plans})[
+        list(PLAN)
+    ].reset_index(drop=True)
     for c, v in PLAN.items():
-        if isinstance(v, (int, float)): plans[c] = plans[c].astype(type(v))
+        if isinstance(v, (int, float)):
+            plans[c] = plans[c].astype(type(v))
     for r in plans.itertuples():
-        if fault := _fault_of(r): raise ValueError(f"plan {r.name!r}: {fault}")
-    if twice := sorted(plans.name[plans.name.duplicated()]): raise ValueError(f"two plans have the name {twice[0]!r}: names tell networks apart")
+        if fault := _fault_of(r):
+            raise ValueError(f"plan {r.name!r}: {fault}")
+    if twice := sorted(plans.name[plans.name.duplicated()]):
+        raise ValueError(f"two plans have the name {twice[0]!r}: names tell networks apart")
     return plans
 
 # %% ../../nbs/studies/30_zoo.ipynb #3abaad07
 def _fault_of(r):
     "What is wrong with a plan, or None."
-    if not re.fullmatch(r"[\w][\w.+-]*", str(r.name)): return "a name becomes that of a file: use letters, digits, '-', '_', '+' and '.'"
-    if r.architecture not in list_networks(): return f"unknown architecture {r.architecture!r}; list_networks() gives all names"
-    if r.augment not in AUGMENT: return f"augment={r.augment!r}: choose from {', '.join(map(repr, AUGMENT))}"
-    if min(r.epochs, r.batch_size) < 1 or r.lr <= 0 or r.weight_decay < 0: return "epochs and batch_size must be at least 1, lr above 0, weight_decay at least 0"
-    if not (0 <= r.dropout < 1 and 0 < r.share <= 1 and 0 <= r.label_corruption <= 1): return "dropout lies in [0, 1), share in (0, 1], label_corruption in [0, 1]"
+    if not re.fullmatch(r"[\w][\w.+-]*", str(r.name)):
+        return "a name becomes that of a file: use letters, digits, '-', '_', '+' and '.'"
+    if r.architecture not in list_networks():
+        return f"unknown architecture {r.architecture!r}; list_networks() gives all names"
+    if r.augment not in AUGMENT:
+        return f"augment={r.augment!r}: choose from {', '.join(map(repr, AUGMENT))}"
+    if min(r.epochs, r.batch_size) < 1 or r.lr <= 0 or r.weight_decay < 0:
+        return "epochs and batch_size must be at least 1, lr above 0, weight_decay at least 0"
+    if not (0 <= r.dropout < 1 and 0 < r.share <= 1 and 0 <= r.label_corruption <= 1):
+        return "dropout lies in [0, 1), share in (0, 1], label_corruption in [0, 1]"
 
 # %% ../../nbs/studies/30_zoo.ipynb #6d4772d7
-SETTINGS_A = {"plain": {}, "weight-decay": {"weight_decay": 5e-3}, "dropout": {"dropout": .2}, "shift": {"augment": "shift"}, "flip": {"augment": "flip"},
-              "all": {"weight_decay": 5e-4, "dropout": .1, "augment": "shift+flip"}, "low-lr": {"lr": .005}, "high-lr": {"lr": .2},
-              "half": {"share": .5}, "quarter": {"share": .25}}
+SETTINGS_A = {
+    "plain": {},
+    "weight-decay": {"weight_decay": 5e-3},
+    "dropout": {"dropout": 0.2},
+    "shift": {"augment": "shift"},
+    "flip": {"augment": "flip"},
+    "all": {"weight_decay": 5e-4, "dropout": 0.1, "augment": "shift+flip"},
+    "low-lr": {"lr": 0.005},
+    "high-lr": {"lr": 0.2},
+    "half": {"share": 0.5},
+    "quarter": {"share": 0.25},
+}
+
 
 def _plans(settings, architectures, seeds, options):
     "A row for each architecture, setting and seed."
-    architectures, seeds = ((v,) if isinstance(v, (str, int)) else tuple(v) for v in (architectures, seeds))
-    rows = [{**PLAN, **options, **settings[s], "architecture": a, "setting": s, "seed": seed,
-             "name": f"{f'{a}-' * (len(architectures) > 1)}{s}-{seed}"} for a in architectures for s in settings for seed in seeds]
+    architectures, seeds = (
+        (v,) if isinstance(v, (str, int)) else tuple(v) for v in (architectures, seeds)
+    )
+    rows = [
+        {
+            **PLAN,
+            **options,
+            **settings[s],
+            "architecture": a,
+            "setting": s,
+            "seed": seed,
+            "name": f"{f'{a}-' * (len(architectures) > 1)}{s}-{seed}",
+        }
+        for a in architectures
+        for s in settings
+        for seed in seeds
+    ]
     return check_plans(pd.DataFrame(rows))
+
 
 def set_a(
     architectures: "str | Sequence" = "small_vgg",  # names of `list_networks()`
@@ -83,8 +153,17 @@ def set_a(
 ) -> pd.DataFrame:  # a row for each network, columns as in `PLAN`
     "Plans of networks that differ in their regularisation."
     if not isinstance(settings, dict):
-        names = list(SETTINGS_A if settings is None else [settings] if isinstance(settings, str) else settings)
-        if bad := [n for n in names if n not in SETTINGS_A]: raise ValueError(f"no setting {', '.join(bad)}: choose from {', '.join(SETTINGS_A)}, or pass a dict of your own")
+        names = list(
+            SETTINGS_A
+            if settings is None
+            else [settings]
+            if isinstance(settings, str)
+            else settings
+        )
+        if bad := [n for n in names if n not in SETTINGS_A]:
+            raise ValueError(
+                f"no setting {', '.join(bad)}: choose from {', '.join(SETTINGS_A)}, or pass a dict of your own"
+            )
         settings = {n: SETTINGS_A[n] for n in names}
     return _plans(settings, architectures, seeds, options)
 
@@ -92,12 +171,24 @@ def set_a(
 def set_b(
     architectures: "str | Sequence" = "small_vgg",  # names of `list_networks()`
     seeds: "int | Sequence" = (0, 1),  # one network for each
-    corruption: Sequence = (0, .2, .4, .6, .8, 1),  # shares of the training labels to redraw, as for `corrupt_labels`
+    corruption: Sequence = (
+        0,
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        1,
+    ),  # shares of the training labels to redraw, as for `corrupt_labels`
     **options,  # columns that all plans share: epochs, lr, batch_size, ...
 ) -> pd.DataFrame:  # a row for each network, columns as in `PLAN`
     "Plans of networks that learn more and more wrong labels."
     shares = [corruption] if isinstance(corruption, (int, float)) else list(corruption)
-    return _plans({f"corrupted-{c:g}": {"label_corruption": float(c)} for c in shares}, architectures, seeds, {"epochs": 60, "until": .999, **options})
+    return _plans(
+        {f"corrupted-{c:g}": {"label_corruption": float(c)} for c in shares},
+        architectures,
+        seeds,
+        {"epochs": 60, "until": 0.999, **options},
+    )
 
 # %% ../../nbs/studies/30_zoo.ipynb #b69d2c09
 @contextmanager
@@ -106,24 +197,36 @@ def dropping(
     p: float,  # probability of setting a value to 0; 0 for no dropout
 ):
     "Dropout in front of every convolution and linear layer but the first, inside the block and in training mode only."
-    places = [m for m in net.modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))][1:] if p else []
+    places = (
+        [m for m in net.modules() if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))][1:]
+        if p
+        else []
+    )
     hooks = [m.register_forward_pre_hook(partial(_dropped, p)) for m in places]
-    try: yield
+    try:
+        yield
     finally:
-        for hook in hooks: hook.remove()
+        for hook in hooks:
+            hook.remove()
 
-def _dropped(p, module, args): return nn.functional.dropout(args[0], p, module.training), *args[1:]
+
+def _dropped(p, module, args):
+    return nn.functional.dropout(args[0], p, module.training), *args[1:]
 
 # %% ../../nbs/studies/30_zoo.ipynb #07a9101a
 def augmentation(
     name: str,  # "", "shift", "flip" or "shift+flip"
-) -> "Callable | None":  # batch (b, C, H, W) -> batch, with the global random numbers of PyTorch; None for ""
+) -> (
+    "Callable | None"
+):  # batch (b, C, H, W) -> batch, with the global random numbers of PyTorch; None for ""
     "A random change of images that leaves their class as it is."
     return partial(_augmented, name.split("+")) if name else None
 
+
 def _augmented(names, x):
     x = _shifted(x, max(1, x.shape[-1] // 8)) if "shift" in names else x
-    return torch.where(torch.rand(len(x), 1, 1, 1) < .5, x.flip(3), x) if "flip" in names else x
+    return torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x) if "flip" in names else x
+
 
 def _shifted(x, most):
     "Each image of a batch moved by up to `most` pixels in both directions."
@@ -131,7 +234,12 @@ def _shifted(x, most):
     dy, dx = torch.randint(0, 2 * most + 1, (2, b))
     rows, columns = dy[:, None] + torch.arange(h), dx[:, None] + torch.arange(w)
     padded = nn.functional.pad(x, [most] * 4, mode="replicate")
-    return padded[torch.arange(b)[:, None, None, None], torch.arange(c)[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return padded[
+        torch.arange(b)[:, None, None, None],
+        torch.arange(c)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
 
 # %% ../../nbs/studies/30_zoo.ipynb #7c7fb129
 def evaluate(
@@ -141,7 +249,7 @@ def evaluate(
     device: "str | torch.device | None" = None,  # where to compute; None: where the network is
 ) -> dict:  # loss (nats), accuracy, margin (10% quantile of the output margins)
     "How well a network fits images and their labels."
-    device, loss, margins = device or device_of(net), 0., []
+    device, loss, margins = device or device_of(net), 0.0, []
     with evaluating(net), torch.inference_mode():
         for _, x, y in batches(prepared(images, net), batch_size):
             z = class_logits(net, x.to(device)).double().cpu()
@@ -149,59 +257,109 @@ def evaluate(
             own, others = z.gather(1, y[:, None])[:, 0], z.scatter(1, y[:, None], -math.inf)
             margins.append(own - others.max(1).values)
     margins = torch.cat(margins).numpy()
-    return {"loss": loss / len(images), "accuracy": float((margins > 0).mean()), "margin": float(np.quantile(margins, .1))}
+    return {
+        "loss": loss / len(images),
+        "accuracy": float((margins > 0).mean()),
+        "margin": float(np.quantile(margins, 0.1)),
+    }
 
 # %% ../../nbs/studies/30_zoo.ipynb #7fdc5ed7
 ZOO = {"format": "featent zoo", "version": 1}
 
+
 def _zoo_record(images, test):
     "What the images of a zoo are."
-    who = lambda s: {k: s.record[k] for k in ("source", "split", "n_images", "transform", "fingerprint")}
-    return plain_json({**ZOO, "images": who(images), "test": who(test), "classes": list(images.classes), "in_channels": len(images[0][0]), "size": list(images[0][0].shape[1:])})
+    who = lambda s: {
+        k: s.record[k] for k in ("source", "split", "n_images", "transform", "fingerprint")
+    }
+    return plain_json(
+        {
+            **ZOO,
+            "images": who(images),
+            "test": who(test),
+            "classes": list(images.classes),
+            "in_channels": len(images[0][0]),
+            "size": list(images[0][0].shape[1:]),
+        }
+    )
+
 
 def _opened_zoo(folder, record):
     "The folder, made for these images or made for them before."
-    path = folder/"zoo.json"
+    path = folder / "zoo.json"
     with store_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and any(not f.name.startswith(".zoo.json.") for f in folder.iterdir()) and not path.exists():
-            raise FileExistsError(f"{folder} holds other things and no zoo: choose a new or an empty folder")
-        if not path.exists(): write_whole(path, pretty_json(record).encode())
-        (folder/"locks").mkdir(exist_ok=True)
+        if (
+            not path.exists()
+            and any(not f.name.startswith(".zoo.json.") for f in folder.iterdir())
+            and not path.exists()
+        ):
+            raise FileExistsError(
+                f"{folder} holds other things and no zoo: choose a new or an empty folder"
+            )
+        if not path.exists():
+            write_whole(path, pretty_json(record).encode())
+        (folder / "locks").mkdir(exist_ok=True)
     if found := differing_entries(_read_json(path), record):
-        raise ValueError(f"the zoo {folder} belongs to other images: {'; '.join(found)} (in the zoo -> given); choose another folder, or the images of the zoo")
+        raise ValueError(
+            f"the zoo {folder} belongs to other images: {'; '.join(found)} (in the zoo -> given); choose another folder, or the images of the zoo"
+        )
     return folder
 
 # %% ../../nbs/studies/30_zoo.ipynb #3ccd86a7
 def _read_json(path):
-    try: content = json.loads(path.read_bytes())
-    except ValueError as e: raise ValueError(f"{path.name} is damaged ({e}): delete it and run the same plans again; only this network is trained anew") from e
-    if not isinstance(content, dict): raise ValueError(f"{path.name} is damaged (no record): delete it and run the same plans again")
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as e:
+        raise ValueError(
+            f"{path.name} is damaged ({e}): delete it and run the same plans again; only this network is trained anew"
+        ) from e
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path.name} is damaged (no record): delete it and run the same plans again"
+        )
     return content
+
 
 def _finished(folder, name, plan=None):
     "The record of a finished network; None where there is none, ValueError where it is damaged or another plan's."
-    path = folder/f"{name}.json"
-    if not path.exists(): return None
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None
     content = _read_json(path)
-    if content.get("sha256") != sha256(canonical_json({k: v for k, v in content.items() if k != "sha256"})): raise ValueError(f"{path.name} is damaged (checksum)")
+    if content.get("sha256") != sha256(
+        canonical_json({k: v for k, v in content.items() if k != "sha256"})
+    ):
+        raise ValueError(f"{path.name} is damaged (checksum)")
     if plan is not None and (found := differing_entries(content["plan"], plan)):
-        raise PermissionError(f"{name!r} in {folder} has another plan: {'; '.join(found)} (in the zoo -> given); give this plan another name, or choose another folder")
+        raise PermissionError(
+            f"{name!r} in {folder} has another plan: {'; '.join(found)} (in the zoo -> given); give this plan another name, or choose another folder"
+        )
     return content
 
 # %% ../../nbs/studies/30_zoo.ipynb #471d88a8
 def _weights_fault(folder, record):
     "What is wrong with the weights of a finished network, or None."
-    if record["row"]["state"] != "done": return None
-    path = folder/record["weights"]["file"]
-    if not path.exists(): return "its weights are missing"
-    if path.stat().st_size != record["weights"]["bytes"] or sha256(path.read_bytes()) != record["weights"]["sha256"]: return "its weights are damaged (checksum)"
+    if record["row"]["state"] != "done":
+        return None
+    path = folder / record["weights"]["file"]
+    if not path.exists():
+        return "its weights are missing"
+    if (
+        path.stat().st_size != record["weights"]["bytes"]
+        or sha256(path.read_bytes()) != record["weights"]["sha256"]
+    ):
+        return "its weights are damaged (checksum)"
+
 
 def _whole(folder, name, plan):
     "The record of a finished network with whole files, or None; what is damaged is announced and trained anew."
-    try: record = _finished(folder, name, plan)
-    except ValueError as e: return warnings.warn(f"{e}; {name} is trained again", stacklevel=2)
-    if record is not None and (fault := _weights_fault(folder, record)): return warnings.warn(f"{name}: {fault}; it is trained again", stacklevel=2)
+    try:
+        record = _finished(folder, name, plan)
+    except ValueError as e:
+        return warnings.warn(f"{e}; {name} is trained again", stacklevel=2)
+    if record is not None and (fault := _weights_fault(folder, record)):
+        return warnings.warn(f"{name}: {fault}; it is trained again", stacklevel=2)
     return record
 
 # %% ../../nbs/studies/30_zoo.ipynb #7188ae49
@@ -210,24 +368,49 @@ def part(
     share: float,  # of each class's images, in (0, 1]
 ) -> Images:  # at least one of each class
     "The first images of each class."
-    if share == 1: return images
-    keep = np.sort(np.concatenate([at[:max(1, round(share * len(at)))] for at in images.by_class.values()]))
-    return replace(images, index=images.index[keep], labels=images.labels[keep], names=tuple(images.names[i] for i in keep), settings={**images.settings, "share": share})
+    if share == 1:
+        return images
+    keep = np.sort(
+        np.concatenate([at[: max(1, round(share * len(at)))] for at in images.by_class.values()])
+    )
+    return replace(
+        images,
+        index=images.index[keep],
+        labels=images.labels[keep],
+        names=tuple(images.names[i] for i in keep),
+        settings={**images.settings, "share": share},
+    )
+
 
 def _start(plan, classes, in_channels):
     "The network of a plan before training."
-    return network(plan["architecture"], num_classes=classes, in_channels=in_channels, seed=plan["seed"])
+    return network(
+        plan["architecture"], num_classes=classes, in_channels=in_channels, seed=plan["seed"]
+    )
+
 
 def _fitted(net, plan, images, resume, device):
     "Train as planned; the history."
-    how = {k: plan[k] for k in ("epochs", "lr", "batch_size", "weight_decay", "seed", "label_corruption", "until")}
+    how = {
+        k: plan[k]
+        for k in ("epochs", "lr", "batch_size", "weight_decay", "seed", "label_corruption", "until")
+    }
     with dropping(net, plan["dropout"]):
-        return train(net, images, resume=_undamaged(resume), device=device, augment=augmentation(plan["augment"]), **how)
+        return train(
+            net,
+            images,
+            resume=_undamaged(resume),
+            device=device,
+            augment=augmentation(plan["augment"]),
+            **how,
+        )
+
 
 def _undamaged(path):
     "The file to go on from; a damaged one is removed, so that the training starts again."
     try:
-        if path.exists(): intact(path)
+        if path.exists():
+            intact(path)
     except ValueError as e:
         warnings.warn(f"{e}: this training starts again", stacklevel=2)
         path.unlink()
@@ -240,19 +423,38 @@ def _trained(plan, images, test, folder, device):
     net = _start(plan, len(images.classes), len(images[0][0]))
     start, row, history, weights = time.perf_counter(), {"n_images": len(own[0])}, [], {}
     try:
-        log = _fitted(net, plan, own[0], folder/f"{name}.resume", device)
-        if bad := [k for k, v in net.state_dict().items() if v.is_floating_point() and not v.isfinite().all()]: raise ValueError(f"training diverged ({bad[0]} is not finite)")
+        log = _fitted(net, plan, own[0], folder / f"{name}.resume", device)
+        if bad := [
+            k
+            for k, v in net.state_dict().items()
+            if v.is_floating_point() and not v.isfinite().all()
+        ]:
+            raise ValueError(f"training diverged ({bad[0]} is not finite)")
         row |= _reached(net, own[1], test, log, device)
         history = log.drop(columns=["seconds"]).dropna(axis=1, how="all").to_dict("records")
-        weights = _write_weights(folder/f"{name}.pt", net)
+        weights = _write_weights(folder / f"{name}.pt", net)
         row |= {"state": "done", "reason": ""}
     except ValueError as e:
-        if "diverged" not in str(e): raise
+        if "diverged" not in str(e):
+            raise
         row |= {"state": "failed", "reason": str(e)}
     seconds = max(time.perf_counter() - start, float(log.seconds.sum()) if weights else 0)
-    content = plain_json({**ZOO, "plan": plan, "row": row, "seconds": round(seconds, 2), "weights": weights, "history": history})
-    write_whole(folder/f"{name}.json", pretty_json({**content, "sha256": sha256(canonical_json(content))}).encode())
-    (folder/f"{name}.resume").unlink(missing_ok=True)
+    content = plain_json(
+        {
+            **ZOO,
+            "plan": plan,
+            "row": row,
+            "seconds": round(seconds, 2),
+            "weights": weights,
+            "history": history,
+        }
+    )
+    write_whole(
+        folder / f"{name}.json",
+        pretty_json({**content, "sha256": sha256(canonical_json(content))}).encode(),
+    )
+    (folder / f"{name}.resume").unlink(missing_ok=True)
+
 
 def training_images(
     images: Images,  # the images of the zoo
@@ -260,7 +462,9 @@ def training_images(
 ) -> tuple:  # the images a network is trained on, with their labels and with the labels it learns
     "The training images of a plan, as they are and as the network sees them."
     own = part(images, plan["share"])
-    return own, own.with_labels(corrupt_labels(own.labels, plan["label_corruption"], len(own.classes), plan["seed"]))
+    return own, own.with_labels(
+        corrupt_labels(own.labels, plan["label_corruption"], len(own.classes), plan["seed"])
+    )
 
 # %% ../../nbs/studies/30_zoo.ipynb #e5425900
 def _reached(net, own, test, log, device):
@@ -269,8 +473,17 @@ def _reached(net, own, test, log, device):
     net.to(device or home)
     fit, held_out = evaluate(net, own), evaluate(net, test)
     net.to(home)
-    return {"epochs_run": len(log), "train_loss": fit["loss"], "train_accuracy": fit["accuracy"], "margin": fit["margin"], "test_loss": held_out["loss"],
-            "test_accuracy": held_out["accuracy"], "gap": fit["accuracy"] - held_out["accuracy"], "weights_hash": weights_hash(net)}
+    return {
+        "epochs_run": len(log),
+        "train_loss": fit["loss"],
+        "train_accuracy": fit["accuracy"],
+        "margin": fit["margin"],
+        "test_loss": held_out["loss"],
+        "test_accuracy": held_out["accuracy"],
+        "gap": fit["accuracy"] - held_out["accuracy"],
+        "weights_hash": weights_hash(net),
+    }
+
 
 def _write_weights(path, net):
     "The weights in a file; its name, size and checksum."
@@ -290,42 +503,67 @@ def train_zoo(
 ) -> pd.DataFrame:  # a row for each plan: its columns, then results, state ("done" or "failed"), reason, file, seconds; `read_zoo` gives the same
     "Train every network of a table of plans that is not there yet."
     plans, folder = check_plans(plans), Path(folder).expanduser()
-    if workers < 1: raise ValueError(f"workers={workers}: at least one process is needed")
+    if workers < 1:
+        raise ValueError(f"workers={workers}: at least one process is needed")
     _trainable(plans, images)
     _opened_zoo(folder, _zoo_record(images, test))
-    if workers == 1: _work(folder, plans, images, test, device)
-    else: Parallel(n_jobs=workers)(delayed(_as_worker)(folder, plans, images, test, device, rank, workers) for rank in range(workers))
+    if workers == 1:
+        _work(folder, plans, images, test, device)
+    else:
+        Parallel(n_jobs=workers)(
+            delayed(_as_worker)(folder, plans, images, test, device, rank, workers)
+            for rank in range(workers)
+        )
     return _table(folder, list(plans.name))
+
 
 def _trainable(plans, images):
     "Raise for an architecture that cannot take the images, before anything is trained."
     for architecture in dict.fromkeys(plans.architecture):
-        net = _start({"architecture": architecture, "seed": 0}, len(images.classes), len(images[0][0]))
-        with torch.no_grad(): class_logits(net, prepared(images, net)[0][0][None])
+        net = _start(
+            {"architecture": architecture, "seed": 0}, len(images.classes), len(images[0][0])
+        )
+        with torch.no_grad():
+            class_logits(net, prepared(images, net)[0][0][None])
 
 # %% ../../nbs/studies/30_zoo.ipynb #a0b15e70
 def _work(folder, plans, images, test, device):
     "Train what is not finished and not in work elsewhere, until nothing is left."
-    todo = {p["name"]: plain_json({k: None if v != v else v for k, v in p.items()}) for p in plans.to_dict("records")}
+    todo = {
+        p["name"]: plain_json({k: None if v != v else v for k, v in p.items()})
+        for p in plans.to_dict("records")
+    }
     with progress(total=len(todo), desc="zoo", unit="network") as bar:
         while todo:
             before = len(todo)
             for name, plan in list(todo.items()):
-                if _whole(folder, name, plan) is not None or _claimed(folder, name, plan, images, test, device): del todo[name]; bar.update()
-            if len(todo) == before: time.sleep(.3)
+                if _whole(folder, name, plan) is not None or _claimed(
+                    folder, name, plan, images, test, device
+                ):
+                    del todo[name]
+                    bar.update()
+            if len(todo) == before:
+                time.sleep(0.3)
+
 
 def _claimed(folder, name, plan, images, test, device):
     "Whether the network is finished after we had its lock; False where another process has it."
     try:
-        with alone(folder/"locks"/f"{name}.lock"), store_explained(folder):
-            for f in folder.glob(f".{name}.*.tmp"): f.unlink(missing_ok=True)  # of a writer that was killed: its lock is ours
-            if _whole(folder, name, plan) is None: _trained(plan, images, test, folder, device)
+        with alone(folder / "locks" / f"{name}.lock"), store_explained(folder):
+            for f in folder.glob(f".{name}.*.tmp"):
+                f.unlink(missing_ok=True)  # of a writer that was killed: its lock is ours
+            if _whole(folder, name, plan) is None:
+                _trained(plan, images, test, folder, device)
         return True
-    except Busy: return False
+    except Busy:
+        return False
+
 
 def _as_worker(folder, plans, images, test, device, rank, workers):
     "One of several processes: its share of the cores, its own place to begin."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     torch.set_num_threads(max(1, cores // workers))
     cut = rank * len(plans) // workers
     _work(folder, pd.concat([plans[cut:], plans[:cut]]), images, test, device)
@@ -338,17 +576,39 @@ def read_zoo(
     folder = _zoo_folder(folder)
     return _table(folder, sorted(p.stem for p in folder.glob("*.json") if p.name != "zoo.json"))
 
+
 def _zoo_folder(folder):
     folder = Path(folder).expanduser()
-    if not (folder/"zoo.json").is_file(): raise FileNotFoundError(f"there is no zoo in {folder}: zoo.json is missing")
+    if not (folder / "zoo.json").is_file():
+        raise FileNotFoundError(f"there is no zoo in {folder}: zoo.json is missing")
     return folder
+
 
 def _table(folder, names):
     "The rows of finished networks."
-    results = ["n_images", "epochs_run", "train_loss", "train_accuracy", "margin", "test_loss", "test_accuracy", "gap", "state", "reason", "file", "weights_hash", "seconds"]
-    rows = [{**r["plan"], **r["row"], "file": r["weights"].get("file", ""), "seconds": r["seconds"]} for r in (_finished(folder, n) for n in names)]
+    results = [
+        "n_images",
+        "epochs_run",
+        "train_loss",
+        "train_accuracy",
+        "margin",
+        "test_loss",
+        "test_accuracy",
+        "gap",
+        "state",
+        "reason",
+        "file",
+        "weights_hash",
+        "seconds",
+    ]
+    rows = [
+        {**r["plan"], **r["row"], "file": r["weights"].get("file", ""), "seconds": r["seconds"]}
+        for r in (_finished(folder, n) for n in names)
+    ]
     table = pd.DataFrame(rows, columns=[*PLAN, *results])
-    floats = [c for c, v in PLAN.items() if isinstance(v, float)] + [c for c in results if c.split("_")[0] in ("train", "test", "margin", "gap")]
+    floats = [c for c, v in PLAN.items() if isinstance(v, float)] + [
+        c for c in results if c.split("_")[0] in ("train", "test", "margin", "gap")
+    ]
     return table.astype({**{c: float for c in floats}, "epochs_run": "Int64"})
 
 # %% ../../nbs/studies/30_zoo.ipynb #9da267e9
@@ -359,13 +619,27 @@ def load_network(
 ) -> nn.Module:  # in eval mode
     "A network of a zoo; tensors are read and nothing else."
     folder = _zoo_folder(folder)
-    record, zoo = _finished(folder, name), _read_json(folder/"zoo.json")
-    if record is None: raise ValueError(f"no finished network {name!r} in {folder}: choose from {', '.join(read_zoo(folder).name) or 'none'}")
-    plan, shape = record["plan"], dict(num_classes=len(zoo["classes"]), in_channels=zoo["in_channels"])
-    if initial: return network(plan["architecture"], seed=plan["seed"], **shape)
-    if record["row"]["state"] != "done": raise ValueError(f"{name!r} has no weights: its training failed ({record['row']['reason']})")
-    if fault := _weights_fault(folder, record): raise ValueError(f"{name!r}: {fault}; train the same plans again, only this network is trained anew")
-    return network(plan["architecture"], folder/record["weights"]["file"], **shape)
+    record, zoo = _finished(folder, name), _read_json(folder / "zoo.json")
+    if record is None:
+        raise ValueError(
+            f"no finished network {name!r} in {folder}: choose from {', '.join(read_zoo(folder).name) or 'none'}"
+        )
+    plan, shape = (
+        record["plan"],
+        dict(num_classes=len(zoo["classes"]), in_channels=zoo["in_channels"]),
+    )
+    if initial:
+        return network(plan["architecture"], seed=plan["seed"], **shape)
+    if record["row"]["state"] != "done":
+        raise ValueError(
+            f"{name!r} has no weights: its training failed ({record['row']['reason']})"
+        )
+    if fault := _weights_fault(folder, record):
+        raise ValueError(
+            f"{name!r}: {fault}; train the same plans again, only this network is trained anew"
+        )
+    return network(plan["architecture"], folder / record["weights"]["file"], **shape)
+
 
 def history(
     folder: "str | Path",  # a zoo
@@ -373,5 +647,6 @@ def history(
 ) -> pd.DataFrame:  # a row for each epoch, as from `train`
     "How a network of a zoo was trained."
     record = _finished(_zoo_folder(folder), name)
-    if record is None: raise ValueError(f"no finished network {name!r} in {folder}")
+    if record is None:
+        raise ValueError(f"no finished network {name!r} in {folder}")
     return pd.DataFrame(record["history"])

@@ -24,22 +24,29 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-try: import fcntl
-except ImportError: fcntl = None  # Windows
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # Windows
 
 # %% ../../nbs/tools/10_files.ipynb #3535ab35
 def as_path(
     where: "str | os.PathLike",  # a file or a folder, perhaps with `~` for the home folder
 ) -> Path:  # the same place, with `~` expanded
     "A path as it is meant."
-    try: text = os.fsdecode(where)
+    try:
+        text = os.fsdecode(where)
     except TypeError:
         raise TypeError(f"{where!r} is not a path: give a text or a Path") from None
-    if not text.strip(): raise ValueError("the path is empty: give the name of a folder or a file")
-    if "\0" in text: raise ValueError(f"{text!r} cannot be a path: it holds a zero character")
+    if not text.strip():
+        raise ValueError("the path is empty: give the name of a folder or a file")
+    if "\0" in text:
+        raise ValueError(f"{text!r} cannot be a path: it holds a zero character")
     path = Path(text)
-    if not text.startswith("~"): return path.absolute() if path.parts[:1] == ("~",) else path
-    try: return path.expanduser()
+    if not text.startswith("~"):
+        return path.absolute() if path.parts[:1] == ("~",) else path
+    try:
+        return path.expanduser()
     except RuntimeError as e:
         raise ValueError(f"{text!r} has no meaning here ({e}): write the folder in full") from e
 
@@ -48,24 +55,31 @@ _NAMES = "EINVAL EPERM EACCES ENOTSUP EOPNOTSUPP EBADF ENOSYS ENOTTY ENOLCK EISD
 _REFUSALS = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 _told = set()  # refusals that were said
 
+
 def say_once(
     text: str,  # the warning
 ):
     "Warn, but only the first time in this process."
-    if text in _told: return
+    if text in _told:
+        return
     _told.add(text)
     warnings.warn(text, stacklevel=3)
+
 
 @contextmanager
 def precaution(
     what: str,  # what may be refused: "to ..."
 ):
     "Go on, and warn once, where a file system refuses what was only a precaution."
-    try: yield
+    try:
+        yield
     except OSError as e:
-        if e.errno not in _REFUSALS: raise
-        say_once(f"the file system refuses {what} ({os.strerror(e.errno)}): "
-                 "the work goes on without it, safe from everything but a crash of the machine")
+        if e.errno not in _REFUSALS:
+            raise
+        say_once(
+            f"the file system refuses {what} ({os.strerror(e.errno)}): "
+            "the work goes on without it, safe from everything but a crash of the machine"
+        )
 
 # %% ../../nbs/tools/10_files.ipynb #49353aed
 def sync_file(
@@ -73,24 +87,31 @@ def sync_file(
 ):
     "Force what was written to the disk, where the file system lets us."
     f.flush()
-    with precaution("to force files to the disk"): os.fsync(f.fileno())
+    with precaution("to force files to the disk"):
+        os.fsync(f.fileno())
+
 
 def sync_folder(
     folder: "str | Path",  # a folder
 ):
     "Force a folder's list of names to the disk, where the system can."
-    if os.name != "posix": return
+    if os.name != "posix":
+        return
     with precaution("to force the names in a folder to the disk"):
         number = os.open(folder, os.O_RDONLY)
-        try: os.fsync(number)
-        finally: os.close(number)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
 
 def sync_tree(
     folder: "str | Path",  # a folder
 ):
     "Force a folder and everything in it to the disk, where the file system lets us."
     for path in Path(folder).rglob("*"):
-        if path.is_dir(): sync_folder(path)
+        if path.is_dir():
+            sync_folder(path)
         elif path.is_file():
             with precaution("to force files to the disk"), open(path, "rb") as f:
                 os.fsync(f.fileno())
@@ -112,13 +133,17 @@ def write_whole(
         place(work, path)
         sync_folder(path.parent)
     finally:
-        with suppress(OSError): work.unlink(missing_ok=True)
+        with suppress(OSError):
+            work.unlink(missing_ok=True)
     return path
+
 
 def _put(f, content):
     "Write bytes, text, or what a function writes."
-    if callable(content): return content(f)
-    if isinstance(content, str): content = content.encode("utf-8", "surrogateescape")
+    if callable(content):
+        return content(f)
+    if isinstance(content, str):
+        content = content.encode("utf-8", "surrogateescape")
     f.write(content)
 
 # %% ../../nbs/tools/10_files.ipynb #f579bf96
@@ -127,7 +152,8 @@ def make_folder(
 ) -> Path:  # the folder, which is there now, its name on the disk
     "Make a folder and those above it; who may read it is up to the umask and the folder above."
     folder = Path(folder)
-    if folder.is_dir(): return folder
+    if folder.is_dir():
+        return folder
     folder.mkdir(parents=True, exist_ok=True)
     sync_folder(folder.parent)
     return folder
@@ -137,32 +163,41 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_WAY = (errno.ENOTDIR, errno.EEXIST)
 
+
 @contextmanager
 def explained(
     what: str,  # what is written, with its folder: "the store births"
     kept=lambda: "nothing of it was changed",  # a function that says what is kept
 ):
     "Say what a failed write means."
-    try: yield
+    try:
+        yield
     except OSError as e:
         words = _meaning(e.errno, what, kept)
-        if words is None: raise
+        if words is None:
+            raise
         kind = PermissionError if e.errno in _FORBIDDEN else OSError
-        if e.errno in _IN_THE_WAY: kind = FileExistsError
+        if e.errno in _IN_THE_WAY:
+            kind = FileExistsError
         raise kind(e.errno, words) from e
+
 
 def _meaning(code, what, kept):
     "An error of the system in words, or None."
     if code in _FULL:
-        return (f"the disk is full: {kept()}; free some space and run the same command again, "
-                "it goes on from there")
+        return (
+            f"the disk is full: {kept()}; free some space and run the same command again, "
+            "it goes on from there"
+        )
     if code in _FORBIDDEN:
         return f"cannot write in {what}: {kept()}; make the folder writable, or choose another"
     if code in _IN_THE_WAY:
         return f"cannot make {what}: a part of this path is a file; choose another folder"
     if code in (errno.ENOENT, errno.ESTALE):
-        return (f"{what} is gone: it was removed, renamed or unmounted meanwhile; "
-                "bring it back, or choose another folder")
+        return (
+            f"{what} is gone: it was removed, renamed or unmounted meanwhile; "
+            "bring it back, or choose another folder"
+        )
 
 # %% ../../nbs/tools/10_files.ipynb #0d2d8977
 def read_json(
@@ -171,6 +206,7 @@ def read_json(
 ):  # what the file holds
     "The content of a JSON file, or ValueError with what is wrong with it."
     return parse_json(read_bounded(path, most))
+
 
 def read_bounded(
     path: "str | Path",  # the file
@@ -183,13 +219,17 @@ def read_bounded(
         raise ValueError(f"{size / 1e6:,.0f} MB, and {limit}")
     return Path(path).read_bytes()
 
+
 def parse_json(
     data: bytes,  # JSON, perhaps
 ):  # what it says
     "The content of some JSON, or ValueError with what is wrong with it."
-    try: return json.loads(data)
-    except RecursionError: raise ValueError("nested too deeply") from None
-    except ValueError as e: raise ValueError(f"no JSON: {e}") from None
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as e:
+        raise ValueError(f"no JSON: {e}") from None
 
 # %% ../../nbs/tools/10_files.ipynb #5cc19060
 def free_memory() -> "int | None":  # bytes; None where the system does not say
@@ -200,6 +240,7 @@ def free_memory() -> "int | None":  # bytes; None where the system does not say
     with suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
+
 def affordable(
     n_bytes: int,  # memory that is asked for
     what: str,  # what asks: "the saved result scores"
@@ -207,9 +248,11 @@ def affordable(
     "Refuse what this machine cannot hold, before it is read."
     free = free_memory()
     if free is not None and n_bytes > free:
-        raise ValueError(f"{what} says that it holds {n_bytes / 1e9:,.1f} GB, "
-                         f"and {free / 1e9:,.1f} GB of memory are free: "
-                         "read it on a larger machine, or do not trust it")
+        raise ValueError(
+            f"{what} says that it holds {n_bytes / 1e9:,.1f} GB, "
+            f"and {free / 1e9:,.1f} GB of memory are free: "
+            "read it on a larger machine, or do not trust it"
+        )
 
 # %% ../../nbs/tools/10_files.ipynb #9c65b118
 def try_lock(
@@ -222,56 +265,74 @@ def try_lock(
             _lock(f, shared)
             return True
         except OSError as e:
-            if e.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK): return None
-            time.sleep(.01)
+            if e.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+                return None
+            time.sleep(0.01)
     return False
+
 
 def _lock(f, shared):
     "The system's own lock."
-    if fcntl: return fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    if fcntl:
+        return fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     import msvcrt
+
     f.seek(0)
     msvcrt.locking(f.fileno(), msvcrt.LK_NBLCK, 1)
+
 
 def unlock(
     f,  # an open file that `try_lock` has locked
 ):
     "Give the lock back."
     if fcntl:
-        with suppress(OSError): fcntl.flock(f, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.flock(f, fcntl.LOCK_UN)
 
 # %% ../../nbs/tools/10_files.ipynb #21d5c4b0
 class Busy(RuntimeError):
     "Another process holds the lock; the text says which."
+
 
 def _myself():
     "Who holds a lock, as text."
     me = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
     return {**me, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
 
+
 def _started(pid):
     "When a process was started, in ticks of its machine; None where the system does not say."
     with suppress(OSError, IndexError, ValueError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
+
 def _holder(text):
     "Who a lock file names, as a dictionary, perhaps empty."
-    try: found = json.loads(text)
-    except (ValueError, RecursionError): return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
     return found if isinstance(found, dict) else {}
+
 
 def _words(holder):
     "A holder for a message."
-    if not holder: return "another process"
+    if not holder:
+        return "another process"
     return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+
 
 def _alive(holder):
     "Whether the process that a lock file names still lives on this machine."
     pid = holder.get("pid")
-    if type(pid) is not int or pid < 1: return False
-    try: os.kill(pid, 0)
-    except ProcessLookupError: return False
-    except OSError: pass
+    if type(pid) is not int or pid < 1:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
     return holder.get("started") in (None, _started(pid))
 
 # %% ../../nbs/tools/10_files.ipynb #faec8d4e
@@ -289,22 +350,29 @@ def alone(
             yield
         else:
             say_once(f"the file system of {path.parent} has no locks: a file stands in for one")
-            with _by_existence(path.with_name(path.name + ".held")): yield
+            with _by_existence(path.with_name(path.name + ".held")):
+                yield
     finally:
         if remove:
-            with suppress(OSError): path.unlink(missing_ok=True)
-        if locked: unlock(f)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if locked:
+            unlock(f)
         f.close()
+
 
 def _opened_lock(path):
     "The open lock file, and whether the system has locked it."
     while True:
         f = open(path, "a+b")
         locked = try_lock(f)
-        if locked is False: raise Busy(_words(_read_holder(f)))
+        if locked is False:
+            raise Busy(_words(_read_holder(f)))
         with suppress(OSError):
-            if os.path.samestat(os.fstat(f.fileno()), os.stat(path)): return f, locked
+            if os.path.samestat(os.fstat(f.fileno()), os.stat(path)):
+                return f, locked
         f.close()  # its owner has removed it meanwhile
+
 
 def _read_holder(f):
     "Who an open lock file names; the file is closed."
@@ -312,6 +380,7 @@ def _read_holder(f):
         f.seek(0)
         return _holder(f.read(2000))
     return {}
+
 
 def _sign(f):
     "Write into the lock file who holds it."
@@ -322,7 +391,8 @@ def _sign(f):
         f.flush()
 
 # %% ../../nbs/tools/10_files.ipynb #cc924643
-_BEAT, _PATIENCE = 2., 30.  # seconds: between renewals; until a file that nobody renews is stale
+_BEAT, _PATIENCE = 2.0, 30.0  # seconds: between renewals; until a file that nobody renews is stale
+
 
 @contextmanager
 def _by_existence(path):
@@ -331,59 +401,78 @@ def _by_existence(path):
     stop = threading.Event()
     beating = threading.Thread(target=_beat, args=(path, stop), daemon=True)
     beating.start()
-    try: yield
+    try:
+        yield
     finally:
         stop.set()
         beating.join()
-        with suppress(OSError): path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
 
 def _made_once(path):
     "Make the file, or raise `Busy`."
     for _ in range(10):
         try:
-            with open(path, "x") as f: json.dump(_myself(), f)
+            with open(path, "x") as f:
+                json.dump(_myself(), f)
             return
-        except FileExistsError: _take_over(path)
+        except FileExistsError:
+            _take_over(path)
     raise Busy(_words(_holder(_bytes(path))))
+
 
 def _beat(path, stop):
     "Change the file now and then."
     me, n = _myself(), 0
     while not stop.wait(_BEAT):
         n += 1
-        with suppress(OSError): path.write_text(json.dumps({**me, "renewed": n}))
+        with suppress(OSError):
+            path.write_text(json.dumps({**me, "renewed": n}))
+
 
 def _bytes(path):
-    with suppress(OSError): return path.read_bytes()
+    with suppress(OSError):
+        return path.read_bytes()
     return b""
 
 # %% ../../nbs/tools/10_files.ipynb #a572afbc
 def _take_over(path):
     "Remove the file of an owner that no longer lives, or raise `Busy`."
     before = _bytes(path)
-    if not path.exists(): return
+    if not path.exists():
+        return
     holder = _holder(before)
     near = os.name == "posix" and holder.get("host") == socket.gethostname()
-    if _alive(holder) if near else _renewed(path, before, holder): raise Busy(_words(holder))
+    if _alive(holder) if near else _renewed(path, before, holder):
+        raise Busy(_words(holder))
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     with suppress(FileNotFoundError):
         os.rename(path, aside)  # only one of several succeeds
-        if _bytes(aside) != before and not path.exists(): os.rename(aside, path)  # it was another's
+        if _bytes(aside) != before and not path.exists():
+            os.rename(aside, path)  # it was another's
         aside.unlink(missing_ok=True)
+
 
 def _renewed(path, before, holder):
     "Whether somebody changes the file while we look."
-    warnings.warn(f"{path} belongs to {_words(holder)}: looking for {_PATIENCE:.0f} s "
-                  "whether it is still at work", stacklevel=6)
+    warnings.warn(
+        f"{path} belongs to {_words(holder)}: looking for {_PATIENCE:.0f} s "
+        "whether it is still at work",
+        stacklevel=6,
+    )
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
-        time.sleep(min(.5, _PATIENCE / 10))
-        if not path.exists(): return False
-        if _bytes(path) != before: return True
+        time.sleep(min(0.5, _PATIENCE / 10))
+        if not path.exists():
+            return False
+        if _bytes(path) != before:
+            return True
     return False
 
 # %% ../../nbs/tools/10_files.ipynb #71ed56d8
 _mine = ContextVar("claimed", default=frozenset())  # the places that this work has claimed
+
 
 @contextmanager
 def claimed(
@@ -396,39 +485,52 @@ def claimed(
     if real in _mine.get():
         yield out
         return
-    with explained(f"the folder {out}"): make_folder(real.parent)
+    with explained(f"the folder {out}"):
+        make_folder(real.parent)
     with _claim(real, out):
         _tell_leftovers(real)
         (check or must_be_free)(out)
         token = _mine.set(_mine.get() | {real})
-        try: yield out
-        finally: _mine.reset(token)
+        try:
+            yield out
+        finally:
+            _mine.reset(token)
 
-def _real(out): return Path(os.path.realpath(as_path(out)))
+
+def _real(out):
+    return Path(os.path.realpath(as_path(out)))
+
 
 @contextmanager
 def _claim(real, out):
     "The lock of a place."
-    with explained(f"the folder {out}"): inside = _works_inside(real)
-    path = real/".claim" if inside else real.parent/f".{real.name}.claim"
+    with explained(f"the folder {out}"):
+        inside = _works_inside(real)
+    path = real / ".claim" if inside else real.parent / f".{real.name}.claim"
     try:
-        with alone(path, remove=True): yield
+        with alone(path, remove=True):
+            yield
     except Busy as e:
-        raise FileExistsError(f"{out} is in use by {e}: wait for it, "
-                              "or choose another folder") from None
+        raise FileExistsError(
+            f"{out} is in use by {e}: wait for it, or choose another folder"
+        ) from None
+
 
 def _works_inside(real):
     "Whether work must be done inside its place: a disk of its own, or a parent not ours."
     return real.is_dir() and (os.path.ismount(real) or not os.access(real.parent, os.W_OK))
+
 
 def must_be_free(
     out: "str | Path",  # the folder for the results
 ):
     "Refuse a place that is in use."
     out = as_path(out)
-    if out.is_dir() and not _others(out): return
+    if out.is_dir() and not _others(out):
+        return
     if out.exists() or out.is_symlink():
         raise FileExistsError(f"{out} exists and is not empty: choose another folder")
+
 
 def _others(folder):
     "What is in a folder beside the signs of our own work on it."
@@ -438,7 +540,8 @@ def _others(folder):
 # %% ../../nbs/tools/10_files.ipynb #59d50f9c
 def _hidden(parent, name, ending):
     "A new name for a hidden folder."
-    return parent/f".{name}.{uuid.uuid4().hex[:8]}.{ending}"
+    return parent / f".{name}.{uuid.uuid4().hex[:8]}.{ending}"
+
 
 def workplace(
     out: "str | Path",  # the folder for the results
@@ -451,6 +554,7 @@ def workplace(
         work.mkdir()
     return work
 
+
 def leftovers(
     out: "str | Path",  # the folder for the results
 ) -> list:  # hidden folders of work on it, finished or not; living ones too
@@ -460,13 +564,15 @@ def leftovers(
     there = [p for parent in (real.parent, real) if parent.is_dir() for p in parent.iterdir()]
     return sorted(p for p in there if own.fullmatch(p.name))
 
+
 def _tell_leftovers(real):
     "Say what a killed process has left, and put back what it had moved aside."
     for place in leftovers(real):
         if place.suffix == ".old" and not real.exists():
             os.rename(place, real)
             text = f"an earlier process was killed as it replaced {real}: the old content is back"
-        else: text = f"an earlier process was killed and has left {place}: look at it, or remove it"
+        else:
+            text = f"an earlier process was killed and has left {place}: look at it, or remove it"
         warnings.warn(text, stacklevel=5)
 
 # %% ../../nbs/tools/10_files.ipynb #13289ff9
@@ -489,41 +595,53 @@ def publish(
         raise OSError(e.errno, words) from e
     return out
 
+
 def _settle(work, real):
     "Rename the work, or move what it holds into the folder that is there."
-    if not os.path.lexists(real): return os.rename(work, real)
-    if not real.is_dir() or _others(real): raise FileExistsError(errno.ENOTEMPTY, "not empty")
-    with suppress(OSError): shutil.copymode(real, work)
+    if not os.path.lexists(real):
+        return os.rename(work, real)
+    if not real.is_dir() or _others(real):
+        raise FileExistsError(errno.ENOTEMPTY, "not empty")
+    with suppress(OSError):
+        shutil.copymode(real, work)
     try:
-        if os.name == "nt": real.rmdir()
+        if os.name == "nt":
+            real.rmdir()
         os.rename(work, real)
-    except OSError: _move_in(work, real)
+    except OSError:
+        _move_in(work, real)
+
 
 def _move_in(work, real):
     "Fill a folder that cannot be renamed: a disk of its own, or a parent that is not ours."
     if work.parent != real:
         inner = _hidden(real, real.name, "work")
-        try: shutil.copytree(work, inner)
+        try:
+            shutil.copytree(work, inner)
         except BaseException:
             shutil.rmtree(inner, ignore_errors=True)
             raise
         shutil.rmtree(work, ignore_errors=True)
         work = inner
-    for path in work.iterdir(): os.rename(path, real/path.name)
+    for path in work.iterdir():
+        os.rename(path, real / path.name)
     work.rmdir()
 
 # %% ../../nbs/tools/10_files.ipynb #db633515
 def _exchange(work, real):
     "Put the work in the place of what is there, which is removed only then."
     old = _hidden(real.parent, real.name, "old")
-    with suppress(OSError): shutil.copymode(real, work)
+    with suppress(OSError):
+        shutil.copymode(real, work)
     try:
         os.rename(real, old)
         os.rename(work, real)
     finally:
-        if not real.exists() and old.exists(): os.rename(old, real)
+        if not real.exists() and old.exists():
+            os.rename(old, real)
     sync_folder(real.parent)
     shutil.rmtree(old, ignore_errors=True)
+
 
 def keep(
     work: "str | Path",  # a hidden folder, as from `workplace`
@@ -537,20 +655,28 @@ def keep(
     try:
         os.rename(work, free)
         return out.with_name(free.name) if out.name == _real(out).name else free
-    except (OSError, TypeError): return Path(work)
+    except (OSError, TypeError):
+        return Path(work)
 
 # %% ../../nbs/tools/10_files.ipynb #1b73f5f5
 class Terminated(KeyboardInterrupt):
     "The process was asked to end by a signal."
 
+
 @contextmanager
 def ending_well():
     "Let SIGTERM and SIGHUP end a block as Ctrl-C does, if nothing else is planned for them."
-    def end(number, frame): raise Terminated(f"ended by {signal.Signals(number).name}")
+
+    def end(number, frame):
+        raise Terminated(f"ended by {signal.Signals(number).name}")
+
     here = threading.current_thread() is threading.main_thread()
     wanted = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if here and hasattr(signal, n)]
     taken = [s for s in wanted if signal.getsignal(s) is signal.SIG_DFL]
-    for s in taken: signal.signal(s, end)
-    try: yield
+    for s in taken:
+        signal.signal(s, end)
+    try:
+        yield
     finally:
-        for s in taken: signal.signal(s, signal.SIG_DFL)
+        for s in taken:
+            signal.signal(s, signal.SIG_DFL)

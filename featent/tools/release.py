@@ -5,12 +5,20 @@
 # %% auto #0
 __all__ = ['PACKAGES', 'versions', 'version_of']
 
-# %% ../../nbs/tools/20_release.ipynb #27600485
+# %% ../../nbs/tools/20_release.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-# %% ../../nbs/tools/20_release.ipynb #2055271f
-PACKAGES = ("featent", "numpy", "torch", "torchvision", "numba", "gudhi", "pandas")  # what computes the numbers
+# %% ../../nbs/tools/20_release.ipynb #72eea5119410473aa328ad9291626812
+PACKAGES = (
+    "featent",
+    "numpy",
+    "torch",
+    "torchvision",
+    "numba",
+    "gudhi",
+    "pandas",
+)  # what computes the numbers
 
 
 def versions() -> dict:  # package: version, or None where it is missing

@@ -21,41 +21,61 @@ def as_maps(
     "Maps as one finite stack of floats."
     if isinstance(maps, torch.Tensor):
         maps = maps.detach()
-        maps = (maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps).cpu().numpy()
+        maps = (
+            (maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps).cpu().numpy()
+        )
     maps = np.asarray(maps)
-    if maps.ndim < 2 or 0 in maps.shape[-2:]: raise ValueError(f"maps have shape (..., height, width), both at least 1; got {maps.shape}")
-    if maps.dtype.kind not in "fiub": raise TypeError(f"maps have real values, not {maps.dtype}")
+    if maps.ndim < 2 or 0 in maps.shape[-2:]:
+        raise ValueError(f"maps have shape (..., height, width), both at least 1; got {maps.shape}")
+    if maps.dtype.kind not in "fiub":
+        raise TypeError(f"maps have real values, not {maps.dtype}")
     lead = maps.shape[:-2]
-    flat = np.ascontiguousarray(maps.reshape(-1, *maps.shape[-2:]), np.float32 if maps.dtype in _SMALL else np.float64)
-    with np.errstate(over="ignore"): total = flat.sum(dtype=np.float64)
-    if not np.isfinite(total): _refuse(flat, lead)
+    flat = np.ascontiguousarray(
+        maps.reshape(-1, *maps.shape[-2:]), np.float32 if maps.dtype in _SMALL else np.float64
+    )
+    with np.errstate(over="ignore"):
+        total = flat.sum(dtype=np.float64)
+    if not np.isfinite(total):
+        _refuse(flat, lead)
     return flat, lead
 
-_SMALL = {np.dtype(t) for t in ("float16", "float32", "bool", "int8", "uint8", "int16", "uint16")}  # exact in float32
+
+_SMALL = {
+    np.dtype(t) for t in ("float16", "float32", "bool", "int8", "uint8", "int16", "uint16")
+}  # exact in float32
+
 
 def _refuse(flat, lead):
     "Name the first map that is not finite."
     bad = ~np.isfinite(flat).reshape(len(flat), -1).all(1)
     if bad.any():
         where = tuple(int(i) for i in np.unravel_index(int(bad.argmax()), lead)) if lead else ()
-        raise ValueError(f"NaN or infinite values have no rank: {bad.sum()} of {len(flat)} maps, the first at index {where}")
+        raise ValueError(
+            f"NaN or infinite values have no rank: {bad.sum()} of {len(flat)} maps, the first at index {where}"
+        )
 
 # %% ../../nbs/topology/20_filtrations.ipynb #a4bb28b6
 def square_maps(maps, pad):
     "Maps for the clique filtration."
     n, h, w = maps.shape
-    if h == w: return maps
+    if h == w:
+        return maps
     if not pad:
-        raise ValueError(f"the clique filtration reads a map as a square matrix, but these are {h} x {w}: "
-                         "pass pad=True to pad them with their minimum, or filtration='cubical'")
+        raise ValueError(
+            f"the clique filtration reads a map as a square matrix, but these are {h} x {w}: "
+            "pass pad=True to pad them with their minimum, or filtration='cubical'"
+        )
     out = np.empty((n, max(h, w), max(h, w)), maps.dtype)
     least = kernels.order_keys(maps).reshape(n, -1).argmin(1)
     out[:] = maps.reshape(n, -1)[np.arange(n), least][:, None, None]
     out[:, :h, :w] = maps
     return out
 
+
 def _known(filtration):
-    if filtration not in FILTRATIONS: raise ValueError(f"filtration={filtration!r}: choose 'clique' or 'cubical'")
+    if filtration not in FILTRATIONS:
+        raise ValueError(f"filtration={filtration!r}: choose 'clique' or 'cubical'")
+
 
 FILTRATIONS = "clique", "cubical"
 
@@ -79,36 +99,58 @@ def births(
     "The level at which each map's first loop is born."
     _known(filtration)
     if engine == "torch" or (engine == "numba" and _on_gpu(maps)):
-        if filtration == "clique" and maps.shape[-1] == maps.shape[-2] >= 4: return _torch_births(maps, convention, n_jobs)
+        if filtration == "clique" and maps.shape[-1] == maps.shape[-2] >= 4:
+            return _torch_births(maps, convention, n_jobs)
         engine = "numba"
     flat, lead = as_maps(maps)
     return finite_births(flat, filtration, convention, pad, engine, n_jobs).reshape(lead)
 
-def finite_births(flat, filtration="clique", convention="text", pad=False, engine="numba", n_jobs=1):
+
+def finite_births(
+    flat, filtration="clique", convention="text", pad=False, engine="numba", n_jobs=1
+):
     "`births` of a contiguous stack (n, h, w) of floats that are known to be finite."
-    if convention == "released": return _released(flat, filtration, pad, engine, n_jobs)
-    if convention != "text": raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
+    if convention == "released":
+        return _released(flat, filtration, pad, engine, n_jobs)
+    if convention != "text":
+        raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
     return _births(flat, filtration, pad, engine, n_jobs)
 
-def _on_gpu(maps): return isinstance(maps, torch.Tensor) and maps.device.type != "cpu"
+
+def _on_gpu(maps):
+    return isinstance(maps, torch.Tensor) and maps.device.type != "cpu"
+
 
 def _births(flat, filtration, pad, engine, n_jobs, max_level=0):
     "Births by the chosen engine."
-    if engine == "gudhi": return _gudhi_births(flat, filtration, pad, max_level)
-    if engine != "numba": raise ValueError(f"engine={engine!r}: choose 'numba', 'torch' or 'gudhi'")
-    if filtration == "cubical": return kernels.cubical_births(flat, n_jobs=n_jobs)
+    if engine == "gudhi":
+        return _gudhi_births(flat, filtration, pad, max_level)
+    if engine != "numba":
+        raise ValueError(f"engine={engine!r}: choose 'numba', 'torch' or 'gudhi'")
+    if filtration == "cubical":
+        return kernels.cubical_births(flat, n_jobs=n_jobs)
     return kernels.clique_births(square_maps(flat, pad), max_level=max_level, n_jobs=n_jobs)
 
 # %% ../../nbs/topology/20_filtrations.ipynb #d4d557bc
 def _released(flat, filtration, pad, engine, n_jobs):
     "The released code's birth points."
-    if filtration != "clique": raise ValueError("the released code knows the clique filtration only: use convention='text' with 'cubical'")
+    if filtration != "clique":
+        raise ValueError(
+            "the released code knows the clique filtration only: use convention='text' with 'cubical'"
+        )
     flat = square_maps(flat, pad)
     m = flat.shape[1]
-    if m < 4: raise ValueError(f"the released code fails on maps smaller than 4 x 4, and these are {m} x {m}: use convention='text'")
-    return np.maximum(_births(flat, filtration, pad, engine, n_jobs, max_level=_released_cut(m)) - 1, 0)
+    if m < 4:
+        raise ValueError(
+            f"the released code fails on maps smaller than 4 x 4, and these are {m} x {m}: use convention='text'"
+        )
+    return np.maximum(
+        _births(flat, filtration, pad, engine, n_jobs, max_level=_released_cut(m)) - 1, 0
+    )
 
-def _released_cut(m): return min(51, ceil(.8 * m * (m - 1) / 2))
+
+def _released_cut(m):
+    return min(51, ceil(0.8 * m * (m - 1) / 2))
 
 # %% ../../nbs/topology/20_filtrations.ipynb #d498c7c7
 def betti_curves(
@@ -121,10 +163,14 @@ def betti_curves(
     "Betti numbers of the filtration, level by level."
     _known(filtration)
     if k not in ((1,) if filtration == "clique" else (0, 1)):
-        raise ValueError(f"k={k!r}: the {filtration} filtration has curves for k = {'1' if filtration == 'clique' else '0 and 1'}")
+        raise ValueError(
+            f"k={k!r}: the {filtration} filtration has curves for k = {'1' if filtration == 'clique' else '0 and 1'}"
+        )
     flat, lead = as_maps(maps)
-    if filtration == "clique": curves = kernels.clique_betti1(square_maps(flat, pad), n_jobs=n_jobs)[0]
-    else: curves = kernels.cubical_betti(flat, n_jobs=n_jobs)[k]
+    if filtration == "clique":
+        curves = kernels.clique_betti1(square_maps(flat, pad), n_jobs=n_jobs)[0]
+    else:
+        curves = kernels.cubical_betti(flat, n_jobs=n_jobs)[k]
     return curves.reshape(*lead, curves.shape[1])
 
 # %% ../../nbs/topology/20_filtrations.ipynb #92120237
@@ -145,19 +191,25 @@ def _gudhi_births(flat, filtration, pad, max_level=0):
     found = np.array([one(m) for m in maps], np.int32)
     return np.where(found <= max_level, found, 0).astype(np.int32) if max_level else found
 
+
 def _gudhi_cubical(m):
     "First birth among the loops of one map."
     from gudhi.sklearn.cubical_persistence import CubicalPersistence
+
     v = kernels.levels(m[None])[0].astype(float)
-    loops, = CubicalPersistence(homology_dimensions=1, input_type="top_dimensional_cells").fit_transform([v])
+    (loops,) = CubicalPersistence(
+        homology_dimensions=1, input_type="top_dimensional_cells"
+    ).fit_transform([v])
     return int(loops[:, 0].min()) if len(loops) else 0
 
 # %% ../../nbs/topology/20_filtrations.ipynb #cddefed5
 def _gudhi_clique(m):
     "First birth among the loops of one map's flag complex."
     import gudhi
+
     upper = np.triu_indices(len(m), 1)
-    if not len(upper[0]): return 0
+    if not len(upper[0]):
+        return 0
     keys = kernels.order_keys(m)
     v = np.unique(-np.maximum(keys, keys.T)[upper], return_inverse=True)[1] + 1
     tree = gudhi.SimplexTree()
@@ -171,11 +223,14 @@ def _gudhi_clique(m):
 # %% ../../nbs/topology/20_filtrations.ipynb #ccc93b1a
 def _comparable(maps):
     "Maps on the CPU as integers of the same order, which no mode of the processor makes equal."
-    if maps.device.type != "cpu" or not maps.is_floating_point(): return maps
+    if maps.device.type != "cpu" or not maps.is_floating_point():
+        return maps
     wide = maps.float() if maps.dtype in _HALVES else maps
     return torch.from_numpy(kernels.order_keys(wide.detach().numpy()))
 
+
 _HALVES = torch.float16, torch.bfloat16
+
 
 def top_edges(
     maps: torch.Tensor,  # (n, m, m), any real dtype, any device
@@ -188,6 +243,7 @@ def top_edges(
     value, at = weight.topk(min(k, weight.shape[1]), dim=1)
     widen = torch.Tensor.float if value.dtype in _HALVES else lambda t: t
     return widen(value), ends.T[at], widen(weight.amin(1))
+
 
 def _from_edges(value, edges, m):
     "Maps in which all edges that are not given stand at the last given value."
@@ -202,17 +258,21 @@ def _arrived(maps, k):
     "Keys of the top edges, the edges, and the keys of the least ones, as arrays."
     found = (t.cpu().numpy() for t in top_edges(_comparable(maps), k))
     value, edges, least = found
-    if value.dtype.kind == "f": value, least = kernels.order_keys(value), kernels.order_keys(least)
+    if value.dtype.kind == "f":
+        value, least = kernels.order_keys(value), kernels.order_keys(least)
     return value, edges, least
+
 
 def _torch_births(maps, convention, n_jobs, k=256):
     "Clique births from the top edges of each map; whole maps only where those do not decide."
-    if convention not in ("text", "released"): raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
+    if convention not in ("text", "released"):
+        raise ValueError(f"convention={convention!r}: choose 'text' or 'released'")
     maps = torch.as_tensor(maps)
     maps = maps if maps.is_floating_point() else maps.double()
     lead, m = maps.shape[:-2], maps.shape[-1]
     flat, cut = maps.reshape(-1, m, m), _released_cut(m) if convention == "released" else 0
-    if not len(flat) or not torch.isfinite(flat.amax() - flat.amin()): as_maps(maps)
+    if not len(flat) or not torch.isfinite(flat.amax() - flat.amin()):
+        as_maps(maps)
     value, edges, least = _arrived(flat, k)
     level = np.zeros(value.shape, np.float32)  # from 0; the last one may have travelled in part
     level[:, 1:] = (value[:, 1:] < value[:, :-1]).cumsum(1)

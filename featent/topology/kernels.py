@@ -26,6 +26,7 @@ from numba.extending import intrinsic
 # %% ../../nbs/topology/10_kernels.ipynb #4754813a
 class _CacheFile(IndexDataCacheFile):
     "numba's files for one kernel, each with a checksum at its end (which unpickling passes over)."
+
     @contextmanager
     def _open_for_write(self, path):
         with super()._open_for_write(path) as f, BytesIO() as whole:
@@ -39,7 +40,8 @@ class _CacheFile(IndexDataCacheFile):
 
     def _load_index(self):
         found = super()._load_index()
-        if found: self._sound(self._index_path)
+        if found:
+            self._sound(self._index_path)
         return found
 
     def _load_data(self, name):
@@ -49,64 +51,93 @@ class _CacheFile(IndexDataCacheFile):
 # %% ../../nbs/topology/10_kernels.ipynb #d36ec891
 _warned = []
 
+
 def _no_cache(folder, error):
     "Say once that compiled kernels cannot be kept or read, and what to do about it."
-    if _warned: return
+    if _warned:
+        return
     _warned.append(folder)
-    warnings.warn(f"the compiled kernels in {folder} cannot be used ({type(error).__name__}: {error}): "
-                  "they are compiled anew, which takes about 20 s and changes no result. Should this "
-                  "come again, delete the files *.nbi and *.nbc there, free some disk space, or let "
-                  "NUMBA_CACHE_DIR name a folder that can be written", RuntimeWarning, stacklevel=2)
+    warnings.warn(
+        f"the compiled kernels in {folder} cannot be used ({type(error).__name__}: {error}): "
+        "they are compiled anew, which takes about 20 s and changes no result. Should this "
+        "come again, delete the files *.nbi and *.nbc there, free some disk space, or let "
+        "NUMBA_CACHE_DIR name a folder that can be written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
 
 class _Cache(FunctionCache):
     "numba's cache of one kernel, which costs time at worst."
+
     def __init__(self, f):
         super().__init__(f)
         names = self._impl.filename_base, self._impl.locator.get_source_stamp()
         self._cache_file = _CacheFile(self.cache_path, *names)
 
     def load_overload(self, sig, target):
-        try: return super().load_overload(sig, target)
-        except Exception as e: _no_cache(self.cache_path, e)
-        try: self.flush()  # what was damaged is written anew
-        except Exception: self.disable()
+        try:
+            return super().load_overload(sig, target)
+        except Exception as e:
+            _no_cache(self.cache_path, e)
+        try:
+            self.flush()  # what was damaged is written anew
+        except Exception:
+            self.disable()
 
     def save_overload(self, sig, compiled):
-        try: super().save_overload(sig, compiled)
-        except Exception as e: _no_cache(self.cache_path, e)
+        try:
+            super().save_overload(sig, compiled)
+        except Exception as e:
+            _no_cache(self.cache_path, e)
 
 # %% ../../nbs/topology/10_kernels.ipynb #089c4d80
 _switch = threading.RLock()
+
 
 @contextmanager
 def _compiler():
     "numba's compiler, even where it was turned off for the process."
     with _switch:
         off, config.DISABLE_JIT = config.DISABLE_JIT, 0
-        try: yield
-        finally: config.DISABLE_JIT = off
+        try:
+            yield
+        finally:
+            config.DISABLE_JIT = off
+
 
 def compiled(f):
     "Compile `f` on first use without the interpreter lock, kept on disk where that is possible"
-    with _compiler(): kernel = njit(nogil=True)(f)
-    if config.DISABLE_JIT: kernel.compile = _switched_on(kernel.compile)
-    try: kernel._cache = _Cache(f)
-    except Exception as e: kernel.cacheless = e   # no folder for a cache
+    with _compiler():
+        kernel = njit(nogil=True)(f)
+    if config.DISABLE_JIT:
+        kernel.compile = _switched_on(kernel.compile)
+    try:
+        kernel._cache = _Cache(f)
+    except Exception as e:
+        kernel.cacheless = e  # no folder for a cache
     return kernel
+
 
 def _switched_on(compile):
     def compiled(signature):
-        with _compiler(): return compile(signature)
+        with _compiler():
+            return compile(signature)
+
     return compiled
 
 # %% ../../nbs/topology/10_kernels.ipynb #3eafd27d
 _told = []
 
+
 def _ready(kernel):
     "Say so once before a kernel has to be compiled"
-    if _told or kernel.signatures: return kernel
-    try: known = bool(kernel._cache._cache_file._load_index())
-    except Exception: known = False
+    if _told or kernel.signatures:
+        return kernel
+    try:
+        known = bool(kernel._cache._cache_file._load_index())
+    except Exception:
+        known = False
     if not known:
         _told.append(kernel)
         print("featent: compiling kernels (once, about 20 s)", file=sys.stderr, flush=True)
@@ -120,27 +151,38 @@ def n_threads(
     n_jobs: "int | None",  # as in scikit-learn: None is 1, -1 all cores, -2 all but one
 ) -> int:  # at least 1
     "Number of threads that `n_jobs` means."
-    if n_jobs is None: return 1
-    if n_jobs == 0: raise ValueError("n_jobs=0 has no meaning: choose 1 or more, or -1 for all cores")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_jobs is None:
+        return 1
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0 has no meaning: choose 1 or more, or -1 for all cores")
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     return n_jobs if n_jobs > 0 else max(1, cores + 1 + n_jobs)
+
 
 def _in_chunks(work, n, size, n_jobs):
     "`[work(a, b), ...]` over chunks of about `size` of `n` maps, in order, in `n_jobs` threads"
     size, n_jobs = max(1, int(size)), n_threads(n_jobs)
-    if n_jobs > 1: size = max(1, min(size, -(-n // (4*n_jobs)), n), min(size, 64))
+    if n_jobs > 1:
+        size = max(1, min(size, -(-n // (4 * n_jobs)), n), min(size, 64))
     spans = [(a, min(a + size, n)) for a in range(0, n, size)]
-    if n_jobs <= 1 or len(spans) < 2: return [work(a, b) for a, b in spans]
-    with ThreadPoolExecutor(min(n_jobs, len(spans))) as ex: return list(ex.map(lambda s: work(*s), spans))
+    if n_jobs <= 1 or len(spans) < 2:
+        return [work(a, b) for a, b in spans]
+    with ThreadPoolExecutor(min(n_jobs, len(spans))) as ex:
+        return list(ex.map(lambda s: work(*s), spans))
 
 # %% ../../nbs/topology/10_kernels.ipynb #901fbcb3
-_LOW = np.int32(-2**31)   # below the key of every finite value
-_ix = np.uintp            # an unsigned position is used as it is, a signed one is first tested for a negative value
+_LOW = np.int32(-(2**31))  # below the key of every finite value
+_ix = (
+    np.uintp
+)  # an unsigned position is used as it is, a signed one is first tested for a negative value
+
 
 @compiled
 def _key(b):
     "Order-preserving signed key of the bits of a float32; both zeros share a key, positive integers are their own"
-    k = np.int32(b ^ np.int32(np.int32(b >> 31) & 0x7fffffff))
+    k = np.int32(b ^ np.int32(np.int32(b >> 31) & 0x7FFFFFFF))
     return np.int32(k - np.int32(k >> 31))
 
 # %% ../../nbs/topology/10_kernels.ipynb #4df7e00f
@@ -162,7 +204,8 @@ def _ranks_in(values, order, out):
         r = 0
         for k in range(values.shape[1]):
             p = order[i, k]
-            if k == 0 or values[i, p] != values[i, order[i, k - 1]]: r += 1
+            if k == 0 or values[i, p] != values[i, order[i, k - 1]]:
+                r += 1
             out[i, p] = r
 
 # %% ../../nbs/topology/10_kernels.ipynb #4a7f5c42
@@ -176,17 +219,23 @@ def _fixed(maps):
 def _bits(maps):
     "Maps as int32 (n, h, w) whose `_key` has the order of the values"
     maps = np.ascontiguousarray(maps)
-    if maps.ndim != 3: raise ValueError(f"maps must have the shape (n, h, w), this array has {maps.shape}")
+    if maps.ndim != 3:
+        raise ValueError(f"maps must have the shape (n, h, w), this array has {maps.shape}")
     if maps.dtype == np.float64:
-        with np.errstate(over="ignore", under="ignore"): narrow = maps.astype(np.float32)
-        if not _same_bits(narrow, maps): return _fixed(_ranks(maps))
+        with np.errstate(over="ignore", under="ignore"):
+            narrow = maps.astype(np.float32)
+        if not _same_bits(narrow, maps):
+            return _fixed(_ranks(maps))
         maps = narrow
-    if maps.dtype != np.float32: raise TypeError(f"maps must be float32 or float64, these are {maps.dtype}")
+    if maps.dtype != np.float32:
+        raise TypeError(f"maps must be float32 or float64, these are {maps.dtype}")
     return _fixed(maps)
+
 
 def _same_bits(narrow, maps):
     "Whether float64 maps are exactly the float32 ones, by their bits"
     return np.array_equal(narrow.astype(np.float64).view(np.int64), maps.view(np.int64))
+
 
 def _ranks(maps):
     "Dense ranks of float64 maps, int32"
@@ -201,7 +250,8 @@ def _ranks(maps):
 def _keys(bits, out):
     "Keys of every map, one row each"
     flat = bits.reshape(-1)
-    for i in range(flat.shape[0]): out[i] = _key(flat[i])
+    for i in range(flat.shape[0]):
+        out[i] = _key(flat[i])
 
 # %% ../../nbs/topology/10_kernels.ipynb #e420ca0a
 def _ranked(bits):
@@ -213,7 +263,8 @@ def _ranked(bits):
 
 # %% ../../nbs/topology/10_kernels.ipynb #2c265d80
 @compiled
-def _one(yes): return np.int32(1) if yes else np.int32(0)
+def _one(yes):
+    return np.int32(1) if yes else np.int32(0)
 
 # %% ../../nbs/topology/10_kernels.ipynb #1f0c856a
 @compiled
@@ -221,10 +272,12 @@ def _distinct(ranked, i, uniq):
     "Distinct keys of map `i` in increasing order: their number"
     last, n = ranked.shape[1] - 1, 0
     lo, hi, least = 0, last, ranked[i, 0]
-    while lo < hi:                                     # the plateau of the least value in one step
+    while lo < hi:  # the plateau of the least value in one step
         mid = (lo + hi + 1) >> 1
-        if ranked[_ix(i), _ix(mid)] == least: lo = mid
-        else: hi = mid - 1
+        if ranked[_ix(i), _ix(mid)] == least:
+            lo = mid
+        else:
+            hi = mid - 1
     for k in range(lo, last):
         x = ranked[_ix(i), _ix(k)]
         uniq[_ix(n)] = x
@@ -239,7 +292,9 @@ def _find(a, n, v):
     lo, v = 0, np.int64(v)
     while n > 1:
         half = n >> 1
-        lo += half & ~((v - a[_ix(lo + half)]) >> 63)   # arithmetic, since a branch would be guessed wrongly every other time
+        lo += half & ~(
+            (v - a[_ix(lo + half)]) >> 63
+        )  # arithmetic, since a branch would be guessed wrongly every other time
         n -= half
     return lo
 
@@ -251,23 +306,27 @@ def _level_map(bits, ranked, out):
     for i in range(bits.shape[0]):
         nu = _distinct(ranked, i, uniq)
         for y in range(bits.shape[1]):
-            for x in range(bits.shape[2]): out[i, y, x] = nu - _find(uniq, nu, _key(bits[i, y, x]))
+            for x in range(bits.shape[2]):
+                out[i, y, x] = nu - _find(uniq, nu, _key(bits[i, y, x]))
 
 # %% ../../nbs/topology/10_kernels.ipynb #0e573929
 def levels(
-    maps: np.ndarray,   # (n, h, w) float32 or float64, finite
-) -> np.ndarray:        # (n, h, w) int32, 1 = largest
+    maps: np.ndarray,  # (n, h, w) float32 or float64, finite
+) -> np.ndarray:  # (n, h, w) int32, 1 = largest
     "Dense rank of every value of its map, in decreasing order"
     bits = _bits(maps)
     out = np.zeros(bits.shape, np.int32)
-    if out.size: _ready(_level_map)(bits, _ranked(bits), out)
+    if out.size:
+        _ready(_level_map)(bits, _ranked(bits), out)
     return out
 
 # %% ../../nbs/topology/10_kernels.ipynb #347521e2
 @intrinsic
 def _ctz(typingctx, x):
     "Position of the lowest set bit of a uint64"
-    return types.intp(types.uint64), lambda cx, bld, sig, args: bld.cttz(args[0], ir.Constant(ir.IntType(1), 0))
+    return types.intp(types.uint64), lambda cx, bld, sig, args: bld.cttz(
+        args[0], ir.Constant(ir.IntType(1), 0)
+    )
 
 # %% ../../nbs/topology/10_kernels.ipynb #93595724
 @compiled
@@ -285,83 +344,95 @@ def _root(parent, p):
 def _share(adj, u, v, W):
     "Do `u` and `v` have a common neighbour?"
     both = np.uint64(0)
-    for k in range(W): both |= adj[_ix(u*W + k)] & adj[_ix(v*W + k)]
+    for k in range(W):
+        both |= adj[_ix(u * W + k)] & adj[_ix(v * W + k)]
     return both != 0
 
 # %% ../../nbs/topology/10_kernels.ipynb #d72a6741
 @compiled
 def _join(adj, u, v, W):
     "Enter the edge `uv`"
-    adj[_ix(u*W + (v >> 6))] |= np.uint64(1) << np.uint64(v & 63)
-    adj[_ix(v*W + (u >> 6))] |= np.uint64(1) << np.uint64(u & 63)
+    adj[_ix(u * W + (v >> 6))] |= np.uint64(1) << np.uint64(v & 63)
+    adj[_ix(v * W + (u >> 6))] |= np.uint64(1) << np.uint64(u & 63)
 
 # %% ../../nbs/topology/10_kernels.ipynb #0d6fa116
 @compiled
 def _kill(z, d, used, nz, n_nz, m, nw):
     "Remove one class, the lowest of `d`, so that all others vanish on `d`; the number of edges still marked"
     p = 0
-    while d[p] == 0: p += 1
+    while d[p] == 0:
+        p += 1
     bit = d[p] & (~d[p] + np.uint64(1))
     used[p] &= ~bit
     i = 0
     while i < n_nz:
         e, f = nz[i, 0], nz[i, 1]
         left = np.uint64(0)
-        if z[e*nw + p] & bit:
+        if z[e * nw + p] & bit:
             for k in range(nw):
-                z[e*nw + k] ^= d[k]
-                z[f*nw + k] = z[e*nw + k]
-                left |= z[e*nw + k]
-        else: left = bit
+                z[e * nw + k] ^= d[k]
+                z[f * nw + k] = z[e * nw + k]
+                left |= z[e * nw + k]
+        else:
+            left = bit
         if left == 0:
             n_nz -= 1
             nz[i, 0], nz[i, 1] = nz[n_nz, 0], nz[n_nz, 1]
-        else: i += 1
+        else:
+            i += 1
     return n_nz
 
 # %% ../../nbs/topology/10_kernels.ipynb #64121b8c
 _FULL = 2  # more than any change: an edge bears one class at most, and may kill any number
 
+
 @compiled
 def _enter(u, v, adj, parent, z, used, nz, n_nz, c, d, m, W, nw):
     "Enter the edge `uv` with its triangles: (change of the number of live classes, marked edges); change `_FULL` = no bit left"
-    first, change, e, f = True, 0, u*m + v, v*m + u
+    first, change, e, f = True, 0, u * m + v, v * m + u
     for k in range(W):
-        x = adj[u*W + k] & adj[v*W + k]
+        x = adj[u * W + k] & adj[v * W + k]
         while x:
-            w = 64*k + _ctz(x)
+            w = 64 * k + _ctz(x)
             x &= x - np.uint64(1)
             if first:
                 first = False
-                for q in range(nw): c[q] = z[(u*m + w)*nw + q] ^ z[(v*m + w)*nw + q]
+                for q in range(nw):
+                    c[q] = z[(u * m + w) * nw + q] ^ z[(v * m + w) * nw + q]
                 continue
             odd = np.uint64(0)
             for q in range(nw):
-                d[q] = c[q] ^ z[(u*m + w)*nw + q] ^ z[(v*m + w)*nw + q]
+                d[q] = c[q] ^ z[(u * m + w) * nw + q] ^ z[(v * m + w) * nw + q]
                 odd |= d[q]
             if odd:
                 p = 0
-                while d[p] == 0: p += 1
+                while d[p] == 0:
+                    p += 1
                 if c[p] & d[p] & (~d[p] + np.uint64(1)):
-                    for q in range(nw): c[q] ^= d[q]
+                    for q in range(nw):
+                        c[q] ^= d[q]
                 n_nz = _kill(z, d, used, nz, n_nz, m, nw)
                 change -= 1
     if first:
-        for q in range(nw): c[q] = 0
+        for q in range(nw):
+            c[q] = 0
         ru, rv = _root(parent, u), _root(parent, v)
-        if ru != rv: parent[ru] = rv
+        if ru != rv:
+            parent[ru] = rv
         else:
             p = 0
-            while p < nw and ~used[p] == 0: p += 1
-            if p == nw: return _FULL, n_nz
+            while p < nw and ~used[p] == 0:
+                p += 1
+            if p == nw:
+                return _FULL, n_nz
             c[p] = ~used[p] & (used[p] + np.uint64(1))
             used[p] |= c[p]
             change = 1
     _join(adj, u, v, W)
     some = np.uint64(0)
     for q in range(nw):
-        z[e*nw + q] = c[q]
-        z[f*nw + q] = c[q]
+        z[e * nw + q] = c[q]
+        z[f * nw + q] = c[q]
         some |= c[q]
     if some:
         nz[n_nz, 0], nz[n_nz, 1] = e, f
@@ -396,13 +467,15 @@ def _scan_row(K, at, m, S, v):
 @compiled
 def _load_rows(flat, at, K, top, m, S):
     "Keys of the map at position `at` with the diagonal removed, and the largest of each row; the smallest key"
-    least = np.int32(0x7fffffff)
-    for p in range(m*m):
+    least = np.int32(0x7FFFFFFF)
+    for p in range(m * m):
         x = _key(flat[_ix(at + p)])
         least = min(least, x)
         K[_ix(p)] = x
-    for u in range(m): K[_ix(u*m + u)] = _LOW
-    for u in range(m): top[_ix(u)] = _largest(K, u*m, m, S)
+    for u in range(m):
+        K[_ix(u * m + u)] = _LOW
+    for u in range(m):
+        top[_ix(u)] = _largest(K, u * m, m, S)
     return least
 
 # %% ../../nbs/topology/10_kernels.ipynb #0b5b6ecb
@@ -410,96 +483,127 @@ def _load_rows(flat, at, K, top, m, S):
 def _clique(bits, max_level, whole, nw, births, curves, lengths):
     "First births (or, if `whole`, Betti-1 curves) under the clique filtration; the number of maps done with `nw` words"
     n, m = bits.shape[0], bits.shape[1]
-    W, S = (m + 63) >> 6, ((m + 31) >> 5) << 5   # rows of whole vectors
-    flat, K, top = bits.reshape(-1), np.full(m*m + S, _LOW, np.int32), np.full(S, _LOW, np.int32)
-    adj, new, parent = np.zeros(m*W, np.uint64), np.zeros(m*W, np.uint64), np.empty(m, np.int64)
-    z, used = np.zeros(m*m*nw, np.uint64), np.zeros(nw, np.uint64)
-    nz, c, d = np.empty((m*m//2 + 1, 2), np.int64), np.zeros(nw, np.uint64), np.zeros(nw, np.uint64)
+    W, S = (m + 63) >> 6, ((m + 31) >> 5) << 5  # rows of whole vectors
+    flat, K, top = bits.reshape(-1), np.full(m * m + S, _LOW, np.int32), np.full(S, _LOW, np.int32)
+    adj, new, parent = np.zeros(m * W, np.uint64), np.zeros(m * W, np.uint64), np.empty(m, np.int64)
+    z, used = np.zeros(m * m * nw, np.uint64), np.zeros(nw, np.uint64)
+    nz, c, d = (
+        np.empty((m * m // 2 + 1, 2), np.int64),
+        np.zeros(nw, np.uint64),
+        np.zeros(nw, np.uint64),
+    )
     for i in range(n):
-        least = _load_rows(flat, i*m*m, K, top, m, S)
+        least = _load_rows(flat, i * m * m, K, top, m, S)
         adj[:] = 0
-        for v in range(m): parent[v] = v
-        left, level, live, n_nz, birth, full = m*(m - 1)//2, 0, 0, 0, 0, False
+        for v in range(m):
+            parent[v] = v
+        left, level, live, n_nz, birth, full = m * (m - 1) // 2, 0, 0, 0, 0, False
         while left > 0:
             v = _largest(top, 0, m, S)
-            if v == least:                            # what is left enters now and completes the graph
+            if v == least:  # what is left enters now and completes the graph
                 level += 1
-                if whole: curves[i, level - 1] = 0
+                if whole:
+                    curves[i, level - 1] = 0
                 break
             rows, row, _ = _scan_row(top, 0, m, S, v)
             cnt, pos, below = 0, 0, _LOW
             if rows == 1:
-                cnt, pos, below = _scan_row(K, row*m, m, S, v)
+                cnt, pos, below = _scan_row(K, row * m, m, S, v)
                 top[row] = below
             if cnt == 1:
                 a, b = row, pos
-                if adj[_ix(a*W + (b >> 6))] >> np.uint64(b & 63) & np.uint64(1): continue
+                if adj[_ix(a * W + (b >> 6))] >> np.uint64(b & 63) & np.uint64(1):
+                    continue
                 level += 1
-                if max_level > 0 and level > max_level: break
+                if max_level > 0 and level > max_level:
+                    break
                 left -= 1
                 if live == 0:
                     if not _share(adj, a, b, W):
                         ra, rb = _root(parent, a), _root(parent, b)
-                        if ra != rb: parent[_ix(ra)] = rb
-                        elif not whole:              # an edge of its own that closes a loop
+                        if ra != rb:
+                            parent[_ix(ra)] = rb
+                        elif not whole:  # an edge of its own that closes a loop
                             birth = level
                             break
-                        else: live = -1
-                    if live == 0: _join(adj, a, b, W)
+                        else:
+                            live = -1
+                    if live == 0:
+                        _join(adj, a, b, W)
                 if live:
                     live = max(live, 0)
                     change, n_nz = _enter(a, b, adj, parent, z, used, nz, n_nz, c, d, m, W, nw)
-                    if change == _FULL: full = True; break
+                    if change == _FULL:
+                        full = True
+                        break
                     live += change
             else:
                 fresh = 0
                 for a in range(m):
-                    if rows == 1 and a != row: continue
+                    if rows == 1 and a != row:
+                        continue
                     if rows > 1:
-                        if top[a] != v: continue
-                        cnt, pos, below = _scan_row(K, a*m, m, S, v)
+                        if top[a] != v:
+                            continue
+                        cnt, pos, below = _scan_row(K, a * m, m, S, v)
                         top[a] = below
                     for b in range(m):
-                        if K[a*m + b] == v:
+                        if K[a * m + b] == v:
                             bit = np.uint64(1) << np.uint64(b & 63)
-                            if (adj[a*W + (b >> 6)] | new[a*W + (b >> 6)]) & bit: continue
+                            if (adj[a * W + (b >> 6)] | new[a * W + (b >> 6)]) & bit:
+                                continue
                             _join(new, a, b, W)
                             fresh += 1
-                if fresh == 0: continue
+                if fresh == 0:
+                    continue
                 level += 1
                 if max_level > 0 and level > max_level:
                     new[:] = 0
                     break
                 done, left = left == fresh, left - fresh
-                if done:                              # the batch completes the graph
+                if done:  # the batch completes the graph
                     new[:] = 0
-                    if whole: curves[i, level - 1] = 0
+                    if whole:
+                        curves[i, level - 1] = 0
                     break
                 for a in range(m):
                     for k in range(W):
-                        x = new[a*W + k]
-                        new[a*W + k] = 0
-                        if full: continue
+                        x = new[a * W + k]
+                        new[a * W + k] = 0
+                        if full:
+                            continue
                         while x:
-                            b = 64*k + _ctz(x)
+                            b = 64 * k + _ctz(x)
                             x &= x - np.uint64(1)
-                            if b >= a: break
-                            if live == 0 and _share(adj, a, b, W): _join(adj, a, b, W)
+                            if b >= a:
+                                break
+                            if live == 0 and _share(adj, a, b, W):
+                                _join(adj, a, b, W)
                             else:
-                                change, n_nz = _enter(a, b, adj, parent, z, used, nz, n_nz, c, d, m, W, nw)
-                                if change == _FULL: full = True; break
+                                change, n_nz = _enter(
+                                    a, b, adj, parent, z, used, nz, n_nz, c, d, m, W, nw
+                                )
+                                if change == _FULL:
+                                    full = True
+                                    break
                                 live += change
-                if full: break
-            if whole: curves[i, level - 1] = live
+                if full:
+                    break
+            if whole:
+                curves[i, level - 1] = live
             elif live > 0:
                 birth = level
                 break
         for k in range(n_nz):
-            for q in range(nw): z[nz[k, 0]*nw + q], z[nz[k, 1]*nw + q] = 0, 0
+            for q in range(nw):
+                z[nz[k, 0] * nw + q], z[nz[k, 1] * nw + q] = 0, 0
         used[:] = 0
-        if full: return i
-        if whole: lengths[i] = level
-        else: births[i] = birth
+        if full:
+            return i
+        if whole:
+            lengths[i] = level
+        else:
+            births[i] = birth
     return n
 
 # %% ../../nbs/topology/10_kernels.ipynb #bc15a3a5
@@ -507,28 +611,36 @@ def _clique_chunk(bits, max_level, whole):
     "Births, or curves and lengths, of a chunk: more words of classes only for the maps that need them"
     n, m = bits.shape[:2]
     births = np.zeros(0 if whole else n, np.int32)
-    curves = np.full((n, m*(m - 1)//2) if whole else (0, 0), -1, np.int32)
+    curves = np.full((n, m * (m - 1) // 2) if whole else (0, 0), -1, np.int32)
     lengths, at, nw = np.zeros(n if whole else 0, np.int32), 0, 1
     while at < n:
-        some = bits[at:at + 1] if nw > 1 else bits[at:]
+        some = bits[at : at + 1] if nw > 1 else bits[at:]
         done = _ready(_clique)(some, max_level, whole, nw, births[at:], curves[at:], lengths[at:])
-        at, nw = at + done, (1 if done == len(some) else 4*nw)
-        if done < len(some) and not whole: births[at] = 0
-        if done < len(some) and whole: curves[at] = -1
-    return (curves[:, :lengths.max(initial=0)].copy(), lengths) if whole else births
+        at, nw = at + done, (1 if done == len(some) else 4 * nw)
+        if done < len(some) and not whole:
+            births[at] = 0
+        if done < len(some) and whole:
+            curves[at] = -1
+    return (curves[:, : lengths.max(initial=0)].copy(), lengths) if whole else births
 
 # %% ../../nbs/topology/10_kernels.ipynb #5669b418
 def clique_births(
-    maps: np.ndarray,   # (n, m, m) float32 or float64, finite
-    max_level: int = 0, # levels looked at, 0 = all
-    n_jobs: int = 1,    # threads
-) -> np.ndarray:        # (n,) int32: first level with a loop, 0 = none
+    maps: np.ndarray,  # (n, m, m) float32 or float64, finite
+    max_level: int = 0,  # levels looked at, 0 = all
+    n_jobs: int = 1,  # threads
+) -> np.ndarray:  # (n,) int32: first level with a loop, 0 = none
     "First level of the clique filtration at which Betti-1 is not zero"
     bits = _bits(maps)
     n, h, w = bits.shape
-    if h != w: raise ValueError(f"the clique filtration reads a map as a square matrix, these are {h} x {w}")
-    if h < 4 or n == 0: return np.zeros(n, np.int32)
-    parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], max_level, False), n, 2**19//(h*w), n_jobs)
+    if h != w:
+        raise ValueError(
+            f"the clique filtration reads a map as a square matrix, these are {h} x {w}"
+        )
+    if h < 4 or n == 0:
+        return np.zeros(n, np.int32)
+    parts = _in_chunks(
+        lambda a, b: _clique_chunk(bits[a:b], max_level, False), n, 2**19 // (h * w), n_jobs
+    )
     return np.concatenate(parts)
 
 # %% ../../nbs/topology/10_kernels.ipynb #ba5c43b5
@@ -537,27 +649,33 @@ def _stack(parts, n):
     out = np.full((n, max((p.shape[1] for p in parts), default=0)), -1, np.int32)
     at = 0
     for p in parts:
-        out[at:at + len(p), :p.shape[1]] = p
+        out[at : at + len(p), : p.shape[1]] = p
         at += len(p)
     return out
 
 # %% ../../nbs/topology/10_kernels.ipynb #7d45075b
 def clique_betti1(
-    maps: np.ndarray,   # (n, m, m) float32 or float64, finite
-    n_jobs: int = 1,    # threads
-) -> tuple:             # curves (n, longest) int32 padded with -1, lengths (n,) int32
+    maps: np.ndarray,  # (n, m, m) float32 or float64, finite
+    n_jobs: int = 1,  # threads
+) -> tuple:  # curves (n, longest) int32 padded with -1, lengths (n,) int32
     "Betti-1 of the clique complex after every level"
     bits = _bits(maps)
     n, h, w = bits.shape
-    if h != w: raise ValueError(f"the clique filtration reads a map as a square matrix, these are {h} x {w}")
-    if h < 2 or n == 0: return np.zeros((n, 0), np.int32), np.zeros(n, np.int32)
-    parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], 0, True), n, 2**19//(h*w), n_jobs)
+    if h != w:
+        raise ValueError(
+            f"the clique filtration reads a map as a square matrix, these are {h} x {w}"
+        )
+    if h < 2 or n == 0:
+        return np.zeros((n, 0), np.int32), np.zeros(n, np.int32)
+    parts = _in_chunks(lambda a, b: _clique_chunk(bits[a:b], 0, True), n, 2**19 // (h * w), n_jobs)
     return _stack([p[0] for p in parts], n), np.concatenate([p[1] for p in parts])
 
 # %% ../../nbs/topology/10_kernels.ipynb #104fc820
 def _tables():
     "For each of the 256 sets of upper neighbours (bit k = direction k of N, NE, E, SE, S, SW, W, NW): arcs and gaps"
-    arcs, reach, gap, up, down = (np.zeros(s, np.int64) for s in (256, (256, 4), (256, 4), 256, 256))
+    arcs, reach, gap, up, down = (
+        np.zeros(s, np.int64) for s in (256, (256, 4), (256, 4), 256, 256)
+    )
     for s in range(256):
         has = [s >> k & 1 for k in range(8)]
         cover = [has[k] or (k % 2 and (has[k - 1] or has[(k + 1) % 8])) for k in range(8)]
@@ -567,15 +685,20 @@ def _tables():
         arcs[s] = len(starts)
         for i, k in enumerate(starts):
             run = []
-            while cover[k % 8]: run.append(k % 8); k += 1
+            while cover[k % 8]:
+                run.append(k % 8)
+                k += 1
             reach[s, i] = next(q for q in run if has[q])
             run = []
-            while not cover[k % 8]: run.append(k % 8); k += 1
+            while not cover[k % 8]:
+                run.append(k % 8)
+                k += 1
             gap[s, i] = next(q for q in run if q % 2 == 0)
     return arcs, reach, gap, up, down
 
+
 _ARCS, _REACH, _GAP, _UP, _DOWN = _tables()
-_EDGES = np.uint8(0x55)   # the four directions N, E, S, W
+_EDGES = np.uint8(0x55)  # the four directions N, E, S, W
 _ALL, _SADDLES = np.uint64(0x0505050505050505), np.uint64(0x0101010101010101)
 
 # %% ../../nbs/topology/10_kernels.ipynb #9c300c82
@@ -588,12 +711,14 @@ def _offsets(S):
 @compiled
 def _load_padded(flat, at, K, h, w, S):
     "Keys of the map at position `at` in rows of `S` inside of a frame below every value"
-    wide = ((w + 31) >> 5) << 5                       # whole vectors: what is too much is overwritten by the next row
+    wide = ((w + 31) >> 5) << 5  # whole vectors: what is too much is overwritten by the next row
     for y in range(h):
-        a, b = at + y*w, (y + 1)*S + 1
-        for x in range(wide if a + wide <= flat.shape[0] else w): K[_ix(b + x)] = _key(flat[_ix(a + x)])
+        a, b = at + y * w, (y + 1) * S + 1
+        for x in range(wide if a + wide <= flat.shape[0] else w):
+            K[_ix(b + x)] = _key(flat[_ix(a + x)])
         K[_ix(b + w)] = _LOW
-    for x in range((h + 1)*S, K.shape[0]): K[_ix(x)] = _LOW
+    for x in range((h + 1) * S, K.shape[0]):
+        K[_ix(x)] = _LOW
 
 # %% ../../nbs/topology/10_kernels.ipynb #dceb70a7
 @compiled
@@ -601,7 +726,12 @@ def _uppers(K, M, S, L):
     "Upper neighbours of each pixel: those that enter before it (ties: in reading order)"
     for i in range(S + 1, S + 1 + L):
         x = K[_ix(i)]
-        n, e, s, w = _one(K[_ix(i - S)] >= x), _one(K[_ix(i + 1)] > x), _one(K[_ix(i + S)] > x), _one(K[_ix(i - 1)] >= x)
+        n, e, s, w = (
+            _one(K[_ix(i - S)] >= x),
+            _one(K[_ix(i + 1)] > x),
+            _one(K[_ix(i + S)] > x),
+            _one(K[_ix(i - 1)] >= x),
+        )
         ne, se = _one(K[_ix(i - S + 1)] >= x), _one(K[_ix(i + S + 1)] > x)
         sw, nw = _one(K[_ix(i + S - 1)] > x), _one(K[_ix(i - S - 1)] >= x)
         M[_ix(i)] = np.uint8(n | ne << 1 | e << 2 | se << 3 | s << 4 | sw << 5 | w << 6 | nw << 7)
@@ -613,11 +743,16 @@ def _kinds(M, F, S, L):
     for i in range(S + 1, S + 1 + L):
         m = M[_ix(i)]
         around = np.uint8(np.uint8(m << 1) | np.uint8(m >> 1))
-        c = np.uint8(np.uint8(np.uint8(np.uint8(m | around) | np.uint8(m << 7)) >> 1) & _EDGES)   # corners that are covered
-        e = np.uint8(m & _EDGES)                                                                  # edges that are covered
+        c = np.uint8(
+            np.uint8(np.uint8(np.uint8(m | around) | np.uint8(m << 7)) >> 1) & _EDGES
+        )  # corners that are covered
+        e = np.uint8(m & _EDGES)  # edges that are covered
         c = np.uint8(np.uint8(c & 0x11) + np.uint8(np.uint8(c >> 2) & 0x11))
         e = np.uint8(np.uint8(e & 0x11) + np.uint8(np.uint8(e >> 2) & 0x11))
-        arcs = np.uint8(np.uint8(np.uint8(c + np.uint8(c >> 4)) & 7) - np.uint8(np.uint8(e + np.uint8(e >> 4)) & 7))
+        arcs = np.uint8(
+            np.uint8(np.uint8(c + np.uint8(c >> 4)) & 7)
+            - np.uint8(np.uint8(e + np.uint8(e >> 4)) & 7)
+        )
         saddle = np.uint8(np.uint8(np.uint8(arcs >> 1) | np.uint8(arcs >> 2)) & 1)
         F[_ix(i)] = np.uint8(saddle | (np.uint8(4) if m == np.uint8(0) else np.uint8(0)))
 
@@ -630,7 +765,8 @@ def _sort(a, spare, count, n, shift, bits):
             x, j = a[_ix(i)], i - 1
             while j >= 0:
                 y = a[_ix(j)]
-                if y <= x: break
+                if y <= x:
+                    break
                 a[_ix(j + 1)] = y
                 j -= 1
             a[_ix(j + 1)] = x
@@ -638,7 +774,8 @@ def _sort(a, spare, count, n, shift, bits):
     for done in range(0, bits, 8):
         s, at = shift + done, 0
         count[:] = 0
-        for i in range(n): count[_ix((a[_ix(i)] >> s) & 255)] += 1
+        for i in range(n):
+            count[_ix((a[_ix(i)] >> s) & 255)] += 1
         for b in range(256):
             c = count[_ix(b)]
             count[_ix(b)] = at
@@ -649,14 +786,16 @@ def _sort(a, spare, count, n, shift, bits):
             c = count[_ix(b)]
             spare[_ix(c)] = x
             count[_ix(b)] = c + 1
-        for i in range(n): a[_ix(i)] = spare[_ix(i)]
+        for i in range(n):
+            a[_ix(i)] = spare[_ix(i)]
 
 # %% ../../nbs/topology/10_kernels.ipynb #8fbbbe18
 @compiled
 def _width(x):
     "Number of bits of a non-negative integer"
     n = 0
-    while x > 0: x, n = x >> 1, n + 1
+    while x > 0:
+        x, n = x >> 1, n + 1
     return n
 
 # %% ../../nbs/topology/10_kernels.ipynb #39a64786
@@ -670,7 +809,8 @@ def _peak(p, M, step, parent):
             s = M[_ix(r)]
             q = r + step[_ix(s)] if s else r
             parent[_ix(r)] = q
-        if q == r: break
+        if q == r:
+            break
         r = q
     while p != r:
         q = np.int64(parent[_ix(p)])
@@ -686,11 +826,15 @@ def _pit(p, K, M, step, parent):
     while True:
         q = np.int64(parent[_ix(r)])
         if q < 0:
-            if K[_ix(r)] == _LOW: q = 0
-            elif M[_ix(r)] & _EDGES == _EDGES: q = r
-            else: q = r + step[_ix(M[_ix(r)])]
+            if K[_ix(r)] == _LOW:
+                q = 0
+            elif M[_ix(r)] & _EDGES == _EDGES:
+                q = r
+            else:
+                q = r + step[_ix(M[_ix(r)])]
             parent[_ix(r)] = q
-        if q == r: break
+        if q == r:
+            break
         r = q
     while p != r:
         q = np.int64(parent[_ix(p)])
@@ -706,10 +850,13 @@ def _level(ranked, i, v):
     lo, hi = 0, n
     while lo < hi:
         mid = (lo + hi) >> 1
-        if ranked[_ix(i), _ix(mid)] < v: lo = mid + 1
-        else: hi = mid
+        if ranked[_ix(i), _ix(mid)] < v:
+            lo = mid + 1
+        else:
+            hi = mid
     level = np.int32(1)
-    for k in range(lo + 1, n): level += _one(ranked[_ix(i), _ix(k)] != ranked[_ix(i), _ix(k - 1)])
+    for k in range(lo + 1, n):
+        level += _one(ranked[_ix(i), _ix(k)] != ranked[_ix(i), _ix(k - 1)])
     return level
 
 # %% ../../nbs/topology/10_kernels.ipynb #d3b511d0
@@ -720,7 +867,7 @@ def _gather(K, F, kinds, S, L, least, most, saddles, low, peaks):
     for q in range((S + 1) >> 3, (S + 8 + L) >> 3):
         x = words[_ix(q)] & kinds
         while x:
-            p = 8*q + (_ctz(x) >> 3)
+            p = 8 * q + (_ctz(x) >> 3)
             x &= x - np.uint64(1)
             k, f = K[_ix(p)], F[_ix(p)]
             saddles[_ix(ns)], low[_ix(nl)], peaks[_ix(npk)] = (most - np.int64(k)) << 31 | p, p, p
@@ -735,37 +882,51 @@ def _cubical_births(bits, ranked, births):
     "First level with a hole in the superlevel set"
     n, h, w = bits.shape
     S = w + 1
-    T, flat = (h + 2)*S + 1, bits.reshape(-1)
-    L, off = T - 2*S - 2, _offsets(S)
-    K, M, F = np.full(T + 32, _LOW, np.int32), np.zeros(T, np.uint8), np.zeros((T + 15) >> 3 << 3, np.uint8)
-    parent, saddles, spare, count = np.empty(T, np.int32), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(256, np.int64)
+    T, flat = (h + 2) * S + 1, bits.reshape(-1)
+    L, off = T - 2 * S - 2, _offsets(S)
+    K, M, F = (
+        np.full(T + 32, _LOW, np.int32),
+        np.zeros(T, np.uint8),
+        np.zeros((T + 15) >> 3 << 3, np.uint8),
+    )
+    parent, saddles, spare, count = (
+        np.empty(T, np.int32),
+        np.empty(T, np.int64),
+        np.empty(T, np.int64),
+        np.empty(256, np.int64),
+    )
     low, peaks, step = np.empty(T, np.int64), np.empty(T, np.int64), off[_UP]
     for i in range(n):
         births[i] = 0
-        least, most = ranked[i, 0], np.int64(ranked[i, h*w - 1])
-        if least == most: continue
-        _load_padded(flat, i*h*w, K, h, w, S)
+        least, most = ranked[i, 0], np.int64(ranked[i, h * w - 1])
+        if least == most:
+            continue
+        _load_padded(flat, i * h * w, K, h, w, S)
         _uppers(K, M, S, L)
         _kinds(M, F, S, L)
         ns, _, _ = _gather(K, F, _SADDLES, S, L, least, most, saddles, low, peaks)
-        if ns == 0: continue
+        if ns == 0:
+            continue
         _sort(saddles, spare, count, ns, 31, _width(most - least))
         parent[:] = -1
         k = 0
         while k < ns:
             v, loops = saddles[_ix(k)] >> 31, 0
             while k < ns and saddles[_ix(k)] >> 31 == v:
-                p = saddles[_ix(k)] & 0x7fffffff
+                p = saddles[_ix(k)] & 0x7FFFFFFF
                 k += 1
                 s = np.int64(M[_ix(p)])
                 r = _peak(p + off[_ix(_REACH[_ix(s), _ix(0)])], M, step, parent)
                 for a in range(1, _ARCS[_ix(s)]):
                     q = _peak(p + off[_ix(_REACH[_ix(s), _ix(a)])], M, step, parent)
-                    if q == r: loops += 1
-                    else: parent[_ix(q)] = r
-            if loops:                                  # a hole counts only if the same level does not fill it
+                    if q == r:
+                        loops += 1
+                    else:
+                        parent[_ix(q)] = r
+            if loops:  # a hole counts only if the same level does not fill it
                 key, filled = np.int32(most - v), np.int32(0)
-                for p in range(S + 1, S + 1 + L): filled += _one((K[_ix(p)] == key) & (M[_ix(p)] & _EDGES == _EDGES))
+                for p in range(S + 1, S + 1 + L):
+                    filled += _one((K[_ix(p)] == key) & (M[_ix(p)] & _EDGES == _EDGES))
                 if loops > filled:
                     births[i] = _level(ranked, i, key)
                     break
@@ -776,7 +937,7 @@ def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, 
     "The H0 pairs: saddles in decreasing order merge peaks, the younger dies; (pairs, saddles that close loops)"
     n, best = 0, -1
     for i in range(ns):
-        p = saddles[_ix(i)] & 0x7fffffff
+        p = saddles[_ix(i)] & 0x7FFFFFFF
         s, v, loops = np.int64(M[_ix(p)]), K[_ix(p)], 0
         r = _peak(p + off[_ix(_REACH[_ix(s), _ix(0)])], M, up, parent)
         for a in range(1, _ARCS[_ix(s)]):
@@ -784,19 +945,22 @@ def _components(K, M, parent, off, up, saddles, ns, low, nl, peaks, npk, least, 
             if q == r:
                 loops += 1
                 continue
-            if K[_ix(q)] > K[_ix(r)]: q, r = r, q
+            if K[_ix(q)] > K[_ix(r)]:
+                q, r = r, q
             parent[_ix(q)] = r
             born[_ix(n)], dead[_ix(n)] = K[_ix(q)], v
             n += K[_ix(q)] > v
         low[_ix(nl)] = p
         nl += loops > 0
-    for i in range(npk):                               # the least value joins all that is left
+    for i in range(npk):  # the least value joins all that is left
         p = peaks[_ix(i)]
-        if parent[_ix(p)] >= 0 and parent[_ix(p)] != p: continue
+        if parent[_ix(p)] >= 0 and parent[_ix(p)] != p:
+            continue
         if best >= 0:
             born[_ix(n)], dead[_ix(n)] = min(K[_ix(p)], K[_ix(best)]), least
             n += 1
-        if best < 0 or K[_ix(p)] > K[_ix(best)]: best = p
+        if best < 0 or K[_ix(p)] > K[_ix(best)]:
+            best = p
     return n, nl
 
 # %% ../../nbs/topology/10_kernels.ipynb #4652304c
@@ -809,8 +973,10 @@ def _holes(K, M, parent, off, down, low, first, nl, n, born, dead):
         r = _pit(p + off[_ix(_GAP[_ix(s), _ix(0)])], K, M, down, parent)
         for a in range(1, _ARCS[_ix(s)]):
             q = _pit(p + off[_ix(_GAP[_ix(s), _ix(a)])], K, M, down, parent)
-            if q == r: continue
-            if K[_ix(q)] < K[_ix(r)]: q, r = r, q      # the frame is below every value
+            if q == r:
+                continue
+            if K[_ix(q)] < K[_ix(r)]:
+                q, r = r, q  # the frame is below every value
             parent[_ix(q)] = r
             born[_ix(n)], dead[_ix(n)] = v, K[_ix(q)]
             n += K[_ix(q)] < v
@@ -837,43 +1003,68 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
     "Persistence pairs (if `diagrams` has rows) or Betti curves (if not) of every map; the number of pairs"
     n, h, w = bits.shape
     S = w + 1
-    T, total, flat = (h + 2)*S + 1, 0, bits.reshape(-1)
-    L, off = T - 2*S - 2, _offsets(S)
+    T, total, flat = (h + 2) * S + 1, 0, bits.reshape(-1)
+    L, off = T - 2 * S - 2, _offsets(S)
     up, down = off[_UP], off[_DOWN]
-    K, M, F = np.full(T + 32, _LOW, np.int32), np.zeros(T, np.uint8), np.zeros((T + 15) >> 3 << 3, np.uint8)
-    parent, saddles, spare, count = np.empty(T, np.int32), np.empty(T, np.int64), np.empty(T, np.int64), np.empty(256, np.int64)
-    low, peaks, born, dead = np.empty(T, np.int64), np.empty(T, np.int64), np.empty(T, np.int32), np.empty(T, np.int32)
-    uniq, whole = np.empty(h*w + 1, np.int32), len(diagrams) == 0
+    K, M, F = (
+        np.full(T + 32, _LOW, np.int32),
+        np.zeros(T, np.uint8),
+        np.zeros((T + 15) >> 3 << 3, np.uint8),
+    )
+    parent, saddles, spare, count = (
+        np.empty(T, np.int32),
+        np.empty(T, np.int64),
+        np.empty(T, np.int64),
+        np.empty(256, np.int64),
+    )
+    low, peaks, born, dead = (
+        np.empty(T, np.int64),
+        np.empty(T, np.int64),
+        np.empty(T, np.int32),
+        np.empty(T, np.int32),
+    )
+    uniq, whole = np.empty(h * w + 1, np.int32), len(diagrams) == 0
     for i in range(n):
-        least, most = ranked[i, 0], np.int64(ranked[i, h*w - 1])
+        least, most = ranked[i, 0], np.int64(ranked[i, h * w - 1])
         nu, k, h0 = _distinct(ranked, i, uniq), 0, 0
         if nu > 1:
-            _load_padded(flat, i*h*w, K, h, w, S)
+            _load_padded(flat, i * h * w, K, h, w, S)
             _uppers(K, M, S, L)
             _kinds(M, F, S, L)
             ns, first, npk = _gather(K, F, _ALL, S, L, least, most, saddles, low, peaks)
             _sort(saddles, spare, count, ns, 31, _width(most - least))
             parent[:] = -1
-            h0, nl = _components(K, M, parent, off, up, saddles, ns, low, first, peaks, npk, least, born, dead)
+            h0, nl = _components(
+                K, M, parent, off, up, saddles, ns, low, first, peaks, npk, least, born, dead
+            )
             parent[:] = -1
             k = _holes(K, M, parent, off, down, low, first, nl, h0, born, dead)
         wide = _width(nu)
-        spare[0], k = 1 << wide, k + 1                 # the largest value never dies
+        spare[0], k = 1 << wide, k + 1  # the largest value never dies
         born[_ix(k - 1)], dead[_ix(k - 1)] = least, least
         for j in range(1, k, 2):
-            b, d, b2, d2 = _find_four(uniq, nu, born[_ix(j - 1)], dead[_ix(j - 1)], born[_ix(j)], dead[_ix(j)])
-            spare[_ix(j)] = (1 if j > h0 else 0) << (2*wide) | (nu - b) << wide | (nu - d)
-            spare[_ix(j + 1)] = (1 if j + 1 > h0 else 0) << (2*wide) | (nu - b2) << wide | (nu - d2)
+            b, d, b2, d2 = _find_four(
+                uniq, nu, born[_ix(j - 1)], dead[_ix(j - 1)], born[_ix(j)], dead[_ix(j)]
+            )
+            spare[_ix(j)] = (1 if j > h0 else 0) << (2 * wide) | (nu - b) << wide | (nu - d)
+            spare[_ix(j + 1)] = (
+                (1 if j + 1 > h0 else 0) << (2 * wide) | (nu - b2) << wide | (nu - d2)
+            )
         if not whole:
-            _sort(spare, saddles, count, k, 0, 2*wide + 1)
+            _sort(spare, saddles, count, k, 0, 2 * wide + 1)
             counts[i] = k
         ones = (1 << wide) - 1
         for j in range(k):
             x = spare[_ix(j)]
-            dim, b, d = x >> (2*wide), x >> wide & ones, x & ones
+            dim, b, d = x >> (2 * wide), x >> wide & ones, x & ones
             if not whole:
                 row = _ix(total + j)
-                diagrams[row, 0], diagrams[row, 1], diagrams[row, 2], diagrams[row, 3] = i, dim, b, d
+                diagrams[row, 0], diagrams[row, 1], diagrams[row, 2], diagrams[row, 3] = (
+                    i,
+                    dim,
+                    b,
+                    d,
+                )
                 continue
             if j == 0:
                 lengths[i] = nu
@@ -881,7 +1072,8 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
                 curves1[i, :nu] = 0
             c = curves1 if dim else curves0
             c[i, b - 1] += 1
-            if d: c[i, d - 1] -= 1
+            if d:
+                c[i, d - 1] -= 1
         total += k
         if whole:
             for j in range(1, nu):
@@ -891,63 +1083,85 @@ def _cubical(bits, ranked, diagrams, counts, curves0, curves1, lengths):
 
 # %% ../../nbs/topology/10_kernels.ipynb #4992d312
 def cubical_births(
-    maps: np.ndarray,   # (n, h, w) float32 or float64, finite
-    n_jobs: int = 1,    # threads
-) -> np.ndarray:        # (n,) int32: first level with a hole, 0 = none
+    maps: np.ndarray,  # (n, h, w) float32 or float64, finite
+    n_jobs: int = 1,  # threads
+) -> np.ndarray:  # (n,) int32: first level with a hole, 0 = none
     "First level of the cubical filtration at which Betti-1 is not zero"
     bits = _bits(maps)
     n, h, w = bits.shape
     births = np.zeros(n, np.int32)
-    if min(h, w) < 3 or n == 0: return births
-    def work(a, b): _ready(_cubical_births)(bits[a:b], _ranked(bits[a:b]), births[a:b])
-    _in_chunks(work, n, 2**17//(h*w), n_jobs)
+    if min(h, w) < 3 or n == 0:
+        return births
+
+    def work(a, b):
+        _ready(_cubical_births)(bits[a:b], _ranked(bits[a:b]), births[a:b])
+
+    _in_chunks(work, n, 2**17 // (h * w), n_jobs)
     return births
 
 # %% ../../nbs/topology/10_kernels.ipynb #e3d2e71c
 def _cubical_chunk(bits, curves):
     "Diagrams (pairs, counts) or curves (Betti-0, Betti-1, lengths) of a chunk"
     n, h, w = bits.shape
-    rows = 0 if curves else n*(h*w + 1)
+    rows = 0 if curves else n * (h * w + 1)
     pairs, counts = np.empty((rows, 4), np.int32), np.empty(n, np.int64)
-    c0, c1 = (np.full((n, h*w) if curves else (0, 0), -1, np.int32) for _ in range(2))
+    c0, c1 = (np.full((n, h * w) if curves else (0, 0), -1, np.int32) for _ in range(2))
     lengths = np.empty(n, np.int32)
     total = _ready(_cubical)(bits, _ranked(bits), pairs, counts, c0, c1, lengths)
-    if not curves: return pairs[:total].copy(), counts
+    if not curves:
+        return pairs[:total].copy(), counts
     longest = lengths.max(initial=0)
     return c0[:, :longest].copy(), c1[:, :longest].copy(), lengths
 
 # %% ../../nbs/topology/10_kernels.ipynb #9ad30697
 def cubical_diagrams(
-    maps: np.ndarray,   # (n, h, w) float32 or float64, finite
-    n_jobs: int = 1,    # threads
-) -> tuple:             # pairs (k, 4) int32: map, dimension, birth, death level (0 = never); offsets (n + 1,) int64
+    maps: np.ndarray,  # (n, h, w) float32 or float64, finite
+    n_jobs: int = 1,  # threads
+) -> (
+    tuple
+):  # pairs (k, 4) int32: map, dimension, birth, death level (0 = never); offsets (n + 1,) int64
     "All persistence pairs of the cubical filtration in levels, sorted by map, dimension, birth, death"
     bits = _bits(maps)
     n, h, w = bits.shape
-    if n == 0 or h*w == 0: return np.zeros((0, 4), np.int32), np.zeros(n + 1, np.int64)
+    if n == 0 or h * w == 0:
+        return np.zeros((0, 4), np.int32), np.zeros(n + 1, np.int64)
+
     def work(a, b):
         pairs, counts = _cubical_chunk(bits[a:b], False)
         pairs[:, 0] += a
         return pairs, counts
-    parts = _in_chunks(work, n, 2**17//(h*w), n_jobs)
+
+    parts = _in_chunks(work, n, 2**17 // (h * w), n_jobs)
     offsets = np.concatenate([[0], *(p[1] for p in parts)]).cumsum()
     return np.concatenate([p[0] for p in parts]), offsets
 
 # %% ../../nbs/topology/10_kernels.ipynb #338f4848
 def cubical_betti(
-    maps: np.ndarray,   # (n, h, w) float32 or float64, finite
-    n_jobs: int = 1,    # threads
-) -> tuple:             # Betti-0 and Betti-1 (n, longest) int32 padded with -1, lengths (n,) int32
+    maps: np.ndarray,  # (n, h, w) float32 or float64, finite
+    n_jobs: int = 1,  # threads
+) -> tuple:  # Betti-0 and Betti-1 (n, longest) int32 padded with -1, lengths (n,) int32
     "Betti-0 and Betti-1 of the superlevel set after every level"
     bits = _bits(maps)
     n, h, w = bits.shape
-    if n == 0 or h*w == 0: return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.int32), np.zeros(n, np.int32)
-    parts = _in_chunks(lambda a, b: _cubical_chunk(bits[a:b], True), n, 2**17//(h*w), n_jobs)
-    return _stack([p[0] for p in parts], n), _stack([p[1] for p in parts], n), np.concatenate([p[2] for p in parts])
+    if n == 0 or h * w == 0:
+        return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.int32), np.zeros(n, np.int32)
+    parts = _in_chunks(lambda a, b: _cubical_chunk(bits[a:b], True), n, 2**17 // (h * w), n_jobs)
+    return (
+        _stack([p[0] for p in parts], n),
+        _stack([p[1] for p in parts], n),
+        np.concatenate([p[2] for p in parts]),
+    )
 
 # %% ../../nbs/topology/10_kernels.ipynb #21f1cfb0
 def warm_up() -> None:
     "Compile every kernel, or load it from the cache"
-    maps = np.arange(50.).reshape(2, 5, 5)
+    maps = np.arange(50.0).reshape(2, 5, 5)
     maps[1] += 1e-12
-    clique_births(maps), clique_betti1(maps), cubical_births(maps), cubical_diagrams(maps), cubical_betti(maps), levels(maps)
+    (
+        clique_births(maps),
+        clique_betti1(maps),
+        cubical_births(maps),
+        cubical_diagrams(maps),
+        cubical_betti(maps),
+        levels(maps),
+    )

@@ -18,6 +18,7 @@ def _mix(z):
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
+
 @compiled
 def _shuffle(maps, image, seed):
     "Fisher-Yates on every map of (n, units, pixels), in place."
