@@ -4,7 +4,7 @@ import json
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -61,6 +61,8 @@ def extension_files():
     ]
 
 
+packages = find_packages(include=["featent", "featent.*"], exclude=["featent.labextension*"])
+
 setup(
     name=cfg["name"],
     version=cfg["version"],
@@ -75,13 +77,17 @@ setup(
     extras_require={
         key.removeprefix("extra_"): lines(key) for key in cfg if key.startswith("extra_")
     },
-    packages=["featent", "featent.experiments"],
+    packages=[*packages, "featent.experiments"],
     py_modules=["featent_command"],  # the command, which does not load the whole package
     package_dir={
         "featent": "featent",
         "featent.experiments": "nbs/experiments",
     },  # experiments are notebooks: shipped as they are
-    package_data={"featent": ["wnids.txt"], "featent.experiments": ["*.ipynb"]},
+    package_data={
+        **{name: ["*.pyi"] for name in packages},
+        "featent": ["*.pyi", "wnids.txt"],
+        "featent.experiments": ["*.ipynb"],
+    },
     data_files=extension_files(),
     entry_points={
         "console_scripts": ["featent=featent_command:main"],
