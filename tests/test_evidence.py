@@ -266,7 +266,7 @@ def test_a_saved_result_answers_as_well(result, tmp_path):
             lambda r: r.profiles(("layer", "class", "filtration"), n_resamples=9),
             "limits are those of layers",
         ),
-        (lambda r: r.intervals(level=95), "between 0 and 1"),
+        (lambda r: r.intervals(confidence=95), "between 0 and 1"),
     ],
 )
 def test_errors_say_what_to_choose(result, call, message):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from featent.explorers.app import app as explorers, network_views as nv
+from featent.explorers import app as explorers, network_views as nv
 from featent.data import networks
 from featent.assessment.assessing import Result, assess, load
 from featent.explorers.app import explore
@@ -65,7 +65,7 @@ def studies(net, few, result, table):
     return {
         "rescaling": nv.rescaling_study(net, few, factors=(1 / 4, 4), groups=("all", "2")),
         "ablation": nv.ablation_study(
-            net, {"train": few, "test": test}, by=("H/eps", "l1"), random=1, n_boot=10
+            net, {"train": few, "test": test}, by=("H/eps", "l1"), random=1, n_resamples=10
         ),
         "training": nv.training_study(table),
         "compare": nv.comparison_study({"one": result, "<b>two</b>": assess(small(5), few)}, 10),

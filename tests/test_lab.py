@@ -17,7 +17,7 @@ from nbconvert import HTMLExporter
 root = Path(__file__).resolve().parents[1]
 EXPLORERS = ["Units", "Layers", "Rescaling", "Ablation", "Training", "Compare", "Your network"]
 CARD = ".jp-LauncherCard"
-QUICK = "from featent.explorers.app import app as explorers\nfrom functools import lru_cache, partial\nexplorers._default = lru_cache(partial(explorers._default.__wrapped__, per_class=2, epochs=1))"
+QUICK = "from featent.explorers import app as explorers\nfrom functools import lru_cache, partial\nexplorers._default = lru_cache(partial(explorers._default.__wrapped__, per_class=2, epochs=1))"
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from featent.explorers.app import network_views as nv
+from featent.explorers import network_views as nv
 from featent.studies.ablation import ablate, change_points, pooled, turning_points
 from featent.assessment.assessing import assess
 from featent.explorers.explorer import png
@@ -56,7 +56,7 @@ def rescaled(net, few):
 @pytest.fixture(scope="module")
 def ablated(net, few, held_out):
     return nv.ablation_study(
-        net, {"train": few, "test": held_out}, by=("H/eps", "l1"), random=2, n_boot=20
+        net, {"train": few, "test": held_out}, by=("H/eps", "l1"), random=2, n_resamples=20
     )
 
 

@@ -194,7 +194,7 @@ def test_what_has_no_patterns_is_refused(digits, net):
 @settings(deadline=None)
 @given(bits)
 def test_entropies_against_brute_force(a):
-    row = pattern_entropy({"x": a}, np.zeros(len(a), int), n_boot=0).iloc[0]
+    row = pattern_entropy({"x": a}, np.zeros(len(a), int), n_resamples=0).iloc[0]
     h = [plain(sum(map(int, column)) / len(a)) for column in a.T]
     count = Counter(map(tuple, a.tolist())).values()
     assert row.h_mean == pytest.approx(sum(h) / len(h)) and row.h_sum == pytest.approx(sum(h))
@@ -213,7 +213,9 @@ def test_order_and_sign_do_not_matter(a, random):
         random.sample(range(a.shape[1]), a.shape[1]),
     )
     y = np.zeros(len(a), int)
-    one, two = (pattern_entropy({"x": v}, y, n_boot=0).iloc[0] for v in (a, ~a[rows][:, columns]))
+    one, two = (
+        pattern_entropy({"x": v}, y, n_resamples=0).iloc[0] for v in (a, ~a[rows][:, columns])
+    )
     for k in ("h_mean", "h_sum", "H_pattern", "distinct"):
         assert one[k] == pytest.approx(two[k])
     assert one.never == pytest.approx(two.always)
@@ -265,8 +267,8 @@ def test_bad_arrays():
         pattern_entropy({"x": a * 1.0}, y)
     with pytest.raises(ValueError, match="no images of class 7"):
         pattern_entropy({"x": a}, y, {0: "0", 1: "7"})
-    for bad in (dict(n_boot=-1), dict(level=1.0)):
-        with pytest.raises(ValueError, match="n_boot"):
+    for bad in (dict(n_resamples=-1), dict(confidence=1.0)):
+        with pytest.raises(ValueError, match="n_resamples"):
             pattern_entropy({"x": a}, y, **bad)
 
 
@@ -384,7 +386,9 @@ def test_depth_trials(digits):
     assert trials.equals(depth_trials(digits, test, (3, 1), (0, 1), width=16, epochs=3))
     fresh = linear_stack((1, 16, 16), 10, (16, 16), seed=1)
     before = (
-        pattern_entropy(patterns(fresh, test), n_boot=0).groupby("layer", sort=False).h_mean.mean()
+        pattern_entropy(patterns(fresh, test), n_resamples=0)
+        .groupby("layer", sort=False)
+        .h_mean.mean()
     )
     assert np.allclose(trials[(trials.depth == 3) & (trials.seed == 1)].h_untrained, before)
     for bad in (dict(depths=()), dict(depths=(0, 1)), dict(depths=(2, 2))):

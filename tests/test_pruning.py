@@ -21,10 +21,10 @@ from featent.studies.pruning import (
     plot_prune_curve,
     prune,
     prune_curve,
-    recalibrate,
     score_differences,
     unit_importance,
 )
+from featent.data.networks import recalibrate
 
 tp = pytest.importorskip("torch_pruning")
 shape = (1, 16, 16)

@@ -149,12 +149,12 @@ def test_agreement_is_chance_corrected():
 def test_resampled_roles_are_firm_without_noise_and_loose_with_it(world):
     e, orders, samples = world
     for order in ("H/eps reversed", None):
-        quiet = resampled_roles(samples, orders, order, n_boot=4)
+        quiet = resampled_roles(samples, orders, order, n_resamples=4)
         assert stability(quiet[0], quiet).agreement.eq(1).all()
         noisy = additive(e, orders, n=8, noise=4.0)
-        loose = resampled_roles(noisy, orders, order, n_boot=5)
+        loose = resampled_roles(noisy, orders, order, n_resamples=5)
         assert stability(loose[0], loose[1:]).agreement.mean() < 1
-        again = resampled_roles(noisy, orders, order, n_boot=5)
+        again = resampled_roles(noisy, orders, order, n_resamples=5)
         assert (
             stability(loose[3], [again[3]]).agreement[0] == 1
             and (loose[3].role == again[3].role).all()

@@ -200,7 +200,7 @@ def test_interval_has_the_estimate_s_place_and_the_resamples_width():
 def test_intervals_and_mean_interval_agree_with_their_parts():
     rng = np.random.default_rng(4)
     b, labels = rng.integers(0, 15, (80, 5)), np.repeat(["cat", "ant"], 40)
-    t = un.intervals(b, labels, n_resamples=100, level=0.8)
+    t = un.intervals(b, labels, n_resamples=100, confidence=0.8)
     assert (
         list(t.columns) == ["unit", "class", "H", "H_mm", "H_cwj", "lo", "hi"]
         and list(t["class"].unique()) == ["ant", "cat"]
@@ -210,7 +210,7 @@ def test_intervals_and_mean_interval_agree_with_their_parts():
     np.testing.assert_array_equal(cat.H_cwj, un.entropy_estimates(b[:40])["H_cwj"])
     lo, hi = un.interval(cat.H_cwj.to_numpy(), un.bootstrap(b, labels, 100)[..., 1], 0.8)
     np.testing.assert_allclose(cat[["lo", "hi"]], np.c_[lo, hi], atol=1e-12)
-    m = un.mean_interval(b, labels, n_resamples=100, level=0.8)
+    m = un.mean_interval(b, labels, n_resamples=100, confidence=0.8)
     np.testing.assert_allclose(
         m[["H", "H_mm", "H_cwj"]].astype(float), t[["H", "H_mm", "H_cwj"]].mean()
     )
@@ -447,7 +447,7 @@ def test_errors_say_what_is_wrong():
         un.bootstrap(b, n_resamples=0)
     for level in (0, 1, 95):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            un.intervals(b, level=level)
+            un.intervals(b, confidence=level)
     with pytest.raises(ValueError, match="n_subsets=1"):
         un.convergence(b, n_subsets=1)
     for sizes in ([1], [5], [2.5]):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from featent.explorers.app import unit_views as uv
+from featent.explorers import unit_views as uv
 from featent.assessment.assessing import assess, load
 from featent.topology.filtrations import betti_curves, births, levels
 from featent.data.images import images

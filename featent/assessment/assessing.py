@@ -15,7 +15,6 @@ import math
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
 import time
@@ -48,7 +47,7 @@ from featent.statistics.entropy import (
     summarise,
 )
 from ..topology.filtrations import FILTRATIONS, births, finite_births, ordinal
-from ..tools.release import versions
+from ..tools.release import version_of, versions
 from featent.data.images import (
     Images,
     plain_text,
@@ -1153,7 +1152,7 @@ def _write(result, folder):
 def _write_tables(result, folder):
     "The tables of a saved result, for people and other programs."
     result.table.to_csv(folder / "table.csv", index=False)
-    if _version("pyarrow"):
+    if version_of("pyarrow"):
         result.table.to_parquet(folder / "table.parquet", index=False)
     result.summary().to_csv(folder / "layers.csv", index=False)
 

@@ -88,7 +88,7 @@ def profiles(
         "layer",
     ),  # columns to keep apart; add "class" to see classes on their own
     n_resamples: int = 0,  # resamples of the images for `H_lo` and `H_hi`; 0 leaves them out
-    level: float = 0.95,  # of these limits
+    confidence: float = 0.95,  # of these limits
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # series, run, then as `summarise`: mean scores
     "Mean scores of the network and of its controls."
@@ -102,7 +102,7 @@ def profiles(
     if n_resamples:
         if tuple(by) != ("filtration", "layer"):
             raise ValueError("limits are those of layers: leave `by` as it is, or n_resamples=0")
-        tails = [(1 - level) / 2, (1 + level) / 2]
+        tails = [(1 - confidence) / 2, (1 + confidence) / 2]
         resampled = lambda r: np.quantile(
             _resampled(result, r.layer, r.filtration, r.kind, n_resamples, seed), tails
         )
@@ -118,7 +118,7 @@ _KEYS = ["layer", "filtration"]
 def intervals(
     result: Result,  # what `assess` returned
     of: str = "unit",  # "unit": a row for each unit and class; "layer": the mean over units and classes; "network": over all layers
-    level: float = 0.95,  # of the intervals
+    confidence: float = 0.95,  # of the intervals
     n_resamples: int = 1000,  # resamples of the images
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # layer, filtration, [unit, class], H, H_mm, H_cwj, lo, hi
@@ -126,7 +126,10 @@ def intervals(
     if of not in ("unit", "layer", "network"):
         raise ValueError(f"of={of!r}: choose 'unit', 'layer' or 'network'")
     enough_to_resample(result)
-    over, size = result.record["over"], dict(level=level, n_resamples=n_resamples, seed=seed)
+    over, size = (
+        result.record["over"],
+        dict(confidence=confidence, n_resamples=n_resamples, seed=seed),
+    )
     if of == "network":
         return _network_intervals(result, over, **size)
     f = unit_intervals if of == "unit" else lambda *a, **k: mean_interval(*a, **k).to_frame().T
@@ -142,7 +145,7 @@ def intervals(
     return table[_KEYS + [c for c in table if c not in _KEYS]]
 
 
-def _network_intervals(result, over, level, n_resamples, seed):
+def _network_intervals(result, over, confidence, n_resamples, seed):
     "Means over all units of all layers; the layers' resamples are the same images."
     rows = []
     for f in result.record["filtrations"]:
@@ -151,11 +154,11 @@ def _network_intervals(result, over, level, n_resamples, seed):
         for name, share in zip(names, units / units.sum()):
             b = result.births[name, f, "real"]
             means.append(
-                mean_interval(b, result.labels, over, level, 1, seed)[list(ESTIMATORS)] * share
+                mean_interval(b, result.labels, over, confidence, 1, seed)[list(ESTIMATORS)] * share
             )
             drawn = drawn + share * bootstrap_means(b, result.labels, n_resamples, over, seed=seed)
         found = pd.concat(means, axis=1).sum(axis=1)
-        lo, hi = interval(found["H_cwj"], drawn, level)
+        lo, hi = interval(found["H_cwj"], drawn, confidence)
         rows.append({"filtration": f, "n_units": units.sum(), **found, "lo": lo, "hi": hi})
     return pd.DataFrame(rows)
 
@@ -321,13 +324,13 @@ def coarsen(
 def depth_trends(
     result: Result,  # what `assess` returned, at least two layers
     n_resamples: int = 200,  # resamples of the images
-    level: float = 0.95,  # of the intervals
+    confidence: float = 0.95,  # of the intervals
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # filtration, series, H_first, H_last, fall (nats), fall_lo, fall_hi, rho, beyond (fall of the network minus this series'), beyond_lo, beyond_hi
     "How feature entropy falls from the first to the last layer, in the network and in its controls."
     if len(result.layers) < 2:
         raise ValueError("a fall with depth needs at least two layers")
-    rows, tails = [], [(1 - level) / 2, (1 + level) / 2]
+    rows, tails = [], [(1 - confidence) / 2, (1 + confidence) / 2]
     for f in result.record["filtrations"]:
         names = [layer for layer, g in _pairs(result) if g == f]
         ends = {

@@ -734,7 +734,7 @@ def ablation_tables(
     orders: "dict | None" = None,  # those of the ablation: for the units and their roles
     scores: "pd.DataFrame | None" = None,  # unit, class, H, eps of the layer, as in a result's table
     path: str = "H/eps reversed",  # the order whose turning points, in the loss, give the roles
-    n_boot: int = 100,  # bootstrap samples for the intervals of the breaks
+    n_resamples: int = 100,  # bootstrap samples for the intervals of the breaks
     seed: int = 0,  # of the bootstrap
     about: "dict | None" = None,  # what else is worth knowing
 ) -> Study:  # tables `curves`, `turning`, `breaks`, `removals`, `scores`
@@ -754,7 +754,7 @@ def ablation_tables(
     tables = {
         "curves": curves,
         "turning": turning,
-        "breaks": _breaks(samples, n_boot, seed),
+        "breaks": _breaks(samples, n_resamples, seed),
         "removals": _removals(orders, curves, path),
         "scores": _class_scores(scores, orders),
     }
@@ -778,13 +778,13 @@ def _all_classes(curves, samples):
     )
 
 
-def _breaks(samples, n_boot, seed):
+def _breaks(samples, n_resamples, seed):
     "Change points of every curve, or None where there are too few steps."
     if samples is None or min(len(v[0]) for v in samples.values()) < 8:
         return None
     return pd.concat(
         [
-            change_points({**samples, **pooled(samples)}, v, n_boot, seed=seed).assign(value=v)
+            change_points({**samples, **pooled(samples)}, v, n_resamples, seed=seed).assign(value=v)
             for v in VALUES
         ],
         ignore_index=True,
@@ -849,7 +849,7 @@ def ablation_study(
     value: str = "zero",  # what a removed unit's map becomes: "zero" or "mean"
     filtration: str = "clique",  # "clique" or "cubical"
     batch_size: int = 32,  # images in one pass
-    n_boot: int = 100,  # as for `ablation_tables`
+    n_resamples: int = 100,  # as for `ablation_tables`
     seed: int = 0,  # of the random orders and of the bootstrap
     label_map: "list | None" = None,  # label_map[label] is the network's output for that class, as for `ablate`
 ) -> Study:  # tables `curves`, `turning`, `breaks`, `removals`, `scores`
@@ -880,7 +880,7 @@ def ablation_study(
         "filtration": filtration,
         "images": {k: len(s) for k, s in sets.items()},
     }
-    return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_boot, seed, about)
+    return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_resamples, seed, about)
 
 # %% ../../nbs/explorers/30_network_views.ipynb #92172d1a
 def _ablated(study, order, name, value, step=None):

@@ -257,15 +257,17 @@ def bootstrap(
 def interval(
     estimate: np.ndarray,  # (...) feature entropy, nats
     resampled: np.ndarray,  # (n_resamples, ...) the same in resamples, as from `bootstrap`
-    level: float = 0.95,  # chance that the interval is to cover the truth
+    confidence: float = 0.95,  # chance that the interval is to cover the truth
 ) -> tuple:  # lower and upper limits, each (...)
     "The interval around an estimate that its resamples give."
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r}: an interval's level lies between 0 and 1, such as 0.95")
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"confidence={confidence!r}: an interval's confidence lies between 0 and 1, such as 0.95"
+        )
     resampled = np.asarray(resampled)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0) - resampled.mean(
-        0
-    )
+    low, high = np.quantile(
+        resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
+    ) - resampled.mean(0)
     return np.maximum(estimate + low, 0), np.maximum(estimate + high, 0)
 
 # %% ../../nbs/statistics/20_uncertainty.ipynb #e8e926c5
@@ -273,7 +275,7 @@ def intervals(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # (n_images,) class of each image; None: one class, named 0
     over: str = "images",  # as for `feature_entropy`
-    level: float = 0.95,  # of the intervals
+    confidence: float = 0.95,  # of the intervals
     n_resamples: int = 1000,  # as for `bootstrap`
     seed: int = 0,  # as for `bootstrap`
 ) -> pd.DataFrame:  # unit, class, H, H_mm, H_cwj, lo, hi: one row for each unit of each class, classes in increasing order
@@ -283,7 +285,9 @@ def intervals(
         parts := _by_class(births, labels), _draws(parts, n_resamples, seed)
     ):
         found = entropy_estimates(b, over)
-        lo, hi = interval(found["H_cwj"], _resampled(b, drawn, coin, over, "H_cwj", True), level)
+        lo, hi = interval(
+            found["H_cwj"], _resampled(b, drawn, coin, over, "H_cwj", True), confidence
+        )
         rows.append(
             pd.DataFrame({"unit": np.arange(b.shape[1]), "class": c, **found, "lo": lo, "hi": hi})
         )
@@ -310,7 +314,7 @@ def mean_interval(
     births: np.ndarray,  # (n_images, units) integer levels of one layer, 0 = no birth
     labels: "np.ndarray | None" = None,  # as for `bootstrap`
     over: str = "images",  # as for `feature_entropy`
-    level: float = 0.95,  # of the interval
+    confidence: float = 0.95,  # of the interval
     n_resamples: int = 1000,  # as for `bootstrap`
     seed: int = 0,  # as for `bootstrap`
 ) -> (
@@ -320,7 +324,7 @@ def mean_interval(
     each = [entropy_estimates(b, over) for b in _by_class(births, labels).values()]
     found = {name: np.mean([e[name].mean() for e in each]) for name in ESTIMATORS}
     lo, hi = interval(
-        found["H_cwj"], bootstrap_means(births, labels, n_resamples, over, seed=seed), level
+        found["H_cwj"], bootstrap_means(births, labels, n_resamples, over, seed=seed), confidence
     )
     return pd.Series({**found, "lo": lo, "hi": hi})
 

@@ -860,18 +860,18 @@ def results_per_image(entry, value):
     ).astype(float)
 
 
-def bootstrap_weights(n, n_boot, seed):
-    "Bootstrap weights of `n` images, (n_boot, n), each row summing to 1."
-    if n_boot < 1:
-        raise ValueError(f"n_boot={n_boot}: pass at least 1")
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot) / n
+def bootstrap_weights(n, n_resamples, seed):
+    "Bootstrap weights of `n` images, (n_resamples, n), each row summing to 1."
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples}: pass at least 1")
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples) / n
 
 
-def _interval(draws, level, axis=0):
+def _interval(draws, confidence, axis=0):
     "The ends of the central interval of some draws."
-    if not 0 < level < 1:
-        raise ValueError(f"level={level} must lie between 0 and 1")
-    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=axis)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence} must lie between 0 and 1")
+    return np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=axis)
 
 
 def held_out_gain(
@@ -879,8 +879,8 @@ def held_out_gain(
     value: str = "top1",  # as for `turning_points`
     fit: str = "train",  # split that gives the turning point
     on: str = "test",  # split that gives the gain
-    n_boot: int = 1000,  # bootstrap samples of the images
-    level: float = 0.95,  # of the interval
+    n_resamples: int = 1000,  # bootstrap samples of the images
+    confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # order, class, step, gain (positive: better than with all units), low, high
     "What stopping at the training images' turning point gains on the test images."
@@ -893,7 +893,9 @@ def held_out_gain(
     for order, name, step in best[["order", "class", "step"]].itertuples(index=False):
         steps, y = results_per_image(samples[order, name, on], value)
         change = (y[steps == step][0] - y[steps == 0][0]) * (-1 if value == "loss" else 1)
-        low, high = _interval(bootstrap_weights(len(change), n_boot, seed) @ change, level)
+        low, high = _interval(
+            bootstrap_weights(len(change), n_resamples, seed) @ change, confidence
+        )
         rows.append(
             {
                 "order": order,
@@ -938,8 +940,8 @@ def _width(steps, y):
 def change_points(
     samples: dict,  # as from `ablate(..., per_image=True)`
     value: str = "top1",  # "top1", "top5" or "loss"
-    n_boot: int = 300,  # bootstrap samples of the images
-    level: float = 0.95,  # of the interval
+    n_resamples: int = 300,  # bootstrap samples of the images
+    confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
 ) -> pd.DataFrame:  # order, class, split, step, low, high (its interval), fit_gain (0 to 1), width (share of the path)
     "Where each curve breaks, how clearly, and how suddenly."
@@ -951,7 +953,8 @@ def change_points(
         curve = y.mean(1)
         at, one, two = (v[0] for v in _two_lines(steps, curve[None]))
         low, high = _interval(
-            steps[_two_lines(steps, bootstrap_weights(y.shape[1], n_boot, seed) @ y.T)[0]], level
+            steps[_two_lines(steps, bootstrap_weights(y.shape[1], n_resamples, seed) @ y.T)[0]],
+            confidence,
         )
         rows.append(
             {
@@ -984,8 +987,8 @@ def compare_areas(
     areas: pd.DataFrame,  # as from `area`
     order: str,  # name of the order to compare
     against: "list | None" = None,  # names of others, "random" for the mean of the random ones; default: all
-    n_boot: int = 5000,  # bootstrap samples of the classes
-    level: float = 0.95,  # of the interval
+    n_resamples: int = 5000,  # bootstrap samples of the classes
+    confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the bootstrap
 ) -> (
     pd.DataFrame
@@ -999,10 +1002,10 @@ def compare_areas(
     for split, part in table.groupby("split", sort=False):
         if len(part) < 2:
             raise ValueError("intervals over classes need at least two classes")
-        weights = bootstrap_weights(len(part), n_boot, seed)
+        weights = bootstrap_weights(len(part), n_resamples, seed)
         for other in against:
             d = (part[order] - part[other]).to_numpy()
-            low, high = _interval(weights @ d, level)
+            low, high = _interval(weights @ d, confidence)
             rows.append(
                 {
                     "split": split,

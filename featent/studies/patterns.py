@@ -258,22 +258,22 @@ def _by_agreement(active, at):
     return at[np.argsort((active[at] != common).sum(1), kind="stable")]
 
 # %% ../../nbs/studies/90_patterns.ipynb #950f83a4
-def _weights(n, n_boot, seed):
-    "How much each of n images counts in each redrawn sample: (n_boot, n), rows sum to 1."
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_boot).astype(
+def _weights(n, n_resamples, seed):
+    "How much each of n images counts in each redrawn sample: (n_resamples, n), rows sum to 1."
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), n_resamples).astype(
         np.float32
     ) / np.float32(n)
 
 
-def _redrawn(active, n_boot, seed):
-    "h_mean of redrawn samples (n_boot,), and of the images themselves."
-    rates = (_weights(len(active), n_boot, seed) @ active.astype(np.float32)).clip(0, 1)
+def _redrawn(active, n_resamples, seed):
+    "h_mean of redrawn samples (n_resamples,), and of the images themselves."
+    rates = (_weights(len(active), n_resamples, seed) @ active.astype(np.float32)).clip(0, 1)
     return binary_entropy(rates).mean(1), binary_entropy(active.mean(0)).mean()
 
 
-def _interval(redrawn, value, level):
+def _interval(redrawn, value, confidence):
     "The redrawn values reflected about the estimate."
-    low, high = np.quantile(redrawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(redrawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return 2 * value - high, 2 * value - low
 
 # %% ../../nbs/studies/90_patterns.ipynb #43c3ec9b
@@ -284,7 +284,7 @@ def _codes(packed):
     )[1]
 
 
-def _layer_row(active, packed, n_boot, level, seed):
+def _layer_row(active, packed, n_resamples, confidence, seed):
     "The numbers of one layer and class."
     p, q = active.mean(0), _codes(packed) / len(active)
     row = {
@@ -297,8 +297,8 @@ def _layer_row(active, packed, n_boot, level, seed):
         "never": (p == 0).mean(),
         "always": (p == 1).mean(),
     }
-    if n_boot:
-        low, high = _interval(*_redrawn(active, n_boot, seed), level)
+    if n_resamples:
+        low, high = _interval(*_redrawn(active, n_resamples, seed), confidence)
         row |= {"h_low": max(0.0, low), "h_high": min(np.log(2), high)}
     return row
 
@@ -307,15 +307,15 @@ def pattern_entropy(
     active: "Patterns | dict",  # what `patterns` returned, or layer: boolean (n_images, neurons), in order of depth
     labels: "np.ndarray | None" = None,  # (n_images,) integers; None: those of the patterns
     classes: "dict | None" = None,  # label: class name; None: those of the patterns, or the labels themselves
-    n_boot: int = 200,  # redrawn samples for the interval of h_mean; 0 for none
-    level: float = 0.95,  # of the interval
+    n_resamples: int = 200,  # redrawn samples for the interval of h_mean; 0 for none
+    confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the redrawing
 ) -> pd.DataFrame:  # a row for each layer and class, in order of depth
     "Entropy of the activation patterns of every layer for every class."
     found = _as_patterns(active, labels, classes)
-    if n_boot < 0 or not 0 < level < 1:
+    if n_resamples < 0 or not 0 < confidence < 1:
         raise ValueError(
-            f"n_boot={n_boot}, level={level}: n_boot is at least 0 and level between 0 and 1"
+            f"n_resamples={n_resamples}, confidence={confidence}: n_resamples is at least 0 and confidence between 0 and 1"
         )
     rows = []
     for depth, layer in enumerate(found.layers.itertuples(), 1):
@@ -331,7 +331,10 @@ def pattern_entropy(
                 "n_images": int(at.sum()),
             }
             rows.append(
-                head | _layer_row(bits[at], found.packed[layer.layer][at], n_boot, level, [seed, c])
+                head
+                | _layer_row(
+                    bits[at], found.packed[layer.layer][at], n_resamples, confidence, [seed, c]
+                )
             )
     return pd.DataFrame(rows)
 
@@ -450,7 +453,7 @@ def _class_means(patterns):
         "always",
     ]
     return (
-        pattern_entropy(patterns, n_boot=0)
+        pattern_entropy(patterns, n_resamples=0)
         .groupby(["layer", "depth", "activated", "neurons"], sort=False)[means]
         .mean()
         .reset_index()
@@ -496,8 +499,8 @@ def pattern_information(
 # %% ../../nbs/studies/90_patterns.ipynb #2442c9cb
 def layer_falls(
     patterns: Patterns,  # what `patterns` returned
-    n_boot: int = 300,  # redrawn samples
-    level: float = 0.95,  # of the interval
+    n_resamples: int = 300,  # redrawn samples
+    confidence: float = 0.95,  # of the interval
     seed: int = 0,  # of the redrawing
 ) -> (
     pd.DataFrame
@@ -506,7 +509,7 @@ def layer_falls(
     redrawn, value = {}, {}
     for name in patterns.layers.layer:
         parts = [
-            _redrawn(patterns[name][patterns.labels == c], n_boot, [seed, c])
+            _redrawn(patterns[name][patterns.labels == c], n_resamples, [seed, c])
             for c in patterns.classes
         ]
         redrawn[name], value[name] = (
@@ -516,7 +519,7 @@ def layer_falls(
     rows = []
     for a, b in zip(patterns.layers.itertuples(), list(patterns.layers.itertuples())[1:]):
         fall = value[a.layer] - value[b.layer]
-        low, high = _interval(redrawn[a.layer] - redrawn[b.layer], fall, level)
+        low, high = _interval(redrawn[a.layer] - redrawn[b.layer], fall, confidence)
         verdict = "falls" if low > 0 else "rises" if high < 0 else "undecided"
         rows.append(
             {

@@ -675,7 +675,7 @@ def score_differences(
     curve: pd.DataFrame,  # rows of `prune_curve`, with a column `run` where there are several networks
     reference: str = "H",  # the score to compare with the others
     value: str = "accuracy_norms",  # "accuracy", "accuracy_norms" or "accuracy_tuned"
-    level: float = 0.95,  # of the interval
+    confidence: float = 0.95,  # of the interval
 ) -> pd.DataFrame:  # rival, reference, mean accuracies, difference, low, high, runs, verdict ("better", "worse" or "undecided")
     "Mean accuracy over the shares: a score against every other, paired within runs."
     names = list(curve.importance.unique())
@@ -693,18 +693,18 @@ def score_differences(
         raise ValueError("some runs lack some scores: compare runs with the same scores")
     return pd.DataFrame(
         [
-            _difference(means[reference], means[n], n, reference, level)
+            _difference(means[reference], means[n], n, reference, confidence)
             for n in names
             if n != reference
         ]
     )
 
 
-def _difference(a, b, name, reference, level):
+def _difference(a, b, name, reference, confidence):
     "One comparison."
     d, n = a - b, len(a)
     half = (
-        scipy.stats.t.ppf((1 + level) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n)
+        scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * d.std(ddof=1) / np.sqrt(n)
         if n > 1 and np.ptp(d) > 0
         else np.nan
     )

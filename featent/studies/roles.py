@@ -194,9 +194,9 @@ def resampled_roles(
     orders: dict,  # those of the ablation
     order: "str | None" = "H/eps reversed",  # the path, as for `useful_units`; None: contributions over the random orders
     value: str = "loss",  # as for `useful_units`
-    n_boot: int = 20,  # number of resamples
+    n_resamples: int = 20,  # number of resamples
     seed: int = 0,  # of the resampling
-) -> list:  # `n_boot` tables as from `roles`
+) -> list:  # `n_resamples` tables as from `roles`
     "Roles found again on resampled images."
     keys = [k for k in samples if (k[0].startswith("random") if order is None else k[0] == order)]
     if not keys:
@@ -206,7 +206,7 @@ def resampled_roles(
     known_value(value)
     return [
         _roles_of(_resample(samples, keys, value, [seed, i]), orders, order, value)
-        for i in range(n_boot)
+        for i in range(n_resamples)
     ]
 
 

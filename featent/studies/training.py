@@ -542,7 +542,7 @@ def follow(
     lags: tuple = (
         0,
     ),  # places in the table by which the value comes after the loss; negative: before
-    level: float = 0.95,  # of the interval over runs
+    confidence: float = 0.95,  # of the interval over runs
     per_run: bool = False,  # a row for each run instead of their mean
 ) -> pd.DataFrame:  # layer, filtration, lag, measure (`MEASURES`), rho, low, high (NaN for one run), runs, n (points)
     "Rank correlations of a score with the loss over a training, with their controls."
@@ -567,7 +567,7 @@ def follow(
     if not rows:
         raise ValueError("the table is empty")
     rows = pd.DataFrame(rows)
-    return rows if per_run else _over_runs(rows, level)
+    return rows if per_run else _over_runs(rows, confidence)
 
 
 def _curves(rows, value, loss, lags, where):
@@ -597,12 +597,12 @@ def _curves(rows, value, loss, lags, where):
     return time, rows[value].to_numpy(float), rows[loss].to_numpy(float)
 
 
-def _over_runs(rows, level):
+def _over_runs(rows, confidence):
     "Mean over runs and the t interval of that mean, within [-1, 1]."
     groups = rows.groupby(["layer", "filtration", "lag", "measure"], sort=False)
     out = groups.rho.agg(rho="mean", sd="std", runs="count").join(groups.n.min()).reset_index()
     half = (
-        scipy.stats.t.ppf((1 + level) / 2, (out.runs - 1).clip(lower=1))
+        scipy.stats.t.ppf((1 + confidence) / 2, (out.runs - 1).clip(lower=1))
         * out.sd
         / np.sqrt(out.runs.clip(lower=1))
     )
