@@ -1,4 +1,4 @@
-"Write what makes the rooms known without loading them: a stub for each, from the notebooks."
+"Write what the notebooks' folders say: a stub for each room, and its part of the sidebar."
 
 import re
 from pathlib import Path
@@ -28,6 +28,16 @@ def stub(room):
     return "\n".join([f'"{ROOMS[room]}"', "", *lines]) + "\n"
 
 
+def sidebar(text):
+    "The site's sidebar with every chapter under the title of its room."
+    for room in ROOMS:
+        books = sorted((root / "nbs" / room).glob("[0-9]*_*.ipynb"))
+        lines = "".join(f"              - {room}/{p.name}\n" for p in books)
+        head = rf'( {{10}}- section: "{room.title()}:[^\n]*\n {{12}}contents:\n)(?: {{14}}- [^\n]*\n)*'
+        text = re.sub(head, lambda m, lines=lines: m[1] + lines, text)
+    return text
+
+
 DOOR = """{doc}
 import lazy_loader
 
@@ -40,3 +50,5 @@ if __name__ == "__main__":
         folder.mkdir(exist_ok=True)
         (folder / "__init__.py").write_text(DOOR.format(doc=f'"{about}"\n'), encoding="utf-8")
         (folder / "__init__.pyi").write_text(stub(room), encoding="utf-8")
+    site = root / "_quarto.yml"
+    site.write_text(sidebar(site.read_text(encoding="utf-8")), encoding="utf-8")

@@ -50,12 +50,12 @@ from ..topology.filtrations import FILTRATIONS, births, finite_births, ordinal
 from ..tools.release import version_of, versions
 from featent.data.images import (
     Images,
-    plain_text,
     batches,
     check_unchanged,
     describe_transform,
     images as as_images,
 )
+from ..tools.words import plain_text
 from ..statistics.indicators import SUMMARIES, kernel_l1, map_summaries
 from ..topology.kernels import n_threads
 from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
@@ -88,12 +88,10 @@ from featent.assessment.store import (
     open_store,
     shard_states,
     write_shard,
-    differing_entries,
     shard_fault,
     npy_bytes,
-    sha256,
-    json_value,
 )
+from ..tools.digests import differing_entries, sha256, json_value
 
 # %% ../../nbs/assessment/30_assessing.ipynb #e3a2a5de
 @contextmanager

@@ -4,21 +4,35 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINT_VERSION', 'IMAGE_SUFFIXES', 'DATASETS', 'ImageError', 'Preprocess', 'preprocess', 'image_options',
-           'as_given', 'describe_transform', 'check_unchanged', 'other_images', 'plain_text', 'Images', 'images',
-           'batches', 'hold_out', 'check_disjoint', 'corrupt_labels']
+           'as_given', 'describe_transform', 'check_unchanged', 'other_images', 'Images', 'images', 'batches',
+           'hold_out', 'check_disjoint', 'corrupt_labels']
 
 # %% ../../nbs/data/10_images.ipynb #6d1ba9bd
-import functools, hashlib, html, inspect, io, itertools, json, math, os, random, re, sys, warnings
+import functools
+import hashlib
+import inspect
+import io
+import itertools
+import json
+import math
+import os
+import random
+import re
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
+
+from ..tools.words import plain_text, printable
 
 # %% ../../nbs/data/10_images.ipynb #e57307a4
 class ImageError(ValueError):
@@ -626,20 +640,6 @@ def _table(images, most=12):
     )
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.I)
-
-
-def plain_text(text):
-    "Names of classes, folders and layers are data: nothing of them is HTML, Markdown or a formula"
-    line = re.sub(r"[\s\x00-\x1f\x7f\x85\u2028\u2029]+", " ", _printable(text))
-    return _MARKDOWN.sub(lambda m: f"&#{ord(m[0])};", html.escape(line))
-
-
-def _printable(text):
-    "Text that can be written as UTF-8; what of a file name cannot be decoded becomes \\\\udc.."
-    return str(text).encode("utf-8", "backslashreplace").decode()
-
 # %% ../../nbs/data/10_images.ipynb #1c50d2dc
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
@@ -817,7 +817,7 @@ def _entries(folder):
     except OSError as e:
         why = e.strerror or type(e).__name__
         raise ValueError(
-            f"the folder {_printable(folder)} cannot be read ({why}): its images "
+            f"the folder {printable(folder)} cannot be read ({why}): its images "
             "would be missing; make it readable or take it away"
         ) from e
     return [e for e in entries if not e.name.startswith((".", "__") if e.is_dir() else ".")]
@@ -852,7 +852,7 @@ def _split_folder(folder, split):
     found = [parts[n] for n in _splits[split] if n in parts]
     if not found:
         raise FileNotFoundError(
-            f"{_printable(folder.name)} has the parts "
+            f"{printable(folder.name)} has the parts "
             f"{', '.join(sorted(parts))} but none for split={split!r}: pass "
             "split= or the path of a part"
         )
@@ -866,7 +866,7 @@ def _shape(c, files):
 
 
 def _few(names, most=5):
-    names = [_printable(n) for n in names]
+    names = [printable(n) for n in names]
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
@@ -877,17 +877,17 @@ def _check_depth(part, shapes):
     if len(shapes) == 1 and nested or len(split) > 1:
         c = split[0] if split else next(iter(nested))
         raise ValueError(
-            f"{_printable(part.name)} holds {_few(c.name for c in shapes)}, and "
-            f"{_printable(c.name)} holds folders itself ({_few(sorted(nested[c]))}): "
-            f"if these are the classes, pass {_printable(c)}"
+            f"{printable(part.name)} holds {_few(c.name for c in shapes)}, and "
+            f"{printable(c.name)} holds folders itself ({_few(sorted(nested[c]))}): "
+            f"if these are the classes, pass {printable(c)}"
         )
     common = set.intersection(*nested.values()) if len(nested) == len(shapes) else set()
     if split or common & _parts or len(common) > 1:
         c = split[0] if split else next(iter(nested))
         _warn(
-            f"{_printable(c.name)} is taken as a class, and its images lie in the "
+            f"{printable(c.name)} is taken as a class, and its images lie in the "
             f"folders {_few(sorted(nested[c]))}: if these are the classes, pass "
-            f"{_printable(c)}"
+            f"{printable(c)}"
         )
 
 # %% ../../nbs/data/10_images.ipynb #b21a85d2
@@ -951,10 +951,10 @@ def _files(part, c):
     if others:
         _tell_left_out(c, others)
     if strange := [p for p in found if p.exists() and not p.is_file()]:
-        raise ValueError(f"{_printable(strange[0])} is not a file: take it away")
+        raise ValueError(f"{printable(strange[0])} is not a file: take it away")
     if not found:
         raise ValueError(
-            f"class folder {_printable(c.name)!r} of {_printable(part.name)} has no "
+            f"class folder {printable(c.name)!r} of {printable(part.name)} has no "
             f"image ({', '.join(sorted(IMAGE_SUFFIXES))}): add some or remove the folder"
         )
     return found
@@ -962,7 +962,7 @@ def _files(part, c):
 
 def _tell_left_out(c, suffixes):
     _warn(
-        f"files in {_printable(c.name)} are left out, since {', '.join(suffixes)} is not "
+        f"files in {printable(c.name)} are left out, since {', '.join(suffixes)} is not "
         f"read: convert them ({', '.join(sorted(IMAGE_SUFFIXES))}), or pass pairs (array, "
         "label)"
     )
@@ -973,7 +973,7 @@ def _class_folders(part):
     files = {c: _files(part, c) for c in _subfolders(part)}
     if not files:
         raise ValueError(
-            f"{_printable(part.name)} has no class folders: put the images of each "
+            f"{printable(part.name)} has no class folders: put the images of each "
             "class in a subfolder with the name of the class"
         )
     _check_depth(part, {c: _shape(c, f) for c, f in files.items()})
@@ -982,7 +982,7 @@ def _class_folders(part):
     if beside:
         _warn(
             f"{len(beside)} images lie beside the class folders of "
-            f"{_printable(part.name)} and are left out ({_few(beside)}): move them into "
+            f"{printable(part.name)} and are left out ({_few(beside)}): move them into "
             "the folder of their class"
         )
     return files
@@ -992,19 +992,19 @@ def _folder(folder, split):
     "Source of a folder of class folders"
     if not folder.is_dir():
         what = "a file; unpack it and pass the folder" if folder.exists() else "not a folder"
-        raise FileNotFoundError(f"{_printable(folder)} is {what}")
+        raise FileNotFoundError(f"{printable(folder)} is {what}")
     files = _class_folders(_split_folder(folder, split))
     paths = [p for found in files.values() for p in found]
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
-    names = tuple(_printable(p.relative_to(folder).as_posix()) for p in paths)
+    names = tuple(printable(p.relative_to(folder).as_posix()) for p in paths)
     read = _Files([p.absolute() for p in paths], names)  # the working folder may change
-    classes = tuple(_printable(c.name) for c in files)
+    classes = tuple(printable(c.name) for c in files)
     return _Source(
         read,
         labels,
         classes,
         names,
-        _printable(folder.resolve().name),
+        printable(folder.resolve().name),
         channels=3,
         check=read.check,
         look=functools.partial(_look_at_files, read),
@@ -1361,7 +1361,7 @@ def _own_names(dataset):
         return None
     if isinstance(own, Mapping):
         own = _by_index(own)
-    return tuple(_printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
+    return tuple(printable(n if isinstance(n, str) else _synonyms(n)) for n in own)
 
 
 def _by_index(names):

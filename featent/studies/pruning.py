@@ -26,7 +26,6 @@ from featent.data.networks import (
     accuracy,
     count_outputs,
     evaluating,
-    first_line,
     out_of_memory,
     outputs_of_labels,
     prepared,
@@ -37,6 +36,7 @@ from featent.data.networks import (
     train,
     weights_hash,
 )
+from ..tools.words import first_line
 from ..assessment.plots import STYLES, new_axes, literal
 
 # %% ../../nbs/studies/80_pruning.ipynb #f7bd271c

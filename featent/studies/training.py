@@ -39,7 +39,7 @@ from featent.data.networks import (
 )
 from ..assessment.plots import AXES, STYLES, new_axes, short_names, literal
 from ..tools.files import write_whole
-from ..assessment.store import canonical_json, differing_entries, plain_json, sha256
+from ..tools.digests import canonical_json, differing_entries, plain_json, sha256
 
 # %% ../../nbs/studies/20_training.ipynb #a95061a7
 def _as_it_is(x):

@@ -40,14 +40,8 @@ from featent.data.networks import (
     weights_hash,
 )
 from ..tools.files import Busy, alone, write_whole
-from featent.assessment.store import (
-    canonical_json,
-    differing_entries,
-    store_explained,
-    plain_json,
-    pretty_json,
-    sha256,
-)
+from ..tools.digests import canonical_json, differing_entries, plain_json, pretty_json, sha256
+from ..assessment.store import store_explained
 
 # %% ../../nbs/studies/30_zoo.ipynb #6a1ac30b
 PLAN = {

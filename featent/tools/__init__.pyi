@@ -2,3 +2,5 @@
 
 from . import files as files
 from . import release as release
+from . import digests as digests
+from . import words as words
