@@ -33,7 +33,9 @@ def sidebar(text):
     for room in ROOMS:
         books = sorted((root / "nbs" / room).glob("[0-9]*_*.ipynb"))
         lines = "".join(f"              - {room}/{p.name}\n" for p in books)
-        head = rf'( {{10}}- section: "{room.title()}:[^\n]*\n {{12}}contents:\n)(?: {{14}}- [^\n]*\n)*'
+        head = (
+            rf'( {{10}}- section: "{room.title()}:[^\n]*\n {{12}}contents:\n)(?: {{14}}- [^\n]*\n)*'
+        )
         text = re.sub(head, lambda m, lines=lines: m[1] + lines, text)
     return text
 

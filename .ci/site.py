@@ -15,8 +15,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from sitecheck import config, package, shown, sources, writing  # noqa: E402
-from sitecheck import commands as typed  # noqa: E402
+from sitecheck import (  # noqa: E402
+    commands as typed,  # noqa: E402
+    config,
+    package,
+    shown,
+    sources,
+    writing,
+)
 from sitecheck.api import api, check_api, write_api  # noqa: E402, F401
 from sitecheck.build import build  # noqa: E402
 from sitecheck.processing import check_imports  # noqa: E402

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from scipy.stats import mannwhitneyu, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from featent.commands import cli, runs
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
+from featent.commands import cli, runs
+from featent.data.images import images, preprocess
+from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
 from featent.studies.comparison import (
     SCALED,
     match_scale,
@@ -26,8 +28,6 @@ from featent.studies.comparison import (
     rank_correlations,
     separation,
 )
-from featent.data.images import images, preprocess
-from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
 
 
 def units(n, runs=1, classes=2, layers=("a",), seed=0, shift=0.0, ties=False):

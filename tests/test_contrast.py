@@ -6,9 +6,8 @@ import pytest
 from scipy.stats import kruskal, mannwhitneyu, rankdata, spearmanr
 
 import featent as fe
-from featent.statistics.contrast import class_shares, layer_share
+from featent.statistics.contrast import class_shares, followed, layer_share, values_of
 from featent.statistics.indicators import map_summaries
-from featent.statistics.contrast import followed, values_of
 
 BOTH = fe.contrasts, class_shares
 

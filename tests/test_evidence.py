@@ -7,8 +7,7 @@ import pytest
 import featent as fe
 from featent.assessment.plots import plot_profile
 from featent.data.layers import read_maps, select_layers
-from featent.statistics.indicators import SUMMARIES
-from featent.statistics.indicators import indicators
+from featent.statistics.indicators import SUMMARIES, indicators
 from featent.statistics.information import class_information
 from featent.statistics.significance import excess_test
 from featent.statistics.uncertainty import coarse, intervals as unit_intervals, n_cells

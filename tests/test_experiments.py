@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from pages import validated
+from PIL import Image
 
 NAMES = {  # experiment: how many images to learn from, to test on; what the two sets are called
     "ablation": ("per_class", "ablate_per_class", "images", "held_out"),

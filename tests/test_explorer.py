@@ -8,11 +8,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from featent.explorers import unit_views as uv
 from featent.assessment.assessing import assess
-from featent.explorers.explorer import View, explore_layers, explore_units, shell, slider
 from featent.data.images import images
 from featent.data.networks import network
+from featent.explorers import unit_views as uv
+from featent.explorers.explorer import View, explore_layers, explore_units, shell, slider
 
 
 @pytest.fixture(scope="module")

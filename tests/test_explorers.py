@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from featent.explorers import app as explorers, network_views as nv
-from featent.data import networks
 from featent.assessment.assessing import Result, assess, load
-from featent.explorers.app import explore
+from featent.data import networks
 from featent.data.images import images, preprocess
+from featent.explorers import app as explorers, network_views as nv
+from featent.explorers.app import explore
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from featent.commands import cli
+from featent.data.images import images
+from featent.data.networks import network
 from featent.studies.generalization import (
     TOPOLOGY,
     _kendall,
@@ -29,8 +31,6 @@ from featent.studies.generalization import (
     plot_network_profiles,
     weight_measures,
 )
-from featent.data.images import images
-from featent.data.networks import network
 from featent.studies.rescaling import rescale
 from featent.studies.zoo import evaluate, load_network, set_a, train_zoo
 

@@ -5,15 +5,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from featent.data.layers import select_layers, stream
-from featent.statistics.entropy import feature_entropy
-from featent.topology.filtrations import births
 from featent.data.images import images, preprocess
+from featent.data.layers import select_layers, stream
+from featent.data.networks import network, random_twin
+from featent.statistics.entropy import feature_entropy
 from featent.statistics.information import (
     _counted,
     _informations,
@@ -21,8 +20,8 @@ from featent.statistics.information import (
     layer_information,
     rank_bins,
 )
-from featent.data.networks import network, random_twin
 from featent.statistics.significance import false_discovery
+from featent.topology.filtrations import births
 
 SCORES = ["I", "I_null", "I_corrected", "z", "p"]
 

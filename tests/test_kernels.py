@@ -1,14 +1,19 @@
 """The compiled kernels against gudhi, against the released pipeline's integers, and against their own symmetries."""
 
-import os, shutil, subprocess, sys
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-import featent.topology.kernels
+
 import gudhi
 import numpy as np
 import pytest
 import torch
 from gudhi.sklearn import CubicalPersistence
 from hypothesis import given, settings, strategies as st
+
+import featent.topology.kernels
 from featent.topology.kernels import (
     clique_betti1,
     clique_births,

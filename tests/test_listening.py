@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import featent as fe
-from featent.data.networks import weights_hash
-from featent.studies.ablation import masked_scores
 from featent.data import listening
 from featent.data.layers import list_layers, network_identity, read_maps, select_layers
 from featent.data.listening import Listener, OtherPath
-from featent.data.networks import evaluating
+from featent.data.networks import evaluating, weights_hash
+from featent.studies.ablation import masked_scores
 
 
 def x_of(*shape, seed=0):

@@ -1,8 +1,8 @@
 "What `%featent` does in a notebook, and what the Tab key offers."
 
+import os
 import subprocess
 import sys
-import os
 from pathlib import Path
 
 import pytest

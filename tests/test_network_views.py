@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from featent.explorers import network_views as nv
-from featent.studies.ablation import ablate, change_points, pooled, turning_points
 from featent.assessment.assessing import assess
-from featent.explorers.explorer import png
 from featent.data.images import images
+from featent.explorers import network_views as nv
+from featent.explorers.explorer import png
+from featent.studies.ablation import ablate, change_points, pooled, turning_points
 from featent.studies.rescaling import rescale
 from featent.studies.roles import roles, useful_units
 

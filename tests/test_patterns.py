@@ -19,19 +19,19 @@ from featent.data.images import images, preprocess
 from featent.data.networks import network, random_twin, train, weights_hash
 from featent.studies.patterns import (
     binary_entropy,
-    pattern_information,
     depth_advice,
     depth_trials,
     layer_falls,
     linear_stack,
     neuron_entropy,
     pattern_entropy,
+    pattern_information,
     pattern_profile,
-    unit_means,
     patterns,
     plot_depths,
     plot_pattern_profile,
     plot_patterns,
+    unit_means,
 )
 
 bits = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 20)))

@@ -11,8 +11,7 @@ import pytest
 from matplotlib.text import Text
 
 import featent as fe
-from featent.assessment.plots import plot_births, plot_profile
-from featent.assessment.plots import literal
+from featent.assessment.plots import literal, plot_births, plot_profile
 
 NAMES = (r"$\frac{1}{0}", "a$b$c", "crane", "crane", "<b>owl</b>")
 

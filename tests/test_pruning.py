@@ -13,7 +13,7 @@ from torch import nn
 
 from featent.commands import cli
 from featent.data.images import images, preprocess
-from featent.data.networks import accuracy, network, train, weights_hash
+from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
 from featent.studies.pruning import (
     CRITERIA,
     cost,
@@ -24,7 +24,6 @@ from featent.studies.pruning import (
     score_differences,
     unit_importance,
 )
-from featent.data.networks import recalibrate
 
 tp = pytest.importorskip("torch_pruning")
 shape = (1, 16, 16)

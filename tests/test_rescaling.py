@@ -13,11 +13,10 @@ import torchvision
 from hypothesis import given, settings, strategies as st
 from torch import nn
 
-from featent.commands import cli
-from featent.data.layers import read_maps, select_layers
 from featent.assessment.assessing import assess
-from featent.topology.filtrations import births
+from featent.commands import cli
 from featent.data.images import images, preprocess
+from featent.data.layers import read_maps, select_layers
 from featent.data.networks import accuracy, network, weights_hash
 from featent.studies.rescaling import (
     check_rescaling,
@@ -28,6 +27,7 @@ from featent.studies.rescaling import (
     rescaling_groups,
     target_only,
 )
+from featent.topology.filtrations import births
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
 STILL = [

@@ -15,8 +15,7 @@ import torch
 from joblib import parallel_config
 
 import featent as fe
-from featent.assessment.store import shard_states
-from featent.assessment.store import merge, open_store
+from featent.assessment.store import merge, open_store, shard_states
 
 LAYERS = ["features.conv4", "features.conv6"]
 OPTIONS = dict(

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from pages import validated
 
 import featent as fe
 from featent.commands import cli
@@ -25,7 +25,6 @@ from featent.studies.roles import (
     stability,
     useful_units,
 )
-from pages import validated
 
 torch.set_num_threads(1)
 

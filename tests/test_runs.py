@@ -22,8 +22,7 @@ import nbformat
 import pandas as pd
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from featent.commands import cli, runs
 from featent.tools import files

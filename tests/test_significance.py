@@ -6,18 +6,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import false_discovery_control, kstest
-from scipy.stats import t as student_t
+from scipy.stats import false_discovery_control, kstest, t as student_t
 
-from featent.data.layers import select_layers, stream
-from featent.statistics.entropy import feature_entropy, score_table
-from featent.topology.filtrations import births
 from featent.data.images import images, preprocess
+from featent.data.layers import select_layers, stream
 from featent.data.networks import network
-from featent.topology.nulls import shuffle_pixels
+from featent.statistics.entropy import feature_entropy, score_table
 from featent.statistics.significance import (
     _excesses,
     drawn_further,
@@ -31,6 +27,8 @@ from featent.statistics.significance import (
     layer_twins,
     twin_test,
 )
+from featent.topology.filtrations import births
+from featent.topology.nulls import shuffle_pixels
 
 levels = st.tuples(st.integers(1, 12), st.integers(1, 4)).flatmap(
     lambda shape: st.tuples(

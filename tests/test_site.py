@@ -494,8 +494,9 @@ def test_repeated_anchors_are_numbered():
 
 def test_the_files_of_the_repository():
     "CITATION.cff is valid as far as its required keys go, and names the version of settings.ini."
-    import yaml
     from configparser import ConfigParser
+
+    import yaml
 
     config = ConfigParser(delimiters=["="])
     config.read(root / "settings.ini")

@@ -8,8 +8,8 @@ import signal
 import stat
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 import warnings
 import zipfile
 
@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import featent as fe
 from featent.assessment.assessing import tabulate
-from featent.tools import files
 from featent.assessment.store import (
     FORMAT,
     StoredBirths,
@@ -37,6 +36,7 @@ from featent.assessment.store import (
     shard_states,
     write_shard,
 )
+from featent.tools import files
 
 module = sys.modules["featent.assessment.store"]
 fast = settings(

@@ -11,15 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
+from pages import validated
 from torch import nn
 
-from featent.commands import cli
 from featent.assessment.assessing import assess
-from featent.data.images import images
+from featent.commands import cli
 from featent.data.checkpoints import intact as _intact
+from featent.data.images import images
 from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
+from featent.studies import training as module
 from featent.studies.training import (
     _natural,
     _place_of,
@@ -28,8 +29,6 @@ from featent.studies.training import (
     monitor,
     plot_training,
 )
-from featent.studies import training as module
-from pages import validated
 
 
 def tiny(seed=0):

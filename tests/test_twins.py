@@ -8,8 +8,8 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.networks import accuracy, network, random_twin, weights_hash
 from featent.data.images import images
+from featent.data.networks import accuracy, network, random_twin, weights_hash
 
 
 def swapped(net, new):

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from featent.explorers import unit_views as uv
 from featent.assessment.assessing import assess, load
-from featent.topology.filtrations import betti_curves, births, levels
 from featent.data.images import images
 from featent.data.networks import network
+from featent.explorers import unit_views as uv
+from featent.topology.filtrations import betti_curves, births, levels
 
 
 def random_maps(n, side, seed):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from featent.data.layers import list_layers
 from featent.data.images import corrupt_labels, images
+from featent.data.layers import list_layers
 from featent.data.networks import network, weights_hash
 from featent.studies.zoo import (
     PLAN,

@@ -6,7 +6,6 @@ import yaml
 
 from .sources import pages
 
-
 BOOTSWATCH = set(
     """cerulean cosmo cyborg darkly flatly journal litera lumen lux materia minty morph pulse
     quartz sandstone simplex sketchy slate solar spacelab superhero united vapor yeti

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 import yaml
 
 from .sources import (
-    captions,
     HTML,
     anchors,
+    captions,
     cells,
     documents,
     links,

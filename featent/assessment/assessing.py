@@ -36,7 +36,31 @@ from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
+from .preflight import POLICIES, act, preflight as look
+from featent.assessment.store import (
+    StoredBirths,
+    StoredSummaries,
+    claim,
+    create_store,
+    expected_bytes,
+    missing,
+    my_shards,
+    npy_bytes,
+    npy_values,
+    open_store,
+    shard_fault,
+    shard_states,
+    write_shard,
+)
+from featent.data.images import (
+    Images,
+    batches,
+    check_unchanged,
+    describe_transform,
+    images as as_images,
+)
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
+from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
 from ..statistics.contrast import contrasts, layer_share
 from featent.statistics.entropy import (
     check_rule,
@@ -46,23 +70,10 @@ from featent.statistics.entropy import (
     selective_rate,
     summarise,
 )
-from ..topology.filtrations import FILTRATIONS, births, finite_births, ordinal
-from ..tools.release import version_of, versions
-from featent.data.images import (
-    Images,
-    batches,
-    check_unchanged,
-    describe_transform,
-    images as as_images,
-)
-from ..tools.words import plain_text
 from ..statistics.indicators import SUMMARIES, kernel_l1, map_summaries
-from ..topology.kernels import n_threads
-from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
-from ..topology.nulls import shuffle_pixels
 from ..statistics.significance import false_discovery
-from .preflight import POLICIES, act, preflight as look
 from ..statistics.uncertainty import entropy_estimates, warn
+from ..tools.digests import differing_entries, json_value, sha256
 from featent.tools.files import (
     affordable,
     as_path,
@@ -76,22 +87,11 @@ from featent.tools.files import (
     workplace,
     write_whole,
 )
-from featent.assessment.store import (
-    StoredBirths,
-    StoredSummaries,
-    claim,
-    create_store,
-    expected_bytes,
-    missing,
-    my_shards,
-    npy_values,
-    open_store,
-    shard_states,
-    write_shard,
-    shard_fault,
-    npy_bytes,
-)
-from ..tools.digests import differing_entries, sha256, json_value
+from ..tools.release import version_of, versions
+from ..tools.words import plain_text
+from ..topology.filtrations import FILTRATIONS, births, finite_births, ordinal
+from ..topology.kernels import n_threads
+from ..topology.nulls import shuffle_pixels
 
 # %% ../../nbs/assessment/30_assessing.ipynb #e3a2a5de
 @contextmanager

@@ -15,8 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .assessing import Result
-from ..statistics.entropy import birth_distribution, class_label
 from .evidence import lone_classes, profiles
+from ..statistics.entropy import birth_distribution, class_label
 
 # %% ../../nbs/assessment/50_plots.ipynb #52e07f00
 STYLES = [

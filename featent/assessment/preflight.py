@@ -21,10 +21,10 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ..data.layers import read_finite, select_layers, to_network, unwrap
-from ..topology.filtrations import births
 from ..data.images import Images, batches, describe_transform, images as as_images
+from ..data.layers import read_finite, select_layers, to_network, unwrap
 from ..data.networks import evaluating, expected_input, label_map_for, prepared, record_of
+from ..topology.filtrations import births
 
 # %% ../../nbs/assessment/10_preflight.ipynb #06bd846a
 class _Line(NamedTuple):

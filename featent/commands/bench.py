@@ -21,13 +21,13 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from ..topology import kernels
-from ..data.layers import select_layers
 from ..assessment.assessing import assess
-from ..tools.release import version_of, versions
-from ..data.images import Images, batches, images as as_images
-from ..data.networks import evaluating, network, prepared, progress, weights_hash
 from ..assessment.plots import STYLES, new_axes
+from ..data.images import Images, batches, images as as_images
+from ..data.layers import select_layers
+from ..data.networks import evaluating, network, prepared, progress, weights_hash
+from ..tools.release import version_of, versions
+from ..topology import kernels
 
 # %% ../../nbs/commands/40_bench.ipynb #4eb74e78
 def _smooth(n, size, seed):

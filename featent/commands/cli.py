@@ -20,15 +20,6 @@ import traceback
 import warnings
 from pathlib import Path
 
-from featent.tools.files import (
-    Terminated,
-    as_path,
-    claimed,
-    ending_well,
-    publish,
-    workplace,
-    write_whole,
-)
 from .health import doctor
 from featent.commands.runs import (
     experiments,
@@ -38,6 +29,15 @@ from featent.commands.runs import (
     run,
     sweep,
     title,
+)
+from featent.tools.files import (
+    Terminated,
+    as_path,
+    claimed,
+    ending_well,
+    publish,
+    workplace,
+    write_whole,
 )
 
 # %% ../../nbs/commands/60_cli.ipynb #92b7ff8f

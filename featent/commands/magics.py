@@ -35,11 +35,11 @@ from featent.commands.cli import (
     run_experiment,
     scored,
 )
-from ..explorers.app import EXPLORERS, explore
-from ..tools.files import as_path, claimed
+from .runs import experiments, parameters, read_parameters
 from ..data.images import Images
 from ..data.networks import built_network, list_networks, network as as_network
-from .runs import experiments, parameters, read_parameters
+from ..explorers.app import EXPLORERS, explore
+from ..tools.files import as_path, claimed
 
 # %% ../../nbs/commands/70_magics.ipynb #e5cf8252
 _EXPLORE = """examples:

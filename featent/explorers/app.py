@@ -26,33 +26,42 @@ import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..studies.ablation import VALUES, speedup
-from ..data.layers import unwrap
 from ..assessment.assessing import Result, assess, estimate, load
-from ..statistics.entropy import read_table
+from ..assessment.preflight import check
+from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
+from ..data.layers import unwrap
+from featent.data.networks import (
+    class_logits,
+    class_words,
+    device_of,
+    evaluating,
+    label_map_for,
+    list_networks,
+    network as as_network,
+    prepared,
+    random_twin,
+    train,
+)
 from featent.explorers.explorer import (
     LABEL_WIDTH,
     SHELL_STYLE,
     WIDE,
     Explorer,
     View,
-    error_html,
     choice,
+    error_html,
     explore_layers,
     explore_units,
     shell,
 )
-from ..tools.files import claimed
-from ..data.images import Images, image_options, images as as_images
-from ..data.images import IMAGE_SUFFIXES, DATASETS
 from featent.explorers.network_views import (
     Study,
-    brief_names,
-    as_fraction,
     ablation_numbers,
     ablation_scene,
     ablation_study,
     ablation_tables,
+    as_fraction,
+    brief_names,
     comparison_caution,
     comparison_numbers,
     comparison_scene,
@@ -69,21 +78,12 @@ from featent.explorers.network_views import (
     training_study,
     unit_removals,
 )
-from featent.data.networks import (
-    class_words,
-    evaluating,
-    label_map_for,
-    list_networks,
-    network as as_network,
-    prepared,
-    random_twin,
-    train,
-)
-from ..data.networks import device_of, class_logits
-from ..assessment.preflight import check
+from .unit_views import as_views, bare_views, save_views
+from ..statistics.entropy import read_table
+from ..studies.ablation import VALUES, speedup
 from ..studies.rescaling import rescaling_groups
 from ..studies.training import monitor
-from .unit_views import as_views, bare_views, save_views
+from ..tools.files import claimed
 
 # %% ../../nbs/explorers/40_app.ipynb #79e1f926
 def _stepper(label, options, value=None):

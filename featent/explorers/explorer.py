@@ -25,18 +25,18 @@ from matplotlib.figure import Figure
 
 from ..assessment.assessing import Result
 from ..assessment.evidence import indicator_table, lone_classes, profiles
-from ..data.networks import class_words
 from ..assessment.plots import short_names
+from ..data.networks import class_words
 from featent.explorers.unit_views import (
     Views,
-    images_with_maps,
-    shown_level,
-    level_words,
     as_views,
+    images_with_maps,
     layers_figure,
     layers_state,
     layers_tables,
     layers_words,
+    level_words,
+    shown_level,
     unit_painter,
     unit_state,
     unit_tables,

@@ -32,31 +32,30 @@ from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator
 from PIL import Image
 
+from ..assessment.assessing import Result, assess, load
+from ..assessment.evidence import indicator_table, lone_classes, profiles
+from ..assessment.plots import AXES, STYLES, literal, short_names
+from ..data.images import Images
+from ..data.layers import select_layers, unwrap
+from ..data.networks import prepared, progress
 from featent.studies.ablation import (
     VALUES,
-    prepared_splits,
     ablate,
     change_points,
     pooled,
+    prepared_splits,
     turning_points,
     unit_orders,
 )
-from ..data.layers import select_layers, unwrap
-from ..assessment.assessing import Result, assess, load
-from ..assessment.evidence import indicator_table, lone_classes, profiles
-from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
-from ..data.images import Images
-from ..data.networks import prepared, progress
-from ..assessment.plots import AXES, STYLES, short_names, literal
 from featent.studies.rescaling import (
-    network_scores,
     halve_filters,
     indicator_changes,
+    network_scores,
     rescale,
     rescaling_groups,
 )
-from ..studies.roles import ROLES, roles, useful_units
-from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS
+from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS, ROLES, roles, useful_units
+from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f28fa4ef
 STUDIES = "rescaling", "ablation", "training", "comparison"
@@ -880,7 +879,9 @@ def ablation_study(
         "filtration": filtration,
         "images": {k: len(s) for k, s in sets.items()},
     }
-    return ablation_tables(curves, samples, orders, table, f"{by[0]} reversed", n_resamples, seed, about)
+    return ablation_tables(
+        curves, samples, orders, table, f"{by[0]} reversed", n_resamples, seed, about
+    )
 
 # %% ../../nbs/explorers/30_network_views.ipynb #92172d1a
 def _ablated(study, order, name, value, step=None):

@@ -29,16 +29,16 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from ..data.layers import read_finite, select_layers
 from ..assessment.assessing import Result, load
-from ..statistics.entropy import birth_distribution, class_label
 from ..assessment.evidence import lone_classes, profiles
-from ..tools.files import write_whole
-from ..topology.filtrations import square_maps, betti_curves, births, diagrams, levels
+from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.images import Images, batches, images as as_images, other_images
+from ..data.layers import read_finite, select_layers
 from ..data.networks import class_words, prepared, progress, weights_hash
-from ..assessment.plots import AXES, series_band, short_names, literal
+from ..statistics.entropy import birth_distribution, class_label
 from ..statistics.uncertainty import intervals
+from ..tools.files import write_whole
+from ..topology.filtrations import betti_curves, births, diagrams, levels, square_maps
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #e8f19e32
 class Loop(NamedTuple):

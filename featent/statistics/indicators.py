@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from ..data.layers import module_path
-
 from ..topology import kernels
 from ..topology.filtrations import as_maps
 from ..topology.kernels import compiled

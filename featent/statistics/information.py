@@ -13,7 +13,6 @@ import pandas as pd
 import scipy
 
 from .entropy import checked_births
-from ..topology.kernels import compiled
 from featent.statistics.significance import (
     count_gains,
     drawn_further,
@@ -22,6 +21,7 @@ from featent.statistics.significance import (
     sum_of_blocks,
     warn_of_floor,
 )
+from ..topology.kernels import compiled
 
 # %% ../../nbs/statistics/40_information.ipynb #e9d99049
 def rank_bins(

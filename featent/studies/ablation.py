@@ -21,19 +21,19 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..data.layers import Follower, checked_maps, select_layers, stream, to_network, unwrap
-from ..statistics.entropy import class_label, distinct_names
+from ..assessment.plots import STYLES, literal
 from ..data.images import Images, batches
+from ..data.layers import Follower, checked_maps, select_layers, stream, to_network, unwrap
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
 from featent.data.networks import (
     check_outputs,
-    output_indices,
     evaluating,
+    output_indices,
     outputs_of_labels,
     prepared,
     progress,
 )
-from ..assessment.plots import STYLES, literal
+from ..statistics.entropy import class_label, distinct_names
 
 # %% ../../nbs/studies/60_ablation.ipynb #b50e6888
 class _Step(NamedTuple):

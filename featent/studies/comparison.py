@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..assessment.plots import STYLES, new_axes, short_names, literal
+from ..assessment.plots import STYLES, literal, new_axes, short_names
 
 # %% ../../nbs/studies/10_comparison.ipynb #1f573f57
 COLUMNS = (

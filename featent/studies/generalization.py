@@ -21,19 +21,19 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from matplotlib.figure import Figure
-import scipy
 from torch import nn
 
-from ..data.layers import to_network, trace, unwrap
 from ..assessment.assessing import assess
-from ..statistics.entropy import summarise
 from ..assessment.evidence import indicator_table
+from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.images import Images, images as as_images
-from ..statistics.information import layer_information
+from ..data.layers import to_network, trace, unwrap
 from ..data.networks import network as as_network, prepared, progress
-from ..assessment.plots import AXES, STYLES, new_axes, short_names, literal
+from ..statistics.entropy import summarise
+from ..statistics.information import layer_information
 from ..statistics.significance import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo
 

@@ -17,11 +17,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
-from ..statistics.entropy import distinct_names
+from ..assessment.plots import STYLES, literal, new_axes, plot_profile
 from ..data.images import Images, images as as_images
+from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from ..data.networks import accuracy, prepared, progress, train, weights_hash
-from ..assessment.plots import STYLES, new_axes, literal, plot_profile
+from ..statistics.entropy import distinct_names
 from .pruning import as_it_is, in_memory
 
 # %% ../../nbs/studies/90_patterns.ipynb #a631919c

@@ -13,15 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from matplotlib.figure import Figure
-import scipy
 from torch import nn
 
-from .ablation import EFFECTIVE
-from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap
 from ..assessment.assessing import Result
+from ..assessment.plots import STYLES, literal, new_axes
 from ..data.images import Images
+from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap
 from featent.data.networks import (
     accuracy,
     count_outputs,
@@ -36,8 +36,8 @@ from featent.data.networks import (
     train,
     weights_hash,
 )
+from .ablation import EFFECTIVE
 from ..tools.words import first_line
-from ..assessment.plots import STYLES, new_axes, literal
 
 # %% ../../nbs/studies/80_pruning.ipynb #f7bd271c
 def _torch_pruning():

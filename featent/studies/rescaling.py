@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..assessment.assessing import Result, assess
-from ..statistics.entropy import class_label
 from ..data.images import Images, batches, preprocess
-from ..statistics.indicators import indicators
+from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
 from ..data.networks import evaluating, prepared, weights_hash
+from ..statistics.entropy import class_label
+from ..statistics.indicators import indicators
 
 # %% ../../nbs/studies/50_rescaling.ipynb #5a93eea7
 ZERO = -1  # slot of a padded zero, which any factor leaves alone

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..assessment.plots import literal
 from featent.studies.ablation import (
+    bootstrap_weights,
     known_value,
     results_per_image,
-    bootstrap_weights,
     turning_points,
 )
-from ..assessment.plots import literal
 
 # %% ../../nbs/studies/70_roles.ipynb #aa4dad1f
 def useful_units(

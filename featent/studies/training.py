@@ -16,30 +16,30 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from matplotlib.figure import Figure
-import scipy
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data.layers import unwrap
-from ..assessment.assessing import BIRTHS_VERSION, calls_of, run_plan, planned, tabulate
-from ..statistics.entropy import check_rule, summarise
-from ..data.images import Images, images as as_images
+from ..assessment.assessing import BIRTHS_VERSION, calls_of, planned, run_plan, tabulate
+from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.checkpoints import SUFFIXES, intact, load_weights, read_weights
+from ..data.images import Images, images as as_images
+from ..data.layers import unwrap
 from featent.data.networks import (
     device_of,
-    evaluation,
-    seeded,
     evaluating,
+    evaluation,
     prepared,
     progress,
     recalibrate as recalibrated,
+    seeded,
     weights_hash,
 )
-from ..assessment.plots import AXES, STYLES, new_axes, short_names, literal
-from ..tools.files import write_whole
+from ..statistics.entropy import check_rule, summarise
 from ..tools.digests import canonical_json, differing_entries, plain_json, sha256
+from ..tools.files import write_whole
 
 # %% ../../nbs/studies/20_training.ipynb #a95061a7
 def _as_it_is(x):

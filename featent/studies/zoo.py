@@ -26,11 +26,12 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from ..data.images import Images, batches, corrupt_labels
+from ..assessment.store import store_explained
 from ..data.checkpoints import intact
+from ..data.images import Images, batches, corrupt_labels
 from featent.data.networks import (
-    device_of,
     class_logits,
+    device_of,
     evaluating,
     list_networks,
     network,
@@ -39,9 +40,8 @@ from featent.data.networks import (
     train,
     weights_hash,
 )
-from ..tools.files import Busy, alone, write_whole
 from ..tools.digests import canonical_json, differing_entries, plain_json, pretty_json, sha256
-from ..assessment.store import store_explained
+from ..tools.files import Busy, alone, write_whole
 
 # %% ../../nbs/studies/30_zoo.ipynb #6a1ac30b
 PLAN = {
