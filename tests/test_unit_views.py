@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from featent.assessment.assessing import assess, load
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers import unit_views as uv
 from featent.topology.filtrations import betti_curves, births, levels

@@ -52,13 +52,9 @@ from featent.assessment.store import (
     shard_states,
     write_shard,
 )
-from featent.data.images import (
-    Images,
-    batches,
-    check_unchanged,
-    describe_transform,
-    images as as_images,
-)
+from ..data.image_sets import Images, batches, check_unchanged
+from ..data.preprocessing import describe_transform
+from ..data.sampling import images as as_images
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
 from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
 from ..statistics.contrast import contrasts, layer_share

@@ -32,7 +32,8 @@ from scipy import ndimage
 from ..assessment.assessing import Result, load
 from ..assessment.evidence import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
-from ..data.images import Images, batches, images as as_images, other_images
+from ..data.image_sets import Images, batches, other_images
+from ..data.sampling import images as as_images
 from ..data.layers import read_finite, select_layers
 from ..data.networks import class_words, prepared, progress, weights_hash
 from ..statistics.entropy import birth_distribution, class_label

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..assessment.assessing import Result, assess
-from ..data.images import Images, batches, preprocess
+from ..data.image_sets import Images, batches
+from ..data.preprocessing import preprocess
 from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
 from ..data.networks import evaluating, prepared, weights_hash

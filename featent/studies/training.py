@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 from ..assessment.assessing import BIRTHS_VERSION, calls_of, planned, run_plan, tabulate
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.checkpoints import SUFFIXES, intact, load_weights, read_weights
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
 from featent.data.networks import (
     device_of,
