@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from featent.data.images import images, preprocess
 from featent.data.layers import read_maps, select_layers
-from featent.statistics.entropy import score_table
+from featent.statistics.scores import score_table
 from featent.statistics.indicators import (
     INDICATORS,
     SUMMARIES,

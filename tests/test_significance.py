@@ -13,7 +13,8 @@ from scipy.stats import false_discovery_control, kstest, t as student_t
 from featent.data.images import images, preprocess
 from featent.data.layers import select_layers, stream
 from featent.data.networks import network
-from featent.statistics.entropy import feature_entropy, score_table
+from featent.statistics.entropy import feature_entropy
+from featent.statistics.scores import score_table
 from featent.statistics.significance import (
     _excesses,
     drawn_further,

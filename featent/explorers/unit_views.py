@@ -35,7 +35,8 @@ from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.images import Images, batches, images as as_images, other_images
 from ..data.layers import read_finite, select_layers
 from ..data.networks import class_words, prepared, progress, weights_hash
-from ..statistics.entropy import birth_distribution, class_label
+from ..statistics.entropy import birth_distribution
+from ..statistics.scores import class_label
 from ..statistics.uncertainty import intervals
 from ..tools.files import write_whole
 from ..topology.filtrations import betti_curves, births, diagrams, levels, square_maps
