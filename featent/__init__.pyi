@@ -58,8 +58,10 @@ from .statistics.contrast import (
 )
 from .statistics.entropy import (
     feature_entropy as feature_entropy,
-    score_table as score_table,
     selective_rate as selective_rate,
+)
+from .statistics.scores import (
+    score_table as score_table,
 )
 from .statistics.uncertainty import (
     entropy_estimates as entropy_estimates,

@@ -83,7 +83,7 @@ from featent.explorers.network_views import (
     unit_removals,
 )
 from .unit_views import as_views, bare_views, save_views
-from ..statistics.entropy import read_table
+from ..statistics.scores import read_table
 from ..studies.ablation import VALUES, speedup
 from ..studies.rescaling import rescaling_groups
 from ..studies.training import monitor

@@ -33,7 +33,7 @@ from featent.data.networks import (
     prepared,
     progress,
 )
-from ..statistics.entropy import class_label, distinct_names
+from ..statistics.scores import class_label, distinct_names
 
 # %% ../../nbs/studies/60_ablation.ipynb #b50e6888
 class _Step(NamedTuple):

@@ -38,7 +38,8 @@ from featent.data.networks import (
     seeded,
     weights_hash,
 )
-from ..statistics.entropy import check_rule, summarise
+from ..statistics.entropy import check_rule
+from ..statistics.scores import summarise
 from ..tools.digests import canonical_json, differing_entries, plain_json, sha256
 from ..tools.files import write_whole
 
