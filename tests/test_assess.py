@@ -22,7 +22,8 @@ import featent as fe
 from featent.assessment.evidence import indicator_table
 from featent.assessment.plots import plot_births, plot_units
 from featent.data.preprocessing import describe_transform
-from featent.data.layers import read_maps, select_layers
+from featent.data.maps import read_maps
+from featent.data.layers import select_layers
 from featent.statistics.scores import read_table
 from featent.tools import files
 

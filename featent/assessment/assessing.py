@@ -55,7 +55,10 @@ from featent.assessment.store import (
 from ..data.image_sets import Images, batches, check_unchanged
 from ..data.preprocessing import describe_transform
 from ..data.sampling import images as as_images
-from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
+from ..data.layers import INTERNAL, select_layers
+from ..data.identity import network_identity
+from ..data.maps import read_finite
+from ..data.tracing import unwrap
 from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
 from ..statistics.contrast import contrasts, layer_share
 from ..statistics.entropy import check_rule, feature_entropy, selective_rate

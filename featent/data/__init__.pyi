@@ -13,4 +13,11 @@ from . import held_out as held_out
 from . import checkpoints as checkpoints
 from . import networks as networks
 from . import listening as listening
+from . import calls as calls
+from . import coordinates as coordinates
+from . import tracing as tracing
+from . import activations as activations
 from . import layers as layers
+from . import following as following
+from . import maps as maps
+from . import identity as identity

@@ -33,7 +33,7 @@ from ..data.folders import IMAGE_SUFFIXES
 from ..data.image_sets import Images
 from ..data.preprocessing import image_options
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from featent.data.networks import (
     class_logits,
     class_words,

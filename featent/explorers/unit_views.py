@@ -31,7 +31,8 @@ from ..assessment.evidence import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.image_sets import Images, batches, other_images
 from ..data.sampling import images as as_images
-from ..data.layers import read_finite, select_layers
+from ..data.maps import read_finite
+from ..data.layers import select_layers
 from ..data.networks import class_words, prepared, progress, weights_hash
 from ..statistics.entropy import birth_distribution
 from ..statistics.scores import class_label

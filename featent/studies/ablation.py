@@ -23,7 +23,10 @@ from torch import nn
 
 from ..assessment.plots import STYLES, literal
 from ..data.image_sets import Images, batches
-from ..data.layers import Follower, checked_maps, select_layers, stream, to_network, unwrap
+from ..data.following import Follower
+from ..data.maps import checked_maps, stream
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
 from featent.data.networks import (
     check_outputs,

@@ -31,7 +31,7 @@ from ..assessment.evidence import indicator_table
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import to_network, trace, unwrap
+from ..data.tracing import to_network, trace, unwrap
 from ..data.networks import network as as_network, prepared, progress
 from ..statistics.scores import summarise
 from ..statistics.information import layer_information

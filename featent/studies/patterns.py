@@ -20,7 +20,9 @@ from torch import nn
 from ..assessment.plots import STYLES, literal, new_axes, plot_profile
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
+from ..data.layers import INTERNAL, list_layers, select_layers
+from ..data.maps import read_maps, stream
+from ..data.tracing import unwrap
 from ..data.networks import accuracy, prepared, progress, train, weights_hash
 from ..statistics.scores import distinct_names
 from .pruning import as_it_is, in_memory

@@ -21,7 +21,8 @@ from torch import nn
 from ..assessment.assessing import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.image_sets import Images
-from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap
+from ..data.layers import list_layers, module_path, select_layers
+from ..data.tracing import to_network, unwrap
 from featent.data.networks import (
     accuracy,
     count_outputs,

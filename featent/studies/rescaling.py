@@ -20,7 +20,8 @@ from torch import nn
 from ..assessment.assessing import Result, assess
 from ..data.image_sets import Images, batches
 from ..data.preprocessing import preprocess
-from ..data.layers import example_of, select_layers, to_network, unwrap
+from ..data.tracing import example_of, to_network, unwrap
+from ..data.layers import select_layers
 from ..data.listening import Listener, op_name, tensors
 from ..data.networks import evaluating, prepared, weights_hash
 from ..statistics.scores import class_label

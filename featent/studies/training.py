@@ -27,7 +27,7 @@ from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.checkpoints import SUFFIXES, intact, load_weights, read_weights
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from featent.data.networks import (
     device_of,
     evaluating,
