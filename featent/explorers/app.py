@@ -42,7 +42,7 @@ from featent.data.networks import (
     random_twin,
     train,
 )
-from featent.explorers.explorer import (
+from featent.explorers.frame import (
     LABEL_WIDTH,
     SHELL_STYLE,
     WIDE,
@@ -50,10 +50,9 @@ from featent.explorers.explorer import (
     View,
     choice,
     error_html,
-    explore_layers,
-    explore_units,
     shell,
 )
+from .unit_explorers import explore_layers, explore_units
 from featent.explorers.network_views import (
     Study,
     ablation_numbers,
