@@ -171,7 +171,44 @@ class _Frame(widgets.VBox):
         super().__init__([style_sheet(), self.beside], layout={"width": "100%"})
         self.add_class("featent-explorer")
 
-# %% ../../nbs/explorers/24_frame.ipynb #4746a2a6
+# %% ../../nbs/explorers/24_frame.ipynb #ca5124b1
+class _Screen(_Still, _Frame):
+    "A frame that shows views, and errors above them."
+
+    def __init__(self, controls):
+        self.png, self.view, self.failure = b"", None, None
+        self._shown_tables = None
+        super().__init__(controls)
+
+    def _put(self, view):
+        "Show a view."
+        self.view = view
+        self.png = png(view.figure)
+        self.picture.value, self.text.value = self.png, view.text
+        self.caption.value = f"<span role='img' aria-label='{html.escape(view.alt)}'></span>"
+        if view.tables is not self._shown_tables:
+            self._shown_tables, self.tables.value = view.tables, _tables_html(view.tables)
+
+    def fail(self, error):
+        "Show an exception; the picture stays what it was."
+        self.failure, self.error.value = error, error_html(error)
+
+    def _recover(self):
+        "Take the error away."
+        self.failure, self.error.value = None, ""
+
+    def guarded(self, f):
+        "`f` as a callback whose exceptions are shown here."
+
+        def call(*args):
+            try:
+                return f(*args)
+            except Exception as e:
+                self.fail(e)
+
+        return call
+
+# %% ../../nbs/explorers/24_frame.ipynb #44280636
 def _has_state(control):
     "Whether the value of a control is an entry of the state."
     return hasattr(control, "value") and not isinstance(control, (widgets.Play, widgets.HTML))
@@ -183,16 +220,14 @@ def control_values(
     "The state that controls are in."
     return {name: control.value for name, control in controls.items() if _has_state(control)}
 
-
-class Explorer(_Still, _Frame):
+# %% ../../nbs/explorers/24_frame.ipynb #6f6c6ead
+class Explorer(_Screen):
     "Controls, a picture and the numbers behind it; made by `shell`."
 
     def __init__(self, controls, draw, settle, title):
         self.controls, self.title = controls, title
         self._draw, self._settle = draw, settle or (lambda controls, moved: None)
-        self.png, self.view, self.failure = b"", None, None
         self._drawn = None  # the state that the picture shows
-        self._shown_tables = None  # the tables below it
         self._unsettled = []  # controls that others could not follow
         self._held = True  # whether moves are ignored
         super().__init__(controls)
@@ -226,22 +261,24 @@ class Explorer(_Still, _Frame):
         if self._held:
             return
         self._held, errors = True, []
-        waiting = dict.fromkeys((*self._unsettled, name))
-        self._unsettled = [
-            n for n in waiting if not self._tried(errors, self._settle, self.controls, n)
-        ]
+        moved = dict.fromkeys((*self._unsettled, name))
+        self._unsettled = [n for n in moved if not self._followed(n, errors)]
         if name not in self._unsettled:
-            self._tried(errors, self._refresh)
+            self._tried(self._refresh, errors)
         self._held = False
         if errors:
             self.fail(errors[0])
         else:
-            self.failure, self.error.value = None, ""
+            self._recover()
 
-    def _tried(self, errors, f, *args):
+    def _followed(self, name, errors):
+        "Whether the other controls could follow one that has moved."
+        return self._tried(lambda: self._settle(self.controls, name), errors)
+
+    def _tried(self, f, errors):
         "Whether `f` ran; if not, its exception is kept."
         try:
-            f(*args)
+            f()
             return True
         except Exception as e:
             errors.append(e)
@@ -250,30 +287,10 @@ class Explorer(_Still, _Frame):
     def _refresh(self):
         "Draw the state, if it is another one than was drawn."
         state = self.state
-        if self._drawn == state:
-            return
-        self._drawn = None
-        view = self.view = self._draw(state)
-        self.png, self._drawn = png(view.figure), state
-        self.picture.value, self.text.value = self.png, view.text
-        self.caption.value = f"<span role='img' aria-label='{html.escape(view.alt)}'></span>"
-        if view.tables is not self._shown_tables:
-            self._shown_tables, self.tables.value = view.tables, _tables_html(view.tables)
-
-    def fail(self, error):
-        "Show an exception; the picture stays what it was."
-        self.failure, self.error.value = error, error_html(error)
-
-    def guarded(self, f):
-        "`f` as a callback whose exceptions are shown here."
-
-        def call(*args):
-            try:
-                return f(*args)
-            except Exception as e:
-                self.fail(e)
-
-        return call
+        if self._drawn != state:
+            self._drawn = None
+            self._put(self._draw(state))
+            self._drawn = state
 
 # %% ../../nbs/explorers/24_frame.ipynb #33653a22
 WIDE = {"width": "306px"}
