@@ -36,7 +36,7 @@ from featent.data.networks import (
     train,
     weights_hash,
 )
-from .ablation import EFFECTIVE
+from .orders import EFFECTIVE
 from ..tools.words import first_line
 
 # %% ../../nbs/studies/80_pruning.ipynb #f7bd271c
