@@ -37,11 +37,19 @@ from .data.images import (
 from .data.layers import (
     list_layers as list_layers,
 )
-from .data.networks import (
+from .data.evaluation import (
     accuracy as accuracy,
+)
+from .data.architectures import (
     list_networks as list_networks,
+)
+from .data.networks import (
     network as network,
+)
+from .data.twins import (
     random_twin as random_twin,
+)
+from .data.trainer import (
     train as train,
 )
 from .explorers.app import (

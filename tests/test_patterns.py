@@ -16,7 +16,10 @@ from torch import nn
 
 from featent.commands import cli
 from featent.data.images import images, preprocess
-from featent.data.networks import network, random_twin, train, weights_hash
+from featent.data.networks import network
+from featent.data.twins import random_twin
+from featent.data.trainer import train
+from featent.data.records import weights_hash
 from featent.studies.patterns import (
     binary_entropy,
     depth_advice,

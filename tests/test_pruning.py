@@ -13,7 +13,11 @@ from torch import nn
 
 from featent.commands import cli
 from featent.data.images import images, preprocess
-from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.calibration import recalibrate
+from featent.data.trainer import train
+from featent.data.records import weights_hash
 from featent.studies.pruning import (
     CRITERIA,
     cost,

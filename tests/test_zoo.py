@@ -14,7 +14,8 @@ from torch import nn
 
 from featent.data.images import corrupt_labels, images
 from featent.data.layers import list_layers
-from featent.data.networks import network, weights_hash
+from featent.data.networks import network
+from featent.data.records import weights_hash
 from featent.studies.zoo import (
     PLAN,
     SETTINGS_A,

@@ -60,7 +60,10 @@ from featent.data.images import (
     images as as_images,
 )
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
-from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.twins import random_twin, shuffled_twin
+from ..data.records import weights_hash
 from ..statistics.contrast import contrasts, layer_share
 from featent.statistics.entropy import (
     check_rule,

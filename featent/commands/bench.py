@@ -25,7 +25,11 @@ from ..assessment.assessing import assess
 from ..assessment.plots import STYLES, new_axes
 from ..data.images import Images, batches, images as as_images
 from ..data.layers import select_layers
-from ..data.networks import evaluating, network, prepared, progress, weights_hash
+from ..data.forward import evaluating
+from ..data.networks import network
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.records import weights_hash
 from ..tools.release import version_of, versions
 from ..topology import kernels
 

@@ -37,7 +37,8 @@ from featent.commands.cli import (
 )
 from .runs import experiments, parameters, read_parameters
 from ..data.images import Images
-from ..data.networks import built_network, list_networks, network as as_network
+from ..data.architectures import built_network, list_networks
+from ..data.networks import network as as_network
 from ..explorers.app import EXPLORERS, explore
 from ..tools.files import as_path, claimed
 

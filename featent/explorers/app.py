@@ -30,18 +30,13 @@ from ..assessment.assessing import Result, assess, estimate, load
 from ..assessment.preflight import check
 from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
 from ..data.layers import unwrap
-from featent.data.networks import (
-    class_logits,
-    class_words,
-    device_of,
-    evaluating,
-    label_map_for,
-    list_networks,
-    network as as_network,
-    prepared,
-    random_twin,
-    train,
-)
+from ..data.forward import class_logits, device_of, evaluating
+from ..data.outputs import class_words, label_map_for
+from ..data.architectures import list_networks
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..data.twins import random_twin
+from ..data.trainer import train
 from featent.explorers.explorer import (
     LABEL_WIDTH,
     SHELL_STYLE,

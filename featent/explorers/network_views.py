@@ -37,7 +37,8 @@ from ..assessment.evidence import indicator_table, lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal, short_names
 from ..data.images import Images
 from ..data.layers import select_layers, unwrap
-from ..data.networks import prepared, progress
+from ..data.inputs import prepared
+from ..tools.progress import progress
 from featent.studies.ablation import (
     VALUES,
     ablate,

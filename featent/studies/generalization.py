@@ -31,7 +31,9 @@ from ..assessment.evidence import indicator_table
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.images import Images, images as as_images
 from ..data.layers import to_network, trace, unwrap
-from ..data.networks import network as as_network, prepared, progress
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..tools.progress import progress
 from ..statistics.entropy import summarise
 from ..statistics.information import layer_information
 from ..statistics.significance import draws_needed, false_discovery, warn_of_floor

@@ -20,7 +20,11 @@ from torch import nn
 from ..assessment.plots import STYLES, literal, new_axes, plot_profile
 from ..data.images import Images, images as as_images
 from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
-from ..data.networks import accuracy, prepared, progress, train, weights_hash
+from ..data.evaluation import accuracy
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.trainer import train
+from ..data.records import weights_hash
 from ..statistics.entropy import distinct_names
 from .pruning import as_it_is, in_memory
 

@@ -22,20 +22,14 @@ from ..assessment.assessing import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.images import Images
 from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap
-from featent.data.networks import (
-    accuracy,
-    count_outputs,
-    evaluating,
-    out_of_memory,
-    outputs_of_labels,
-    prepared,
-    progress,
-    recalibrate,
-    scores_in,
-    tensors_in,
-    train,
-    weights_hash,
-)
+from ..data.evaluation import accuracy
+from ..data.outputs import count_outputs, outputs_of_labels
+from ..data.forward import evaluating, out_of_memory, scores_in, tensors_in
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.calibration import recalibrate
+from ..data.trainer import train
+from ..data.records import weights_hash
 from .ablation import EFFECTIVE
 from ..tools.words import first_line
 

@@ -21,7 +21,9 @@ from ..assessment.assessing import Result, assess
 from ..data.images import Images, batches, preprocess
 from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
-from ..data.networks import evaluating, prepared, weights_hash
+from ..data.forward import evaluating
+from ..data.inputs import prepared
+from ..data.records import weights_hash
 from ..statistics.entropy import class_label
 from ..statistics.indicators import indicators
 
