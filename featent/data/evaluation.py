@@ -20,7 +20,7 @@ from .inputs import prepared
 from .outputs import check_outputs, output_indices, outputs_of_labels
 from ..tools.progress import progress
 
-# %% ../../nbs/data/33_evaluation.ipynb #24d3dae4
+# %% ../../nbs/data/33_evaluation.ipynb #b84bfacc
 def loss_and_accuracy(
     network: nn.Module,  # any classifier; its modes are as before afterwards
     images: Images,  # labelled images; without a transform they get the network's own
@@ -40,17 +40,19 @@ def loss_and_accuracy(
             if callable(label_map):
                 label_map = label_map(scores.shape[1])
             y = _targets(y, label_map, topk, scores.shape[1]).to(device)
-            loss += nn.functional.cross_entropy(scores, y, reduction="sum").item()
-            hits.update(_hits(scores, y, topk))
+            batch_loss, batch_hits = _of_batch(scores, y, topk)
+            loss += batch_loss
+            hits.update(batch_hits)
             bar.update(len(y))
     n = len(images)
     return loss / n, {f"top{k}": hits[k] / n for k in topk}
 
 
-def _hits(scores, y, topk):
-    "How many images of a batch have their output among the k highest scores, by k."
+def _of_batch(scores, y, topk):
+    "Summed cross-entropy of a batch; how many have their output among the k highest scores."
+    loss = nn.functional.cross_entropy(scores, y, reduction="sum").item()
     best = scores.topk(max(topk), 1).indices == y[:, None]
-    return {k: int(best[:, :k].any(1).sum()) for k in topk}
+    return loss, {k: int(best[:, :k].any(1).sum()) for k in topk}
 
 
 def _targets(labels, label_map, topk, n):
