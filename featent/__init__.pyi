@@ -26,6 +26,8 @@ from .commands.magics import (
 )
 from .commands.runs import (
     run as run,
+)
+from .commands.sweeps import (
     sweep as sweep,
 )
 from .data.images import (
