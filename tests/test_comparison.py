@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
-from featent.commands import cli
-from featent.commands.experiments import experiments
-from featent.data.images import images, preprocess
+from featent.commands import cli, runs
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
 from featent.studies.comparison import (
     SCALED,
@@ -349,7 +349,7 @@ def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
 def test_experiment_refuses(words, message):
     cells = {
         t: c.source
-        for c in nbformat.read(experiments()["randomness"], 4).cells
+        for c in nbformat.read(runs.experiments()["randomness"], 4).cells
         for t in c.metadata.get("tags", [])
     }
     names = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from featent.assessment.assessing import Result
     from featent.assessment.preflight import Preflight
-    from featent.data.images import Images
+    from featent.data.image_sets import Images
 
 # %% ../../nbs/commands/64_actions.ipynb #3f3e9c87
 def whole_package() -> object:  # featent

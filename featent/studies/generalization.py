@@ -29,10 +29,11 @@ from torch import nn
 from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import to_network, trace, unwrap
 from ..data.networks import network as as_network, prepared, progress
-from ..statistics.entropy import summarise
+from ..statistics.scores import summarise
 from ..statistics.information import layer_information
 from ..statistics.significance import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo

@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..assessment.plots import STYLES, literal, new_axes, plot_profile
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from ..data.networks import accuracy, prepared, progress, train, weights_hash
-from ..statistics.entropy import distinct_names
+from ..statistics.scores import distinct_names
 from .pruning import as_it_is, in_memory
 
 # %% ../../nbs/studies/90_patterns.ipynb #a631919c

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..assessment.assessing import Result
 from ..assessment.plots import STYLES, literal, new_axes
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap
 from featent.data.networks import (
     accuracy,
