@@ -481,7 +481,6 @@ QUICK = dict(
 def test_reliability_experiment(tmp_path):
     "A quick run writes what it promises, and finds what must not move unmoved."
     from featent.commands import cli
-    from featent.commands.experiments import experiments
 
     words = [a for k, v in QUICK.items() for a in ("-p", k, str(v))]
     assert cli.main(["run", "reliability", *words, "-o", str(tmp_path / "r")]) == 0
@@ -561,6 +560,7 @@ def test_reliability_experiment(tmp_path):
     ],
 )
 def test_reliability_refuses_before_any_work(name, value, message):
+    from featent.commands.experiments import experiments
 
     parameters, validate = [
         c.source
