@@ -19,19 +19,15 @@ from torch import nn
 from featent.commands import cli
 from featent.data.images import images
 from featent.data.networks import network
-from featent.studies.generalization import (
-    TOPOLOGY,
-    _kendall,
-    _spearman,
-    compare_networks,
-    gap_correlations,
-    network_rows,
+from featent.studies.correlations import gap_correlations, weighted_kendall, weighted_spearman
+from featent.studies.generalization import TOPOLOGY, compare_networks, network_rows
+from featent.studies.generalization_plots import (
     plot_class_scatter,
     plot_gap,
     plot_network_profiles,
-    weight_measures,
 )
 from featent.studies.rescaling import rescale
+from featent.studies.weight_norms import weight_measures
 from featent.studies.zoo import evaluate, load_network, set_a, train_zoo
 
 INVARIANT = [
@@ -265,7 +261,7 @@ def test_what_cannot_be_compared(digits, tmp_path):
 
 
 def test_alpha_without_weightwatcher(digits, monkeypatch):
-    monkeypatch.setattr("featent.studies.generalization.find_spec", lambda name: None)
+    monkeypatch.setattr("featent.studies.weight_norms.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install weightwatcher"):
         compare_networks(
             {"a": network("small_vgg", in_channels=1)}, digits, "features.conv6", alpha=True
@@ -303,7 +299,7 @@ def test_correlations_are_those_of_scipy(data):
         .multinomial(len(x), np.full(len(x), 1 / len(x)), 4)
         .astype(float)
     )
-    for f, g in ((_spearman, spearmanr), (_kendall, kendalltau)):
+    for f, g in ((weighted_spearman, spearmanr), (weighted_kendall, kendalltau)):
         for row, found in zip(w, f(x, y, w)):
             at = np.repeat(np.arange(len(x)), row.astype(int))
             if len(set(x[at])) < 2 or len(set(y[at])) < 2:
