@@ -14,16 +14,9 @@ from torch import nn
 from featent.commands import cli
 from featent.data.images import images, preprocess
 from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
-from featent.studies.pruning import (
-    CRITERIA,
-    cost,
-    entropy_importance,
-    plot_prune_curve,
-    prune,
-    prune_curve,
-    score_differences,
-    unit_importance,
-)
+from featent.studies.pruning import CRITERIA, cost, prune
+from featent.studies.importance import entropy_importance, unit_importance
+from featent.studies.pruning_curves import plot_prune_curve, prune_curve, score_differences
 
 tp = pytest.importorskip("torch_pruning")
 shape = (1, 16, 16)

@@ -10,5 +10,7 @@ from . import generalization_plots as generalization_plots
 from . import rescaling as rescaling
 from . import ablation as ablation
 from . import roles as roles
+from . import importance as importance
 from . import pruning as pruning
+from . import pruning_curves as pruning_curves
 from . import patterns as patterns

@@ -22,7 +22,8 @@ from ..data.images import Images, images as as_images
 from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from ..data.networks import accuracy, prepared, progress, train, weights_hash
 from ..statistics.entropy import distinct_names
-from .pruning import as_it_is, in_memory
+from .pruning import as_it_is
+from ..data.in_memory import in_memory
 
 # %% ../../nbs/studies/90_patterns.ipynb #a631919c
 def binary_entropy(
