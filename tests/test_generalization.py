@@ -85,7 +85,7 @@ def tiny(bias=False):
 
 
 def test_weight_measures_by_hand():
-    "Batch normalisation multiplies the filters by 2/2 = 1 and .5/.5 = 1, and adds 3 - 1 = 2 and 0 - 2 = -2."
+    "Normalisation multiplies the filters by 2/2 and .5/.5, and adds 3 - 1 = 2 and 0 - 2 = -2."
     net = tiny()
     found = weight_measures(net, (1, 2, 2))
     filters, last = np.array([[1.0, 2, 2, 0], [0, 3, 0, 4]]), np.array([[1.0, 0], [0, 2], [1, 1]])
@@ -269,7 +269,7 @@ def test_alpha_without_weightwatcher(digits, monkeypatch):
 
 
 def test_alpha_is_that_of_weightwatcher(digits):
-    "The mean over the layers that it analyses; finite, and only there where it is asked for or installed."
+    "The mean over the layers that it analyses; finite; the network stays as it is."
     import weightwatcher
 
     net = network("small_resnet", in_channels=1)

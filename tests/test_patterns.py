@@ -1,4 +1,4 @@
-"Activation patterns of linear layers: what is read, their entropy against brute force, the controls and the advice."
+"Activation patterns: what is read, entropy against brute force, the controls and the advice."
 
 import json
 import math
@@ -17,12 +17,7 @@ from torch import nn
 from featent.commands import cli
 from featent.data.images import images, preprocess
 from featent.data.networks import network, random_twin, train, weights_hash
-from featent.studies.pattern_entropies import (
-    binary_entropy,
-    layer_falls,
-    neuron_entropy,
-    pattern_entropy,
-)
+from featent.studies.activation_patterns import as_patterns, patterns, plot_patterns
 from featent.studies.linear_depth import depth_advice, depth_trials, plot_depths
 from featent.studies.linear_networks import linear_stack, unit_means
 from featent.studies.pattern_controls import (
@@ -30,7 +25,12 @@ from featent.studies.pattern_controls import (
     pattern_profile,
     plot_pattern_profile,
 )
-from featent.studies.activation_patterns import patterns, plot_patterns
+from featent.studies.pattern_entropies import (
+    binary_entropy,
+    layer_falls,
+    neuron_entropy,
+    pattern_entropy,
+)
 
 bits = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 20)))
 
