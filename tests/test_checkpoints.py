@@ -24,7 +24,8 @@ from featent.data.checkpoints import (
     read_weights,
     weights_address,
 )
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.networks import (
     accuracy,
     expected_input,

@@ -17,7 +17,7 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 from featent.studies.correlations import gap_correlations, weighted_kendall, weighted_spearman
 from featent.studies.generalization import TOPOLOGY, compare_networks, network_rows

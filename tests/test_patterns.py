@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.networks import network, random_twin, train, weights_hash
 from featent.studies.activation_patterns import as_patterns, patterns, plot_patterns
 from featent.studies.linear_depth import depth_advice, depth_trials, plot_depths

@@ -12,7 +12,8 @@ import torchvision
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
 from featent.studies.importance import entropy_importance, unit_importance
 from featent.studies.pruning import CRITERIA, cost, prune

@@ -36,7 +36,7 @@ from featent.commands.cli import (
     scored,
 )
 from .runs import experiments, parameters, read_parameters
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.networks import built_network, list_networks, network as as_network
 from ..explorers.app import EXPLORERS, explore
 from ..tools.files import as_path, claimed

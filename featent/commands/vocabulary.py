@@ -8,7 +8,8 @@ __all__ = ['input_options', 'network_for']
 # %% ../../nbs/commands/10_vocabulary.ipynb #cedd8251
 from torch import nn
 
-from ..data.images import Images, image_options, preprocess
+from ..data.image_sets import Images
+from ..data.preprocessing import image_options, preprocess
 from ..data.networks import network
 
 # %% ../../nbs/commands/10_vocabulary.ipynb #2e4f345d

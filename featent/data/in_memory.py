@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .images import Images, as_given
+from .image_sets import Images
+from .preprocessing import as_given
 
 # %% ../../nbs/data/18_in_memory.ipynb #196ae9f0
 def read_once(

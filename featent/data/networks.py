@@ -48,7 +48,9 @@ from featent.data.checkpoints import (
     torch_file,
     weights_address,
 )
-from .images import Images, batches, corrupt_labels, describe_transform, preprocess
+from .image_sets import Images, batches
+from .held_out import corrupt_labels
+from .preprocessing import describe_transform, preprocess
 from ..tools.files import write_whole
 from ..tools.words import a_few, first_line
 

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..assessment.plots import STYLES, literal, new_axes
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import INTERNAL, list_layers, read_maps, select_layers, stream, unwrap
 from ..data.networks import prepared, weights_hash
-from ..statistics.entropy import distinct_names
+from ..statistics.scores import distinct_names
 
 # %% ../../nbs/studies/90_activation_patterns.ipynb #cf9cf3d3
 @dataclass(frozen=True, repr=False)

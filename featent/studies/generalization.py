@@ -18,10 +18,11 @@ import pandas as pd
 
 from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
 from ..data.networks import network as as_network, prepared, progress
-from ..statistics.entropy import summarise
+from ..statistics.scores import summarise
 from ..statistics.information import layer_information
 from .weight_norms import weight_measures, weightwatcher_alpha
 from .zoo import evaluate, load_network, read_zoo

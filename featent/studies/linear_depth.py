@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..assessment.plots import STYLES, new_axes
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.in_memory import in_memory
 from ..data.networks import accuracy, progress, train
 from .activation_patterns import patterns

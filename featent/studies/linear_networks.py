@@ -12,7 +12,9 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..data.images import Images, as_given, images as as_images
+from ..data.image_sets import Images
+from ..data.preprocessing import as_given
+from ..data.sampling import images as as_images
 from ..data.layers import select_layers, stream, unwrap
 from ..data.networks import prepared
 

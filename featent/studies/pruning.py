@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..assessment.assessing import Result
-from ..data.images import Images
+from ..data.image_sets import Images
 from featent.data.layers import (
     example_of,
     list_layers,

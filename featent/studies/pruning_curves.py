@@ -18,7 +18,7 @@ from torch import nn
 
 from ..assessment.assessing import Result
 from ..assessment.plots import STYLES, literal, new_axes
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.in_memory import in_memory, read_once
 from featent.data.networks import (
     accuracy,

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 from ..assessment.assessing import BIRTHS_VERSION, calls_of, planned, run_plan, tabulate
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.checkpoints import SUFFIXES, intact, load_weights, read_weights
-from ..data.images import Images, images as as_images
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
 from featent.data.networks import (
     device_of,
@@ -37,7 +38,8 @@ from featent.data.networks import (
     seeded,
     weights_hash,
 )
-from ..statistics.entropy import check_rule, summarise
+from ..statistics.entropy import check_rule
+from ..statistics.scores import summarise
 from ..tools.digests import canonical_json, differing_entries, plain_json, sha256
 from ..tools.files import write_whole
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.layers import example_of, trace, unwrap
 
 # %% ../../nbs/studies/40_weight_norms.ipynb #b1f1aec1

@@ -28,7 +28,8 @@ from torch import nn
 
 from ..assessment.store import store_explained
 from ..data.checkpoints import intact
-from ..data.images import Images, batches, corrupt_labels
+from ..data.image_sets import Images, batches
+from ..data.held_out import corrupt_labels
 from featent.data.networks import (
     class_logits,
     device_of,
