@@ -15,7 +15,6 @@ from . import pruning as pruning
 from . import pruning_curves as pruning_curves
 from . import linear_networks as linear_networks
 from . import activation_patterns as activation_patterns
-from . import patterns as patterns
 from . import pattern_entropies as pattern_entropies
 from . import pattern_controls as pattern_controls
 from . import linear_depth as linear_depth
