@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['completions', 'load_ipython_extension']
 
-# %% ../../nbs/commands/80_magics.ipynb #9dc4d763
+# %% ../../nbs/commands/80_magics.ipynb #719d4eba
 import contextlib
 import io
 import json
@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from ..assessment.assessing import Result
 from .arguments import assess_arguments, command_parser, common_options
+from . import actions
 from .actions import checked, network_of, optional, pictures, run_experiment, scored
 from .messages import explain, in_words_of
 from .experiments import experiments, parameters, read_parameters
@@ -31,7 +32,7 @@ from ..data.networks import built_network, list_networks, network as as_network
 from ..explorers.app import EXPLORERS, explore
 from ..tools.files import as_path, claimed
 
-# %% ../../nbs/commands/80_magics.ipynb #e5cf8252
+# %% ../../nbs/commands/80_magics.ipynb #8eab7ae1
 _EXPLORE = """examples:
   featent explore
   featent explore scores --layer features.conv6 --unit 12
@@ -40,34 +41,41 @@ _EXPLORE = """examples:
 
 
 def _commands(parser):
+    "{name: parser of a command}."
     return parser._subparsers._group_actions[0].choices
 
 
 def _magic_parser():
     "The parser of the command line with `explore`, and with what a notebook returns."
     parser = command_parser()
-    group = parser._subparsers._group_actions[0]
-    group.metavar += " | explore"
-    _explore_arguments(
-        group.add_parser(
-            "explore",
-            help="look at a result, a folder, a network or an example",
-            formatter_class=parser.formatter_class,
-            epilog=_EXPLORE,
-            description="Explore a result, a folder, or a network given as for assess; or, without a word, an example.",
-        )
-    )
-    for name, do in {"assess": _assess, "check": _check, "run": _run_here}.items():
+    _add_explore(parser)
+    own = {"assess": _assess, "check": _check, "run": _run_here}
+    for name, do in own.items():
         _commands(parser)[name].set_defaults(do=do)
     for name in ("assess", "check", "explore"):
-        _commands(parser)[
-            name
-        ].description += (
-            " In a notebook, variables may stand for the network, the images and the result."
-        )
+        _commands(parser)[name].description += f" {_VARIABLES}"
     for p in (parser, *_commands(parser).values()):
-        p.prog, p.epilog = f"%{p.prog}", p.epilog and p.epilog.replace("  featent ", "  %featent ")
+        p.prog = f"%{p.prog}"
+        p.epilog = p.epilog and p.epilog.replace("  featent ", "  %featent ")
     return parser
+
+
+_VARIABLES = "In a notebook, variables may stand for the network, the images and the result."
+
+
+def _add_explore(parser):
+    "The command that only a notebook has."
+    group = parser._subparsers._group_actions[0]
+    group.metavar += " | explore"
+    explore = group.add_parser(
+        "explore",
+        help="look at a result, a folder, a network or an example",
+        formatter_class=parser.formatter_class,
+        epilog=_EXPLORE,
+        description="Explore a result, a folder, or a network given as for assess; "
+        "or, without a word, an example.",
+    )
+    _explore_arguments(explore)
 
 
 def _explore_arguments(p):
@@ -83,87 +91,72 @@ def _explore_arguments(p):
     next(a for a in p._actions if a.dest == "network").required = False
     p.set_defaults(do=_explore)
 
-# %% ../../nbs/commands/80_magics.ipynb #9817e4e2
+# %% ../../nbs/commands/80_magics.ipynb #16b38e70
 def _network_of(names, word):
+    "The network in a variable, or the word itself."
     return names[word] if isinstance(names.get(word), nn.Module) else word
 
 
 def _images_of(names, word):
+    "The images in a variable, or the word itself."
     return names[word] if isinstance(names.get(word), (Images, Dataset)) else word
+
+
+_OF_IMAGES = "per_class classes size crop channels mean std normalise root download".split()
 
 
 def _sampled(source, args):
     "The images that a command means."
-    if isinstance(source, Images):
-        told = [f"--{k.replace('_', '-')}" for k in _OF_IMAGES if getattr(args, k)]
-        if told:
-            raise ValueError(
-                f"{', '.join(told)} cannot change the images in the variable {args.images}: give them to featent.images(...)"
-            )
-        return source
-    return pictures(args, source)
+    if not isinstance(source, Images):
+        return pictures(args, source)
+    told = [f"--{k.replace('_', '-')}" for k in _OF_IMAGES if getattr(args, k)]
+    if told:
+        fixed = f"{', '.join(told)} cannot change the images in the variable {args.images}"
+        raise ValueError(f"{fixed}: give them to featent.images(...)")
+    return source
 
-
-_OF_IMAGES = (
-    "per_class",
-    "classes",
-    "size",
-    "crop",
-    "channels",
-    "mean",
-    "std",
-    "normalise",
-    "root",
-    "download",
-)
-
-# %% ../../nbs/commands/80_magics.ipynb #45b298b7
+# %% ../../nbs/commands/80_magics.ipynb #3c7d5074
 def _material(args):
     "Network and images of a command."
-    source, images = (
-        _network_of(args.names, args.network),
-        _sampled(_images_of(args.names, args.images), args),
-    )
-    if isinstance(source, nn.Module):
-        return (
-            as_network(source, args.weights, args.num_classes)
-            if args.weights or args.num_classes
-            else source
-        ), images
-    return network_of(args, source, images), images
+    source = _network_of(args.names, args.network)
+    images = _sampled(_images_of(args.names, args.images), args)
+    if not isinstance(source, nn.Module):
+        return network_of(args, source, images), images
+    if args.weights or args.num_classes:
+        source = as_network(source, args.weights, args.num_classes)
+    return source, images
 
-# %% ../../nbs/commands/80_magics.ipynb #f286f93f
+# %% ../../nbs/commands/80_magics.ipynb #423eb3fb
 def _assess(args):
-    "%featent assess"
+    "%featent assess."
     out, args.output = args.output, args.output or "."
     if args.shard is not None and not out:
         args.output = None
     options = optional(args)
     with claimed(out) if out else contextlib.nullcontext() as out:
-        net, images = _material(args)
-        result = scored(args, net, images, options)
+        network, images = _material(args)
+        result = scored(args, network, images, options)
         if out and result is not None:
             result.save(out)
     return result
 
 
 def _check(args):
-    "%featent check"
+    "%featent check."
     return checked(args, *_material(args))
 
-# %% ../../nbs/commands/80_magics.ipynb #52484ff3
+# %% ../../nbs/commands/80_magics.ipynb #8c042689
 def _explore(args):
-    "%featent explore"
+    "%featent explore."
     things = [_thing(args.names, word) for word in args.thing]
     given = {}
     if args.network:
         given = dict(zip(("network", "images"), _material(args)))
-        if not things:
-            args.output = args.output or "."
-            things = [scored(args, *given.values(), {"null": "shuffle", **optional(args)})]
-    shown = explore(
-        things if len(things) > 1 else things[0] if things else None, args.explorer, **given
-    )
+    if args.network and not things:
+        args.output = args.output or "."
+        things = [scored(args, *given.values(), {"null": "shuffle", **optional(args)})]
+    thing = things[0] if len(things) == 1 else things or None
+    shown = explore(thing, args.explorer, **given)
     if args.layer or args.unit is not None:
         _begin(shown, args.layer, args.unit)
     return shown
@@ -172,24 +165,25 @@ def _explore(args):
 def _begin(shown, layer, unit):
     "Go to a layer and a unit."
     if shown.current is None:
-        raise shown.failure or ValueError(
-            "this explorer is not computed yet: leave out --layer and --unit, or choose --explorer unit"
-        )
+        cure = "leave out --layer and --unit, or choose --explorer unit"
+        raise shown.failure or ValueError(f"this explorer is not computed yet: {cure}")
+    row = _layer_row(shown, layer)
+    if unit is not None and not 0 <= unit < row.units:
+        raise ValueError(f"unit {unit}: {row.module} has units 0 to {row.units - 1}")
+    shown.current.show(layer=row.layer, **({} if unit is None else {"unit": unit}))
+
+
+def _layer_row(shown, layer):
+    "The layer that is meant, or the one that is shown."
     layers = shown.source.result.layers
-    row = (
-        layers[(layers.layer == layer) | (layers.module == layer)]
-        if layer
-        else layers[layers.layer == shown.current.state["layer"]]
-    )
-    if not len(row):
-        raise ValueError(
-            f"no layer {layer!r} in this result; choose from {', '.join(layers.module)}"
-        )
-    if unit is not None and not 0 <= unit < row.units.iloc[0]:
-        raise ValueError(
-            f"unit {unit}: {row.module.iloc[0]} has units 0 to {row.units.iloc[0] - 1}"
-        )
-    shown.current.show(layer=row.layer.iloc[0], **({} if unit is None else {"unit": unit}))
+    if not layer:
+        chosen = layers.layer == shown.current.state["layer"]
+    else:
+        chosen = (layers.layer == layer) | (layers.module == layer)
+    if not chosen.any():
+        choices = f"choose from {', '.join(layers.module)}"
+        raise ValueError(f"no layer {layer!r} in this result; {choices}")
+    return layers[chosen].iloc[0]
 
 
 def _thing(names, word):
@@ -204,55 +198,57 @@ def _thing(names, word):
 
 
 def _run_here(args):
-    "%featent run"
+    "%featent run."
     run_experiment(args)
     if args.list or args.parameters or not args.experiment:
         return None
-    out = (
-        args.output
-        or read_parameters(args.experiment, args.p).get("out")
-        or f"featent-{Path(args.experiment).stem}"
-    )
-    return as_path(out) if as_path(out).is_dir() else None
+    out = args.output or read_parameters(args.experiment, args.p).get("out")
+    out = as_path(out or f"featent-{Path(args.experiment).stem}")
+    return out if out.is_dir() else None
 
-# %% ../../nbs/commands/80_magics.ipynb #f63a1022
-def _call(
-    words: list,  # words of a command
-    names: dict,  # variables
-):  # what the command made
-    "Do what a command says."
+# %% ../../nbs/commands/80_magics.ipynb #bb092beb
+def _call(words, names):
+    "Do what the words of a command say, with the variables; what it made."
+    args = _parsed(words)
+    if args is None:
+        return None
+    args.names = names
+    try:
+        do = args.do if callable(args.do) else getattr(actions, args.do)
+        made = do(args)
+    except (Exception, SystemExit, KeyboardInterrupt) as e:
+        if args.traceback:
+            raise
+        command = next(w for w in words if not w.startswith("-"))
+        said = in_words_of(args, explain(e)[0])
+        raise UsageError(f"%featent {command}: error: {said}") from None
+    return None if isinstance(made, int) else made
+
+
+def _parsed(words):
+    "A command, or None where its help was asked for."
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            args = _magic_parser().parse_args(words or ["--help"])
+            return _magic_parser().parse_args(words or ["--help"])
     except SystemExit as e:
         if e.code:
             raise UsageError(said.getvalue().strip().splitlines()[-1]) from None
         return None
-    args.names = names
-    command = next(w for w in words if not w.startswith("-"))
-    try:
-        made = args.do(args)
-    except (Exception, SystemExit, KeyboardInterrupt) as e:
-        if args.traceback:
-            raise
-        raise UsageError(f"%featent {command}: error: {in_words_of(args, explain(e)[0])}") from None
-    return None if isinstance(made, int) else made
 
 
 def _words(line):
-    "The words of a line; a backslash is a character like others, as in paths of Windows, or precedes a space."
+    "The words of a line; a backslash is a character, as in Windows, or precedes a space."
     space = "\0" if os.name == "posix" else "\\ "
     lexer = shlex.shlex(line.replace("\\ ", space), posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
     try:
         return [word.replace("\0", " ") for word in lexer]
     except ValueError as e:
-        raise UsageError(
-            f"%featent: error: {str(e).lower()} in {line.strip()!r}: a quote is never closed"
-        ) from None
+        fault = f"{str(e).lower()} in {line.strip()!r}"
+        raise UsageError(f"%featent: error: {fault}: a quote is never closed") from None
 
-# %% ../../nbs/commands/80_magics.ipynb #5436e383
+# %% ../../nbs/commands/80_magics.ipynb #60a7bfed
 @lru_cache(maxsize=16)
 def _named_layers(name):
     "Layers of a network by name."
@@ -260,70 +256,76 @@ def _named_layers(name):
         return tuple(_module_layers(built_network(name, None, 3, 0)).items())
 
 
-def _module_layers(net):
+def _module_layers(network):
     "{layer: number of units} of a network."
-    return {
-        n: m.out_channels if hasattr(m, "out_channels") else m.out_features
-        for n, m in net.named_modules()
-        if isinstance(m, (nn.modules.conv._ConvNd, nn.Linear))
-    }
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    units = lambda m: m.out_channels if hasattr(m, "out_channels") else m.out_features
+    return {n: units(m) for n, m in network.named_modules() if isinstance(m, kinds)}
 
-# %% ../../nbs/commands/80_magics.ipynb #f8ba6670
+# %% ../../nbs/commands/80_magics.ipynb #1ca65488
 def _layer_units(words, names):
-    "{layer: number of units} of what a line is about: a network, a result, a folder, or the example."
+    "{layer: units} of what a line is about: a network, a result, a folder, or the example."
     word = words[words.index("--network") + 1] if "--network" in words[:-1] else None
     if isinstance(names.get(word), nn.Module):
         return _module_layers(names[word])
     if word in list_networks():
         return dict(_named_layers(word))
-    things = [names.get(w, w) for w in words[1:] if words[0] == "explore"]
-    for thing in things:
-        if isinstance(thing, Result):
-            return dict(zip(thing.layers.module, thing.layers.units))
-        if isinstance(thing, str) and (Path(thing) / "record.json").is_file():
-            layers = json.loads((Path(thing) / "record.json").read_text(encoding="utf-8"))["layers"]
-            return dict(zip(layers["module"], layers["units"]))
-    return dict(_named_layers("small_vgg")) if words[0] == "explore" else {}
+    if words[0] != "explore":
+        return {}
+    found = (_of_thing(names.get(w, w)) for w in words[1:])
+    return next(filter(None, found), None) or dict(_named_layers("small_vgg"))
 
-# %% ../../nbs/commands/80_magics.ipynb #0ba6f748
+
+def _of_thing(thing):
+    "{layer: units} of a result, or of a folder that holds one."
+    if isinstance(thing, Result):
+        return dict(zip(thing.layers.module, thing.layers.units))
+    if isinstance(thing, str) and (Path(thing) / "record.json").is_file():
+        layers = json.loads((Path(thing) / "record.json").read_text(encoding="utf-8"))["layers"]
+        return dict(zip(layers["module"], layers["units"]))
+    return None
+
+# %% ../../nbs/commands/80_magics.ipynb #875c8cbc
+_KINDS = {"network": (nn.Module,), "images": (Images, Dataset), "thing": (Result,)}
+
+
+def _variables(action, names):
+    "Variables that may stand for an argument."
+    kinds = _KINDS.get(action.dest)
+    fit = lambda k, v: isinstance(v, kinds) and not k.startswith("_")
+    return [k for k, v in names.items() if fit(k, v)] if kinds else []
+
+
+def _units(words, names):
+    "Numbers of the units of the layer that a line names."
+    layer = words[words.index("--layer") + 1] if "--layer" in words else None
+    return [str(i) for i in range(_layer_units(words, names).get(layer, 0))]
+
+
+_OFFERS = {  # argument: what may stand for it beside variables
+    "network": lambda words, names: list_networks(),
+    "images": lambda words, names: ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"],
+    "layers": lambda words, names: ["conv", "linear", *_layer_units(words, names)],
+    "layer": lambda words, names: list(_layer_units(words, names)),
+    "unit": _units,
+    "experiment": lambda words, names: list(experiments()),
+}
+
+# %% ../../nbs/commands/80_magics.ipynb #a918d3ca
 def _values(action, words, names):
     "What may stand for an argument."
-    kinds = {"network": (nn.Module,), "images": (Images, Dataset), "thing": (Result,)}.get(
-        action.dest, ()
-    )
-    mine = [k for k, v in names.items() if kinds and isinstance(v, kinds) and not k.startswith("_")]
     if action.choices:
         return list(action.choices)
-    if action.dest == "network":
-        return [*mine, *list_networks()]
-    if action.dest == "images":
-        return [*mine, "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"]
-    if action.dest == "layers":
-        return ["conv", "linear", *_layer_units(words, names)]
-    if action.dest == "layer":
-        return list(_layer_units(words, names))
-    if action.dest == "unit":
-        layer = words[words.index("--layer") + 1] if "--layer" in words else None
-        return [str(i) for i in range(_layer_units(words, names).get(layer, 0))]
-    if action.dest == "experiment":
-        return list(experiments())
     if action.dest == "p" and words[-1] == "-p" and words[1] in experiments():
         return list(parameters(words[1]))
-    return mine
+    offer = _OFFERS.get(action.dest, lambda words, names: [])
+    return [*_variables(action, names), *offer(words, names)]
 
 
-_PATHS = (
-    "images",
-    "thing",
-    "weights",
-    "root",
-    "output",
-    "store",
-    "experiment",
-    "folders",
-)  # arguments that may be files
+# arguments that may be files
+_PATHS = "images thing weights root output store experiment folders".split()
 
-# %% ../../nbs/commands/80_magics.ipynb #fe965e1c
+# %% ../../nbs/commands/80_magics.ipynb #8c8903bb
 def completions(
     text: str,  # a line from its beginning to the cursor
     names: dict,  # variables of the notebook
@@ -341,46 +343,51 @@ def completions(
 
 
 def _next(parser, words, names):
-    "All that may follow some words."
+    "All that may follow some words, and whether a file name may."
     if not words or words[0] not in _commands(parser):
-        return (
-            [] if any(not w.startswith("-") for w in words) else [*_commands(parser), "--help"]
-        ), False
+        wrong = any(not w.startswith("-") for w in words)
+        return [] if wrong else [*_commands(parser), "--help"], False
     p = _commands(parser)[words[0]]
-    open_ = _open_option(p, words)
-    free = [
-        a
-        for a in p._actions
-        if not a.option_strings
-        and (a.nargs in ("*", "+") or all(w.startswith("-") for w in words[1:2]))
-    ]
-    options = [
-        max(a.option_strings, key=len)
-        for a in p._actions
-        if a.option_strings and (a.dest == "p" or not set(a.option_strings) & set(words))
-    ]
-    if open_ is None:
-        return [*(v for a in free for v in _values(a, words, names)), *options], any(
-            a.dest in _PATHS for a in free
-        )
-    return [
-        *_values(open_, words, names),
-        *(options if open_.nargs == "+" and words[-1] not in open_.option_strings else []),
-    ], open_.dest in _PATHS
+    begun = _begun_option(p, words)
+    if begun is None:
+        free = _free_arguments(p, words)
+        offered = [v for a in free for v in _values(a, words, names)]
+        return [*offered, *_options(p, words)], any(a.dest in _PATHS for a in free)
+    more = begun.nargs == "+" and words[-1] not in begun.option_strings
+    offered = _values(begun, words, names)
+    return [*offered, *(_options(p, words) if more else [])], begun.dest in _PATHS
 
 
-def _open_option(p, words):
+def _free_arguments(p, words):
+    "Arguments without an option that may stand here."
+    first = all(w.startswith("-") for w in words[1:2])
+    plain = [a for a in p._actions if not a.option_strings]
+    return [a for a in plain if first or a.nargs in ("*", "+")]
+
+
+def _options(p, words):
+    "Options that have not been given, in their long form."
+    fresh = lambda a: a.dest == "p" or not set(a.option_strings) & set(words)
+    actions = [a for a in p._actions if a.option_strings and fresh(a)]
+    return [max(a.option_strings, key=len) for a in actions]
+
+
+def _begun_option(p, words):
     "The option whose value comes next, or None."
     at = max((i for i, w in enumerate(words) if w in p._option_string_actions), default=None)
     if at is None:
         return None
     action, given = p._option_string_actions[words[at]], len(words) - at - 1
-    room = {None: 1, "+": 99}.get(
-        action.nargs, action.nargs if isinstance(action.nargs, int) else 0
-    )
-    return action if given < room else None
+    return action if given < _room(action) else None
 
-# %% ../../nbs/commands/80_magics.ipynb #74913175
+
+def _room(action):
+    "How many values an option takes."
+    if isinstance(action.nargs, int):
+        return action.nargs
+    return {None: 1, "+": 99}.get(action.nargs, 0)
+
+# %% ../../nbs/commands/80_magics.ipynb #b8e08c47
 def load_ipython_extension(
     ip,  # the running IPython
 ):
@@ -390,30 +397,37 @@ def load_ipython_extension(
         "The `featent` command in a notebook: `%featent --help` lists what it does."
         return _call(_words(f"{line} {cell or ''}"), ip.user_ns)
 
+    ip.register_magic_function(featent, "line_cell", "featent")
+    with contextlib.suppress(ImportError):
+        _complete(ip)
+
+
+def _complete(ip):
+    "Have IPython offer what may follow the words of the magic."
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
     def featent_matcher(context):
-        lines = context.full_text.split("\n")
-        whole = lines[0].lstrip().startswith("%%featent")
-        text = "\n".join(
-            [*(lines[: context.cursor_line] if whole else []), context.text_until_cursor]
-        )
+        text = _magic_text(context)
         try:
             found, paths = completions(text, ip.user_ns, context.token)
         except Exception:
             found, paths = [], True  # a line that is half written is no error
-        return {
-            "completions": [SimpleCompletion(w, type="featent") for w in found],
-            "suppress": not paths,
-            "ordered": True,
-        }
+        offered = [SimpleCompletion(w, type="featent") for w in found]
+        return {"completions": offered, "suppress": not paths, "ordered": True}
 
-    ip.register_magic_function(featent, "line_cell", "featent")
-    with contextlib.suppress(ImportError):  # IPython before 8.6 has no such matchers
-        from IPython.core.completer import SimpleCompletion, context_matcher
+    matchers = ip.Completer.custom_matchers
+    matchers[:] = [m for m in matchers if m.__name__ != "featent_matcher"]
+    matchers.append(context_matcher(identifier="featent")(featent_matcher))
 
-        matchers = ip.Completer.custom_matchers
-        matchers[:] = [m for m in matchers if m.__name__ != "featent_matcher"]
-        matchers.append(context_matcher(identifier="featent")(featent_matcher))
+
+def _magic_text(context):
+    "The command up to the cursor: the line, or the whole cell of `%%featent`."
+    lines = context.full_text.split("\n")
+    whole = lines[0].lstrip().startswith("%%featent")
+    above = lines[: context.cursor_line] if whole else []
+    return "\n".join([*above, context.text_until_cursor])
 
 
 def _jupyter_labextension_paths():
+    "Where JupyterLab finds the extension."
     return [{"src": "labextension", "dest": "featent"}]
