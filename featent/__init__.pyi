@@ -26,12 +26,20 @@ from .commands.magics import (
 )
 from .commands.runs import (
     run as run,
+)
+from .commands.sweeps import (
     sweep as sweep,
 )
-from .data.images import (
+from .data.image_sets import (
     Images as Images,
+)
+from .data.held_out import (
     hold_out as hold_out,
+)
+from .data.sampling import (
     images as images,
+)
+from .data.preprocessing import (
     preprocess as preprocess,
 )
 from .data.layers import (
@@ -60,8 +68,10 @@ from .statistics.contrast import (
 )
 from .statistics.entropy import (
     feature_entropy as feature_entropy,
-    score_table as score_table,
     selective_rate as selective_rate,
+)
+from .statistics.scores import (
+    score_table as score_table,
 )
 from .statistics.uncertainty import (
     entropy_estimates as entropy_estimates,

@@ -18,7 +18,8 @@ from torch import nn
 
 from featent.data.matching import find_weights, load_weights, outputs_in
 from featent.data.checkpoints import intact, read_weights, weights_address
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.evaluation import accuracy
 from featent.data.inputs import expected_input, prepared, preprocessing
 from featent.data.networks import network

@@ -15,7 +15,9 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from featent.data.images import batches, images, preprocess
+from featent.data.image_sets import batches
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.evaluation import accuracy
 from featent.data.inputs import expected_input, prepared, preprocessing
 from featent.data.outputs import label_map_for

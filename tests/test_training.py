@@ -18,7 +18,7 @@ from torch import nn
 from featent.assessment.assessing import assess
 from featent.commands import cli
 from featent.data.checkpoints import intact as _intact
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
 from featent.data.calibration import recalibrate

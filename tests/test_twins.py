@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
 from featent.data.twins import random_twin

@@ -21,7 +21,9 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ..data.images import Images, batches, describe_transform, images as as_images
+from ..data.image_sets import Images, batches
+from ..data.preprocessing import describe_transform
+from ..data.sampling import images as as_images
 from ..data.layers import read_finite, select_layers, to_network, unwrap
 from ..data.forward import evaluating
 from ..data.inputs import expected_input, prepared

@@ -23,7 +23,8 @@ from matplotlib.figure import Figure
 
 from ..assessment.assessing import assess
 from ..assessment.plots import STYLES, new_axes
-from ..data.images import Images, batches, images as as_images
+from ..data.image_sets import Images, batches
+from ..data.sampling import images as as_images
 from ..data.layers import select_layers
 from ..data.forward import evaluating
 from ..data.networks import network
@@ -439,7 +440,7 @@ _CHILD = """
 import sys
 from featent.assessment.assessing import assess
 from featent.commands.bench import _peak
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 assess(network("small_vgg", in_channels=1), images("digits", per_class=int(sys.argv[1])), filtration=("clique", "cubical"))
 print(_peak())"""

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from .forward import device_of, dtype_of, forward_pass
-from .images import Images, batches
+from .image_sets import Images, batches
 from .inputs import prepared
 
 # %% ../../nbs/data/34_calibration.ipynb #2528ddd1

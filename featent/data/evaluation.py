@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from .forward import class_logits, device_of, evaluating
-from .images import Images, batches
+from .image_sets import Images, batches
 from .inputs import prepared
 from .outputs import check_outputs, output_indices, outputs_of_labels
 from ..tools.progress import progress

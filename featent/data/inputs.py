@@ -16,7 +16,8 @@ from torch import nn
 
 from .architectures import SMALL_NETWORKS, torchvision_models
 from .checkpoints import torch_file
-from .images import Images, describe_transform, preprocess
+from .image_sets import Images
+from .preprocessing import describe_transform, preprocess
 from .published import preset_of
 from .records import record_of
 

@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .images import Images, batches
+from .image_sets import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
 from .forward import evaluating
 

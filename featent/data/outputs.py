@@ -19,7 +19,7 @@ from torch import nn
 
 from .architectures import torchvision_models
 from .forward import class_logits, device_of, evaluating
-from .images import Images
+from .image_sets import Images
 from .inputs import prepared
 from .published import preset_of
 from .records import record_of

@@ -21,7 +21,9 @@ from .architectures import seeded
 from .calibration import batch_reader, random_batches
 from .evaluation import loss_and_accuracy
 from .forward import class_logits, device_of, evaluating
-from .images import Images, corrupt_labels, describe_transform
+from .image_sets import Images
+from .held_out import corrupt_labels
+from .preprocessing import describe_transform
 from .inputs import prepared, shown
 from .matching import bare_name
 from .outputs import check_outputs, classes_digest

@@ -19,7 +19,7 @@ from torch import nn
 from .architectures import built_network, seeded, without_aux_heads
 from .calibration import measuring, norms_of
 from .forward import out_of_memory
-from .images import Images
+from .image_sets import Images
 from .inputs import prepared, timm_config
 from .networks import MAKERS, network as as_network
 from .records import weights_hash, without_weights

@@ -28,7 +28,11 @@ from IPython.display import HTML, display
 
 from ..assessment.assessing import Result, assess, estimate, load
 from ..assessment.preflight import check
-from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
+from ..data.published import DATASETS
+from ..data.folders import IMAGE_SUFFIXES
+from ..data.image_sets import Images
+from ..data.preprocessing import image_options
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
 from ..data.forward import class_logits, device_of, evaluating
 from ..data.outputs import class_words, label_map_for
@@ -74,7 +78,7 @@ from featent.explorers.network_views import (
     unit_removals,
 )
 from .unit_views import as_views, bare_views, save_views
-from ..statistics.entropy import read_table
+from ..statistics.scores import read_table
 from ..studies.ablation import VALUES, speedup
 from ..studies.rescaling import rescaling_groups
 from ..studies.training import monitor

@@ -35,7 +35,7 @@ from PIL import Image
 from ..assessment.assessing import Result, assess, load
 from ..assessment.evidence import indicator_table, lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal, short_names
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.layers import select_layers, unwrap
 from ..data.inputs import prepared
 from ..tools.progress import progress

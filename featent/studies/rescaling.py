@@ -18,13 +18,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..assessment.assessing import Result, assess
-from ..data.images import Images, batches, preprocess
+from ..data.image_sets import Images, batches
+from ..data.preprocessing import preprocess
 from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
 from ..data.forward import evaluating
 from ..data.inputs import prepared
 from ..data.records import weights_hash
-from ..statistics.entropy import class_label
+from ..statistics.scores import class_label
 from ..statistics.indicators import indicators
 
 # %% ../../nbs/studies/50_rescaling.ipynb #5a93eea7

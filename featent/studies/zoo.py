@@ -28,7 +28,8 @@ from torch import nn
 
 from ..assessment.store import store_explained
 from ..data.checkpoints import intact
-from ..data.images import Images, batches, corrupt_labels
+from ..data.image_sets import Images, batches
+from ..data.held_out import corrupt_labels
 from ..data.forward import class_logits, device_of, evaluating
 from ..data.architectures import list_networks
 from ..data.networks import network
