@@ -365,7 +365,7 @@ def known_by_checksum(monkeypatch, path):
     "Let the checksum of a file be that of the published weights"
     real = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(
-        "featent.data.published._checksum",
+        "featent.data.pretrained._checksum",
         lambda p: "b8a52dc0" + "0" * 56 if Path(p).read_bytes() == path.read_bytes() else real,
     )
 

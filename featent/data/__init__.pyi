@@ -16,7 +16,7 @@ from . import matching as matching
 from . import records as records
 from . import forward as forward
 from . import architectures as architectures
-from . import published as published
+from . import pretrained as pretrained
 from . import own_code as own_code
 from . import networks as networks
 from . import inputs as inputs

@@ -18,7 +18,7 @@ from .architectures import SMALL_NETWORKS, torchvision_models
 from .checkpoints import torch_file
 from .image_sets import Images
 from .preprocessing import describe_transform, preprocess
-from .published import preset_of
+from .pretrained import preset_of
 from .records import record_of
 
 # %% ../../nbs/data/31_inputs.ipynb #2b8511c8

@@ -25,7 +25,7 @@ from featent.data.architectures import (
 from .checkpoints import SUFFIXES, read_weights, weights_address
 from .matching import load_weights, outputs_in
 from .own_code import builder, maker, short_name, takes
-from .published import downloaded, from_file, published_weights, weights_choices
+from .pretrained import downloaded, from_file, published_weights, weights_choices
 from .records import weights_hash, without_weights
 from ..tools.words import near_names
 

@@ -21,7 +21,7 @@ from .architectures import torchvision_models
 from .forward import class_logits, device_of, evaluating
 from .image_sets import Images
 from .inputs import prepared
-from .published import preset_of
+from .pretrained import preset_of
 from .records import record_of
 from ..tools.digests import sha256
 from ..tools.words import a_few
