@@ -12,7 +12,7 @@ from torch import nn
 
 import featent as fe
 from featent.data.layers import select_layers, stream
-from featent.data.networks import weights_hash
+from featent.data.records import weights_hash
 from featent.studies import ablation, masking, transitions
 from featent.studies.ablation import ablate, curves, pooled
 from featent.studies.ablation_plots import plot_ablation

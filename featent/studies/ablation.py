@@ -14,17 +14,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..data.images import Images, batches
+from ..data.image_sets import Images, batches
 from ..data.layers import select_layers, stream, to_network, unwrap
-from featent.data.networks import (
-    check_outputs,
-    evaluating,
-    output_indices,
-    outputs_of_labels,
-    prepared,
-    progress,
-)
-from ..statistics.entropy import class_label, distinct_names
+from ..data.outputs import check_outputs, output_indices, outputs_of_labels
+from ..data.forward import evaluating
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..statistics.scores import class_label, distinct_names
 from .masking import HALF, checked_engine, masks_at_once, one_layer, tail_of
 from .orders import checked_orders, checked_steps
 from .replay import Cut, checked_scores

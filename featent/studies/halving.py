@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from ..assessment.assessing import Result
-from ..data.images import Images, preprocess
+from ..data.image_sets import Images
+from ..data.preprocessing import preprocess
 from ..data.layers import select_layers, unwrap
-from ..statistics.entropy import class_label
+from ..statistics.scores import class_label
 from ..statistics.indicators import indicators
 from .rescaling import checked_factors, write_parameters
 from .scale_groups import layer_of, ledger_of

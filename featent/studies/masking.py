@@ -16,9 +16,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..data.images import Images, batches
+from ..data.image_sets import Images, batches
 from ..data.layers import select_layers, to_network, unwrap
-from ..data.networks import evaluating, prepared
+from ..data.forward import evaluating
+from ..data.inputs import prepared
 from .replay import Cut, recorded, replayed, rerun
 
 # %% ../../nbs/studies/62_masking.ipynb #3f565b85
