@@ -42,13 +42,10 @@ from ..tools.progress import progress
 from ..studies.transitions import VALUES, change_points, turning_points
 from ..studies.ablation import ablate, pooled, prepared_splits
 from ..studies.orders import unit_orders
-from featent.studies.rescaling import (
-    halve_filters,
-    indicator_changes,
-    network_scores,
-    rescale,
-    rescaling_groups,
-)
+from ..studies.halving import halve_filters
+from ..studies.invariance import indicator_changes, network_scores
+from ..studies.rescaling import rescale
+from ..studies.scale_groups import rescaling_groups
 from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS, ROLES, roles, useful_units
 from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
 

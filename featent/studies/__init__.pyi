@@ -7,7 +7,6 @@ from . import weight_norms as weight_norms
 from . import generalization as generalization
 from . import correlations as correlations
 from . import generalization_plots as generalization_plots
-from . import rescaling as rescaling
 from . import slots as slots
 from . import scale_rules as scale_rules
 from . import scale_groups as scale_groups
