@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from featent.assessment.assessing import assess
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers.frame import View, shell, slider
 from featent.explorers.states import unit_state, unit_topology

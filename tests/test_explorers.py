@@ -10,7 +10,8 @@ from torch import nn
 
 from featent.assessment.assessing import Result, assess, load
 from featent.data import networks
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.explorers import app as explorers, network_views as nv
 from featent.explorers.app import explore
 

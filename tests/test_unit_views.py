@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from featent.assessment.assessing import assess, load
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers.layer_pictures import layer_units, layers_figure, layers_words
 from featent.explorers.states import layers_state, unit_state, unit_topology

@@ -16,7 +16,8 @@ import pandas as pd
 
 from .assessing import TWINS, Result, result_from
 from ..statistics.contrast import class_shares, contrasts, followed, layer_share, values_of
-from ..statistics.entropy import class_label, feature_entropy
+from ..statistics.scores import class_label
+from ..statistics.entropy import feature_entropy
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations
 from featent.statistics.significance import (

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from .assessing import Result
 from .evidence import lone_classes, profiles
-from ..statistics.entropy import birth_distribution, class_label
+from ..statistics.entropy import birth_distribution
+from ..statistics.scores import class_label
 
 # %% ../../nbs/assessment/50_plots.ipynb #52e07f00
 STYLES = [

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .runs import experiments, parameters
-from ..statistics.entropy import read_table
+from .experiments import experiments, parameters
+from ..statistics.scores import read_table
 
 # %% ../../nbs/commands/30_claims.ipynb #cd9d25a5
 COLUMNS = ["claim", "statement", "case", "verdict", "effect", "value", "low", "high"]

@@ -1,6 +1,7 @@
 "From births and summaries to numbers with intervals."
 
 from . import entropy as entropy
+from . import scores as scores
 from . import uncertainty as uncertainty
 from . import significance as significance
 from . import information as information

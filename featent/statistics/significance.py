@@ -16,12 +16,8 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from featent.statistics.entropy import (
-    checked_births,
-    distinct_names,
-    feature_entropy,
-    selective_rate,
-)
+from .entropy import checked_births, feature_entropy, selective_rate
+from .scores import distinct_names
 from ..topology.kernels import compiled, n_threads
 
 # %% ../../nbs/statistics/30_significance.ipynb #f20af33b
