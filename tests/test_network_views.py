@@ -15,7 +15,7 @@ from torch import nn
 from featent.assessment.assessing import assess
 from featent.data.sampling import images
 from featent.explorers import network_views as nv
-from featent.explorers.explorer import png
+from featent.explorers.looks import png
 from featent.studies.ablation import ablate, pooled
 from featent.studies.transitions import change_points, turning_points
 from featent.studies.rescaling import rescale

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ..assessment.assessing import Result
 from ..assessment.evidence import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from .looks import THEMES, labelled, plain_axes
 from .states import layers_state
 from .unit_numbers import shown_table

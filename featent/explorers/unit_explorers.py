@@ -14,7 +14,7 @@ import ipywidgets as widgets
 from ..assessment.assessing import Result
 from ..assessment.evidence import indicator_table
 from ..assessment.plots import short_names
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from featent.explorers.frame import (
     LABEL_WIDTH,
     WIDE,

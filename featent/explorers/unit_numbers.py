@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from .states import map_of, shown_level
 from .unit_views import Views
 from ..statistics.entropy import birth_distribution

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..assessment.plots import literal, short_names
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from .looks import THEMES, Moving, bare, centred, encode, labelled, plain_axes
 from featent.explorers.map_pictures import (
     draw_curve,

@@ -18,10 +18,13 @@ from PIL import Image, ImageOps
 
 from ..assessment.assessing import Result, load
 from ..assessment.plots import short_names
-from ..data.images import Images, batches, images as as_images, other_images
+from ..data.image_sets import Images, batches, other_images
+from ..data.sampling import images as as_images
 from ..data.layers import read_finite, select_layers
-from ..data.networks import prepared, progress, weights_hash
-from ..statistics.entropy import class_label
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.records import weights_hash
+from ..statistics.scores import class_label
 from ..tools.files import write_whole
 from ..topology.filtrations import births
 
