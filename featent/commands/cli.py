@@ -311,7 +311,7 @@ def optional(args):
 
 def _fill(args, net, images, options):
     "Fill one share of a store."
-    from featent.assessment.assessing import fill
+    from featent.assessment.filling import fill
 
     states = fill(options.pop("store"), net, images, shard=args.shard, **options)
     print(

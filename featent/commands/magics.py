@@ -21,7 +21,7 @@ from IPython.core.error import UsageError
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from featent.commands.cli import (
     assess_arguments,
     checked,

@@ -26,7 +26,9 @@ import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..assessment.assessing import Result, assess, estimate, load
+from ..assessment.result import Result
+from ..assessment.assessing import assess, estimate
+from ..assessment.loading import load
 from ..assessment.preflight import check
 from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
 from ..data.layers import unwrap

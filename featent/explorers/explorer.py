@@ -23,8 +23,9 @@ from jupyter_core.paths import jupyter_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..assessment.assessing import Result
-from ..assessment.evidence import indicator_table, lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.evidence import indicator_table
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import short_names
 from ..data.networks import class_words
 from featent.explorers.unit_views import (

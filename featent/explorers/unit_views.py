@@ -26,8 +26,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
-from ..assessment.assessing import Result, load
-from ..assessment.evidence import lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.loading import load
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.images import Images, batches, images as as_images, other_images
 from ..data.layers import read_finite, select_layers

@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.images import Images
 from ..data.layers import list_layers, module_path, select_layers, to_network, unwrap

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..assessment.assessing import Result, assess
+from ..assessment.result import Result
+from ..assessment.assessing import assess
 from ..data.images import Images, batches, preprocess
 from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
