@@ -12,7 +12,7 @@ from torch import nn
 
 import featent as fe
 from featent.data.layers import select_layers, stream
-from featent.data.networks import weights_hash
+from featent.data.records import weights_hash
 from featent.studies import ablation
 from featent.studies.ablation import (
     ablate,

@@ -22,7 +22,7 @@ from featent.assessment import saving, streaming
 from featent.assessment.evidence import indicator_table
 from featent.assessment.plots import plot_births, plot_units
 from featent.assessment.shards import npy_bytes
-from featent.data.images import describe_transform
+from featent.data.preprocessing import describe_transform
 from featent.data.layers import read_maps, select_layers
 from featent.statistics.scores import read_table
 from featent.tools import files
@@ -164,7 +164,7 @@ def test_half_precision(net, digits, dtype):
 def test_the_record_tells_what_made_the_numbers(net, digits, result):
     r = result.record
     assert (
-        r["network"]["weights_hash"] == fe.data.networks.weights_hash(net)
+        r["network"]["weights_hash"] == fe.data.records.weights_hash(net)
         and r["images"]["fingerprint"] == digits.record["fingerprint"]
     )
     assert (

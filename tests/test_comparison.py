@@ -17,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, runs
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
 from featent.studies.comparison import (
     SCALED,

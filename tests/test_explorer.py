@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from featent.assessment.assessing import assess
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers import unit_views as uv
 from featent.explorers.explorer import View, explore_layers, explore_units, shell, slider

@@ -9,7 +9,8 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.layers import read_maps, select_layers
 from featent.statistics.scores import score_table
 from featent.statistics.indicators import (

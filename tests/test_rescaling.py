@@ -15,9 +15,12 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.layers import read_maps, select_layers
-from featent.data.networks import accuracy, network, weights_hash
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.records import weights_hash
 from featent.studies.rescaling import (
     check_rescaling,
     halve_filters,

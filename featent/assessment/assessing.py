@@ -19,9 +19,9 @@ from .record import record_of
 from .result import Result, result_from
 from .store import expected_bytes
 from .streaming import array_units, kernels_of, run_plan
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..data.networks import progress
+from ..tools.progress import progress
 from ..statistics.entropy import check_rule
 from ..topology.kernels import n_threads
 

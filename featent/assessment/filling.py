@@ -35,9 +35,9 @@ from featent.assessment.store import (
     open_store,
 )
 from .streaming import array_units, kernels_of, run_plan
-from ..data.images import Images
+from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..data.networks import progress
+from ..tools.progress import progress
 from ..tools.files import as_path
 from ..topology.kernels import n_threads
 

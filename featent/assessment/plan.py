@@ -14,9 +14,11 @@ from torch import nn
 
 from .options import TWINS, Options
 from .preflight import act, preflight as look
-from ..data.images import Images, check_unchanged, images as as_images
+from ..data.image_sets import Images, check_unchanged
+from ..data.sampling import images as as_images
 from ..data.layers import select_layers, unwrap
-from ..data.networks import prepared, random_twin, shuffled_twin
+from ..data.inputs import prepared
+from ..data.twins import random_twin, shuffled_twin
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/28_plan.ipynb #588336d6

@@ -10,9 +10,9 @@ import torch
 
 from .options import TWINS
 from .plan import Plan
-from ..data.images import describe_transform
+from ..data.preprocessing import describe_transform
 from ..data.layers import network_identity
-from ..data.networks import weights_hash
+from ..data.records import weights_hash
 from ..statistics.entropy import check_rule
 from ..tools.release import versions
 

@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .plan import Plan
-from ..data.images import batches
+from ..data.image_sets import batches
 from ..data.layers import read_finite
 from ..statistics.indicators import kernel_l1, map_summaries
 from ..topology.filtrations import births, finite_births, ordinal

@@ -30,20 +30,19 @@ from ..assessment.result import Result
 from ..assessment.assessing import assess, estimate
 from ..assessment.loading import load
 from ..assessment.preflight import check
-from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
+from ..data.published import DATASETS
+from ..data.folders import IMAGE_SUFFIXES
+from ..data.image_sets import Images
+from ..data.preprocessing import image_options
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
-from featent.data.networks import (
-    class_logits,
-    class_words,
-    device_of,
-    evaluating,
-    label_map_for,
-    list_networks,
-    network as as_network,
-    prepared,
-    random_twin,
-    train,
-)
+from ..data.forward import class_logits, device_of, evaluating
+from ..data.outputs import class_words, label_map_for
+from ..data.architectures import list_networks
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..data.twins import random_twin
+from ..data.trainer import train
 from featent.explorers.explorer import (
     LABEL_WIDTH,
     SHELL_STYLE,

@@ -27,7 +27,7 @@ from ..assessment.result import Result
 from ..assessment.evidence import indicator_table
 from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import short_names
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from featent.explorers.unit_views import (
     Views,
     as_views,

@@ -22,17 +22,13 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..assessment.plots import STYLES, literal
-from ..data.images import Images, batches
+from ..data.image_sets import Images, batches
 from ..data.layers import Follower, checked_maps, select_layers, stream, to_network, unwrap
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
-from featent.data.networks import (
-    check_outputs,
-    evaluating,
-    output_indices,
-    outputs_of_labels,
-    prepared,
-    progress,
-)
+from ..data.outputs import check_outputs, output_indices, outputs_of_labels
+from ..data.forward import evaluating
+from ..data.inputs import prepared
+from ..tools.progress import progress
 from ..statistics.scores import class_label, distinct_names
 
 # %% ../../nbs/studies/60_ablation.ipynb #b50e6888

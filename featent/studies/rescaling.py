@@ -17,12 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..assessment.result import Result
-from ..assessment.assessing import assess
-from ..data.images import Images, batches, preprocess
+from ..assessment.assessing import Result, assess
+from ..data.image_sets import Images, batches
+from ..data.preprocessing import preprocess
 from ..data.layers import example_of, select_layers, to_network, unwrap
 from ..data.listening import Listener, op_name, tensors
-from ..data.networks import evaluating, prepared, weights_hash
+from ..data.forward import evaluating
+from ..data.inputs import prepared
+from ..data.records import weights_hash
 from ..statistics.scores import class_label
 from ..statistics.indicators import indicators
 
