@@ -26,6 +26,8 @@ from .commands.magics import (
 )
 from .commands.runs import (
     run as run,
+)
+from .commands.sweeps import (
     sweep as sweep,
 )
 from .data.image_sets import (
@@ -43,11 +45,19 @@ from .data.preprocessing import (
 from .data.layers import (
     list_layers as list_layers,
 )
-from .data.networks import (
+from .data.evaluation import (
     accuracy as accuracy,
+)
+from .data.architectures import (
     list_networks as list_networks,
+)
+from .data.networks import (
     network as network,
+)
+from .data.twins import (
     random_twin as random_twin,
+)
+from .data.trainer import (
     train as train,
 )
 from .explorers.app import (

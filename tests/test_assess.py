@@ -165,7 +165,7 @@ def test_half_precision(net, digits, dtype):
 def test_the_record_tells_what_made_the_numbers(net, digits, result):
     r = result.record
     assert (
-        r["network"]["weights_hash"] == fe.data.networks.weights_hash(net)
+        r["network"]["weights_hash"] == fe.data.records.weights_hash(net)
         and r["images"]["fingerprint"] == digits.record["fingerprint"]
     )
     assert (

@@ -56,7 +56,10 @@ from ..data.image_sets import Images, batches, check_unchanged
 from ..data.preprocessing import describe_transform
 from ..data.sampling import images as as_images
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
-from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.twins import random_twin, shuffled_twin
+from ..data.records import weights_hash
 from ..statistics.contrast import contrasts, layer_share
 from ..statistics.entropy import check_rule, feature_entropy, selective_rate
 from ..statistics.scores import distinct_names, score_table, summarise

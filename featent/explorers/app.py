@@ -34,18 +34,13 @@ from ..data.image_sets import Images
 from ..data.preprocessing import image_options
 from ..data.sampling import images as as_images
 from ..data.layers import unwrap
-from featent.data.networks import (
-    class_logits,
-    class_words,
-    device_of,
-    evaluating,
-    label_map_for,
-    list_networks,
-    network as as_network,
-    prepared,
-    random_twin,
-    train,
-)
+from ..data.forward import class_logits, device_of, evaluating
+from ..data.outputs import class_words, label_map_for
+from ..data.architectures import list_networks
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..data.twins import random_twin
+from ..data.trainer import train
 from featent.explorers.explorer import (
     LABEL_WIDTH,
     SHELL_STYLE,
@@ -84,8 +79,9 @@ from featent.explorers.network_views import (
 )
 from .unit_views import as_views, bare_views, save_views
 from ..statistics.scores import read_table
-from ..studies.ablation import VALUES, speedup
-from ..studies.rescaling import rescaling_groups
+from ..studies.transitions import VALUES
+from ..studies.masking import speedup
+from ..studies.scale_groups import rescaling_groups
 from ..studies.training import monitor
 from ..tools.files import claimed
 

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from ..assessment.assessing import Result
 from ..assessment.evidence import indicator_table, lone_classes, profiles
 from ..assessment.plots import short_names
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from featent.explorers.unit_views import (
     Views,
     as_views,

@@ -32,7 +32,10 @@ from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.image_sets import Images, batches, other_images
 from ..data.sampling import images as as_images
 from ..data.layers import read_finite, select_layers
-from ..data.networks import class_words, prepared, progress, weights_hash
+from ..data.outputs import class_words
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.records import weights_hash
 from ..statistics.entropy import birth_distribution
 from ..statistics.scores import class_label
 from ..statistics.uncertainty import intervals
