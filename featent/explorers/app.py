@@ -81,8 +81,9 @@ from featent.explorers.network_views import (
 )
 from .unit_views import as_views, bare_views, save_views
 from ..statistics.scores import read_table
-from ..studies.ablation import VALUES, speedup
-from ..studies.rescaling import rescaling_groups
+from ..studies.transitions import VALUES
+from ..studies.masking import speedup
+from ..studies.scale_groups import rescaling_groups
 from ..studies.training import monitor
 from ..tools.files import claimed
 
