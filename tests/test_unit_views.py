@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from featent.assessment.assessing import assess, load
+from featent.assessment.assessing import assess
+from featent.assessment.loading import load
 from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers import unit_views as uv
