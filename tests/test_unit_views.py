@@ -9,7 +9,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from featent.assessment.assessing import assess, load
+from featent.assessment.assessing import assess
+from featent.assessment.loading import load
 from featent.data.sampling import images
 from featent.data.networks import network
 from featent.explorers.layer_pictures import layer_units, layers_figure, layers_words

@@ -26,7 +26,9 @@ import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..assessment.assessing import Result, assess, estimate, load
+from ..assessment.result import Result
+from ..assessment.assessing import assess, estimate
+from ..assessment.loading import load
 from ..assessment.preflight import check
 from ..data.published import DATASETS
 from ..data.folders import IMAGE_SUFFIXES

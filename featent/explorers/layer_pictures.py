@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..assessment.assessing import Result
-from ..assessment.evidence import lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
 from ..data.outputs import class_words
 from .looks import THEMES, labelled, plain_axes

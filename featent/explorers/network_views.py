@@ -32,8 +32,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator
 from PIL import Image
 
-from ..assessment.assessing import Result, assess, load
-from ..assessment.evidence import indicator_table, lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.assessing import assess
+from ..assessment.loading import load
+from ..assessment.evidence import indicator_table
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal, short_names
 from ..data.image_sets import Images
 from ..data.layers import select_layers, unwrap

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..assessment.evidence import indicator_table
 from ..assessment.plots import short_names
 from ..data.outputs import class_words

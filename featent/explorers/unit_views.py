@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from PIL import Image, ImageOps
 
-from ..assessment.assessing import Result, load
+from ..assessment.result import Result
+from ..assessment.loading import load
 from ..assessment.plots import short_names
 from ..data.image_sets import Images, batches, other_images
 from ..data.sampling import images as as_images

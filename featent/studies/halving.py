@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.image_sets import Images
 from ..data.preprocessing import preprocess
 from ..data.layers import select_layers, unwrap

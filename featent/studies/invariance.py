@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result, assess
+from ..assessment.result import Result
+from ..assessment.assessing import assess
 from ..data.image_sets import Images, batches
 from ..data.layers import to_network, unwrap
 from ..data.listening import Listener, tensors
