@@ -17,8 +17,9 @@ from featent.data.layers import list_layers, select_layers
 from featent.data.identity import network_identity
 from featent.data.maps import read_maps
 from featent.data.listening import Listener, OtherPath
-from featent.data.networks import evaluating, weights_hash
-from featent.studies.ablation import masked_scores
+from featent.data.forward import evaluating
+from featent.data.records import weights_hash
+from featent.studies.masking import masked_scores
 
 
 def x_of(*shape, seed=0):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .runs import experiments, parameters
+from .experiments import experiments, parameters
 from ..statistics.scores import read_table
 
 # %% ../../nbs/commands/30_claims.ipynb #cd9d25a5

@@ -17,7 +17,7 @@ from .calls import change_count
 from .following import Follower
 from .image_sets import Images, batches
 from .listening import OtherPath
-from .networks import evaluating
+from .forward import evaluating
 from .tracing import to_network, unwrap
 
 # %% ../../nbs/data/56_maps.ipynb #9f51a1be

@@ -27,7 +27,7 @@ from featent.data.calls import (
 from .coordinates import Whereabouts
 from .image_sets import Images
 from .listening import Listener, OtherPath, made_by, op_name, tensors
-from .networks import evaluating
+from .forward import evaluating
 
 # %% ../../nbs/data/52_tracing.ipynb #e5662af9
 def _memory(t):

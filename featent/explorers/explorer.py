@@ -23,26 +23,22 @@ from jupyter_core.paths import jupyter_config_dir
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..assessment.assessing import Result
-from ..assessment.evidence import indicator_table, lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.evidence import indicator_table
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import short_names
-from ..data.networks import class_words
-from featent.explorers.unit_views import (
-    Views,
-    as_views,
+from ..data.outputs import class_words
+from .unit_views import Views, as_views
+from featent.explorers.states import (
     images_with_maps,
-    layers_figure,
     layers_state,
-    layers_tables,
-    layers_words,
-    level_words,
     shown_level,
-    unit_painter,
     unit_state,
-    unit_tables,
     unit_topology,
-    unit_words,
 )
+from .layer_pictures import layers_figure, layers_tables, layers_words
+from .unit_numbers import level_words, unit_tables, unit_words
+from .unit_pictures import unit_painter
 
 # %% ../../nbs/explorers/20_explorer.ipynb #7103799d
 class View(NamedTuple):
