@@ -56,7 +56,7 @@ def _summarised(maps):
 def _persistence(flat):
     "Total persistence of the loops of each map (n, h, w)."
     rank, rows = (
-        kernels.levels(flat).reshape(len(flat), np.prod(flat.shape[1:])),
+        kernels.dense_ranks(flat).reshape(len(flat), np.prod(flat.shape[1:])),
         np.arange(len(flat))[:, None],
     )
     value = np.zeros(rank.shape)  # of each level of each map
