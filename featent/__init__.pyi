@@ -55,7 +55,7 @@ from .statistics.entropy import (
     score_table as score_table,
     selective_rate as selective_rate,
 )
-from .statistics.uncertainty import (
+from .statistics.estimators import (
     entropy_estimates as entropy_estimates,
 )
 from .studies.ablation import (

@@ -20,7 +20,7 @@ from featent.statistics.information import (
     layer_information,
     rank_bins,
 )
-from featent.statistics.significance import false_discovery
+from featent.statistics.multiple_testing import false_discovery
 from featent.topology.filtrations import births
 
 SCORES = ["I", "I_null", "I_corrected", "z", "p"]

@@ -15,18 +15,20 @@ from featent.data.layers import select_layers, stream
 from featent.data.networks import network
 from featent.statistics.entropy import feature_entropy, score_table
 from featent.statistics.significance import (
+    Setting,
     _excesses,
-    drawn_further,
-    draws_needed,
     excess_test,
     excess_tests,
-    false_discovery,
-    further_stages,
     layer_excess,
     layer_excesses,
-    layer_twins,
-    twin_test,
 )
+from featent.statistics.multiple_testing import (
+    drawn_further,
+    draws_needed,
+    false_discovery,
+    further_stages,
+)
+from featent.statistics.twins import layer_twins, twin_test
 from featent.topology.filtrations import births
 from featent.topology.nulls import shuffle_pixels
 
@@ -48,7 +50,7 @@ def dice(shape, seed=0):
 @settings(max_examples=80, deadline=None)
 def test_every_drawn_excess_is_that_of_swapped_births(pair, over, seed):
     real, null = pair
-    ((_, a, b, drawn),) = _excesses(real, null, None, over, 5, seed, None)
+    ((_, a, b, drawn),) = _excesses(real, null, Setting(over=over, seed=seed), 5)
     np.testing.assert_array_equal(a, real)
     swaps = np.random.default_rng(seed).integers(0, 2, (len(real), 5), np.uint8).T.astype(bool)
     for swap, found in zip([np.zeros(len(real), bool), *swaps], drawn):

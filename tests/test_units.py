@@ -9,7 +9,7 @@ from torch import nn
 import featent as fe
 from featent.data.networks import shuffled_twin, weights_hash
 from featent.statistics.contrast import class_shares, contrasts, layer_share
-from featent.statistics.significance import false_discovery
+from featent.statistics.multiple_testing import false_discovery
 
 LAYERS = ["features.conv4", "features.conv6"]
 NEW = ["contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]

@@ -1,8 +1,6 @@
 "What can be touched."
 
-from . import (
-    app as app,
-    explorer as explorer,
-    network_views as network_views,
-    unit_views as unit_views,
-)
+from . import unit_views as unit_views
+from . import explorer as explorer
+from . import network_views as network_views
+from . import app as app
