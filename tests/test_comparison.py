@@ -18,7 +18,8 @@ from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, runs
 from featent.data.images import images, preprocess
-from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
+from featent.statistics.indicators import INDICATORS, SUMMARIES
+from featent.data.filters import kernel_l1
 from featent.studies.comparison import (
     SCALED,
     match_scale,

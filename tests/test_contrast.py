@@ -6,7 +6,9 @@ import pytest
 from scipy.stats import kruskal, mannwhitneyu, rankdata, spearmanr
 
 import featent as fe
-from featent.statistics.contrast import class_shares, followed, layer_share, values_of
+from featent.statistics.shares import class_shares, layer_share
+from featent.statistics.redundancy import followed
+from featent.statistics.contrast import values_of
 from featent.statistics.indicators import map_summaries
 
 BOTH = fe.contrasts, class_shares
@@ -195,7 +197,8 @@ def test_d_prime_is_the_difference_in_units_of_the_mean_variance():
 
 
 def test_influences_are_what_one_more_image_does():
-    from featent.statistics.contrast import _influences, _r2, _sums
+    from featent.statistics.shares import _influences, _r2
+    from featent.statistics.contrast import _sums
 
     y, x = labelled((3, 5, 4)), units(12, 8, ("plain", "rounded", "relu"))
     counts, sums, _ = _sums(x, y)
@@ -320,7 +323,7 @@ def test_nobody_follows_a_unit_that_follows_another():
 
 
 def test_ranks_under_ties_are_mid_ranks():
-    from featent.statistics.contrast import _standard_ranks
+    from featent.statistics.redundancy import _standard_ranks
 
     x = units(40, 6)
     r = rankdata(x, axis=0) - 20.5

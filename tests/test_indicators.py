@@ -17,9 +17,9 @@ from featent.statistics.indicators import (
     SUMMARIES,
     _summarised,
     indicators,
-    kernel_l1,
     map_summaries,
 )
+from featent.data.filters import kernel_l1
 
 maps = arrays(
     np.float32,

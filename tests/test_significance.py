@@ -427,7 +427,7 @@ def test_errors_say_what_is_wrong(test):
         test(b, b, np.zeros(6, int), classes={3: "dog"})
     with pytest.raises(ValueError, match="permutations=0: at least 1"):
         test(b, b, permutations=0)
-    with pytest.raises(ValueError, match="choose 'images', 'births', 'outcomes'"):
+    with pytest.raises(ValueError, match="choose from 'images', 'births', 'outcomes'"):
         test(b, b, over="units")
 
 

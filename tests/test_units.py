@@ -8,7 +8,8 @@ from torch import nn
 
 import featent as fe
 from featent.data.networks import shuffled_twin, weights_hash
-from featent.statistics.contrast import class_shares, contrasts, layer_share
+from featent.statistics.shares import class_shares, layer_share
+from featent.statistics.contrast import contrasts
 from featent.statistics.multiple_testing import false_discovery
 
 LAYERS = ["features.conv4", "features.conv6"]

@@ -71,8 +71,9 @@ from featent.statistics.entropy import (
     summarise,
 )
 from ..statistics.indicators import SUMMARIES, kernel_l1, map_summaries
-from ..statistics.significance import false_discovery
-from ..statistics.uncertainty import entropy_estimates, warn
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.estimators import entropy_estimates
+from ..statistics.uncertainty import warn
 from ..tools.digests import differing_entries, json_value, sha256
 from featent.tools.files import (
     affordable,

@@ -19,23 +19,17 @@ from ..statistics.contrast import class_shares, contrasts, followed, layer_share
 from ..statistics.entropy import class_label, feature_entropy
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations
-from featent.statistics.significance import (
-    excess_tests,
-    false_discovery,
-    layer_excesses,
-    layer_twins,
-    twin_ranks,
-    warn_of_few_twins,
-)
+from ..statistics.significance import excess_tests, layer_excesses
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
+from ..statistics.estimators import ESTIMATORS
 from featent.statistics.uncertainty import (
-    ESTIMATORS,
     bootstrap_means,
-    coarse,
-    interval,
     intervals as unit_intervals,
     mean_interval,
-    n_cells,
 )
+from ..statistics.resolution import coarse, n_cells
+from ..statistics.resampling import interval
 
 # %% ../../nbs/assessment/40_evidence.ipynb #52335a69
 def _series(kind):

@@ -5,3 +5,4 @@ from . import checkpoints as checkpoints
 from . import networks as networks
 from . import listening as listening
 from . import layers as layers
+from . import filters as filters

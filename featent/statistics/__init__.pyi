@@ -12,3 +12,5 @@ from . import twins as twins
 from . import information as information
 from . import indicators as indicators
 from . import contrast as contrast
+from . import shares as shares
+from . import redundancy as redundancy

@@ -34,7 +34,7 @@ from ..data.layers import to_network, trace, unwrap
 from ..data.networks import network as as_network, prepared, progress
 from ..statistics.entropy import summarise
 from ..statistics.information import layer_information
-from ..statistics.significance import draws_needed, false_discovery, warn_of_floor
+from ..statistics.multiple_testing import draws_needed, false_discovery, warn_of_floor
 from .zoo import evaluate, load_network, read_zoo
 
 # %% ../../nbs/studies/40_generalization.ipynb #3e858858
