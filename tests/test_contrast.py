@@ -6,10 +6,10 @@ import pytest
 from scipy.stats import kruskal, mannwhitneyu, rankdata, spearmanr
 
 import featent as fe
-from featent.statistics.shares import class_shares, layer_share
-from featent.statistics.redundancy import followed
 from featent.statistics.contrast import values_of
 from featent.statistics.indicators import map_summaries
+from featent.statistics.redundancy import followed
+from featent.statistics.shares import class_shares, layer_share
 
 BOTH = fe.contrasts, class_shares
 
@@ -197,16 +197,15 @@ def test_d_prime_is_the_difference_in_units_of_the_mean_variance():
 
 
 def test_influences_are_what_one_more_image_does():
+    from featent.statistics.contrast import rank_sums
     from featent.statistics.shares import _influences, _r2
-    from featent.statistics.contrast import _sums
 
     y, x = labelled((3, 5, 4)), units(12, 8, ("plain", "rounded", "relu"))
-    counts, sums, _ = _sums(x, y)
-    _, _, influence = next(_influences(x, y, counts, sums))
+    ranks = rank_sums(x, y)
+    _, _, influence = next(_influences(x, y, ranks))
 
     def r2(x, y):
-        counts, sums, squares = _sums(x, y)
-        return _r2(sums, counts, squares)
+        return _r2(rank_sums(x, y))
 
     many = np.repeat(x, 3000, 0), np.repeat(y, 3000)
     for i in range(12):

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
+from featent.data.filters import kernel_l1
 from featent.data.images import images, preprocess
 from featent.data.layers import read_maps, select_layers
 from featent.statistics.entropy import score_table
@@ -19,7 +20,6 @@ from featent.statistics.indicators import (
     indicators,
     map_summaries,
 )
-from featent.data.filters import kernel_l1
 
 maps = arrays(
     np.float32,

@@ -673,8 +673,6 @@ def test_flushing_subnormal_numbers_changes_no_result(tiny, dtype):
                 f.births(whole[:40].astype("f4")),
             )
         np.testing.assert_array_equal(f.births(maps[:, :, :6], pad=True), wide)
-        np.testing.assert_array_equal(
-            f.levels(f.ordinal(torch.from_numpy(maps))), f.levels(whole)
-        )
+        np.testing.assert_array_equal(f.levels(f.ordinal(torch.from_numpy(maps))), f.levels(whole))
     finally:
         torch.set_flush_denormal(False)

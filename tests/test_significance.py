@@ -14,6 +14,12 @@ from featent.data.images import images, preprocess
 from featent.data.layers import select_layers, stream
 from featent.data.networks import network
 from featent.statistics.entropy import feature_entropy, score_table
+from featent.statistics.multiple_testing import (
+    drawn_further,
+    draws_needed,
+    false_discovery,
+    further_stages,
+)
 from featent.statistics.significance import (
     Setting,
     _excesses,
@@ -21,12 +27,6 @@ from featent.statistics.significance import (
     excess_tests,
     layer_excess,
     layer_excesses,
-)
-from featent.statistics.multiple_testing import (
-    drawn_further,
-    draws_needed,
-    false_discovery,
-    further_stages,
 )
 from featent.statistics.twins import layer_twins, twin_test
 from featent.topology.filtrations import births

@@ -61,7 +61,8 @@ from featent.data.images import (
 )
 from ..data.layers import INTERNAL, network_identity, read_finite, select_layers, unwrap
 from ..data.networks import prepared, progress, random_twin, shuffled_twin, weights_hash
-from ..statistics.contrast import contrasts, layer_share
+from ..statistics.contrast import contrasts
+from ..statistics.shares import layer_share
 from featent.statistics.entropy import (
     check_rule,
     distinct_names,
@@ -70,7 +71,8 @@ from featent.statistics.entropy import (
     selective_rate,
     summarise,
 )
-from ..statistics.indicators import SUMMARIES, kernel_l1, map_summaries
+from ..statistics.indicators import SUMMARIES, map_summaries
+from ..data.filters import kernel_l1
 from ..statistics.multiple_testing import false_discovery
 from ..statistics.estimators import entropy_estimates
 from ..statistics.uncertainty import warn

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from .assessing import TWINS, Result, result_from
-from ..statistics.contrast import class_shares, contrasts, followed, layer_share, values_of
+from ..statistics.shares import class_shares, layer_share
+from ..statistics.contrast import contrasts, values_of
+from ..statistics.redundancy import followed
 from ..statistics.entropy import class_label, feature_entropy
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations

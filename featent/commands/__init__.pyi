@@ -2,6 +2,8 @@
 
 from . import vocabulary as vocabulary
 from . import runs as runs
+from . import verdicts as verdicts
+from . import verdicts_of_use as verdicts_of_use
 from . import claims as claims
 from . import bench as bench
 from . import health as health
