@@ -671,7 +671,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'featent.commands.runs.run': ('commands/runs.html#run', 'featent/commands/runs.py'),
                                        'featent.commands.runs.sweep': ('commands/runs.html#sweep', 'featent/commands/runs.py'),
                                        'featent.commands.runs.title': ('commands/runs.html#title', 'featent/commands/runs.py')},
-            'featent.commands.verdicts': { 'featent.commands.verdicts.Finding': ( 'commands/verdicts.html#finding',
+            'featent.commands.verdicts': { 'featent.commands.verdicts.Verdict': ( 'commands/verdicts.html#verdict',
                                                                                   'featent/commands/verdicts.py'),
                                            'featent.commands.verdicts._against': ( 'commands/verdicts.html#_against',
                                                                                    'featent/commands/verdicts.py'),

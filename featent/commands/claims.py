@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READERS', 'VERDICTS', 'TITLES', 'claims', 'overview']
 
-# %% ../../nbs/commands/30_claims.ipynb #422d0e8e
+# %% ../../nbs/commands/30_claims.ipynb #56710e85
 import json
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import pandas as pd
 
 from . import verdicts, verdicts_of_use
 from .runs import experiments, parameters
-from .verdicts import Finding
+from .verdicts import Verdict
 
 # %% ../../nbs/commands/30_claims.ipynb #b025e794
 READERS = {
@@ -67,10 +67,10 @@ def _word(value):
     "A setting as a word of a command line."
     return shlex.quote(str(value).lower() if isinstance(value, bool) else str(value))
 
-# %% ../../nbs/commands/30_claims.ipynb #3110231b
+# %% ../../nbs/commands/30_claims.ipynb #93bfb598
 def claims(
     folders: "str | Path | Sequence",  # what `featent run` left; without a claim: passed over
-) -> pd.DataFrame:  # a row for each statement: as `Finding`, then data, network, command
+) -> pd.DataFrame:  # a row for each statement: as `Verdict`, then data, network, command
     "What runs of experiments say about the published claims."
     folders = [folders] if isinstance(folders, (str, Path)) else folders
     folders = [Path(f).expanduser() for f in folders]
@@ -84,11 +84,9 @@ def claims(
         )
     table = pd.concat([f for f in found if len(f)], ignore_index=True)
     place = {claim: i for i, claim in enumerate(TITLES)}
-    return table.sort_values(
-        "claim", key=lambda c: c.map(place), kind="stable", ignore_index=True
-    )
+    return table.sort_values("claim", key=lambda c: c.map(place), kind="stable", ignore_index=True)
 
-# %% ../../nbs/commands/30_claims.ipynb #3f6bbc0b
+# %% ../../nbs/commands/30_claims.ipynb #3c6710ed
 _UNREADABLE = (
     OSError,
     KeyError,
@@ -109,7 +107,7 @@ def _claims_of(folder, name):
             f"{folder.name}: its tables cannot be read ({type(e).__name__}: {e}): "
             f"run the experiment again with this version, `{command}`"
         ) from e
-    table = pd.DataFrame(rows, columns=Finding._fields).astype(_NUMBERS)
+    table = pd.DataFrame(rows, columns=Verdict._fields).astype(_NUMBERS)
     network = settings.get("weights") or settings.get("network", "")
     return table.assign(data=settings.get("data", ""), network=network, command=command)
 

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['of_ablation', 'of_roles', 'of_pruning', 'of_fc_patterns']
 
-# %% ../../nbs/commands/28_verdicts_of_use.ipynb #2e368d46
+# %% ../../nbs/commands/28_verdicts_of_use.ipynb #b4709596
 import json
 from pathlib import Path
 
 import numpy as np
 
-from .verdicts import Finding, side, table_in
+from .verdicts import Verdict, side, table_in
 
 # %% ../../nbs/commands/28_verdicts_of_use.ipynb #d9b0645c
 _NAMES = {
@@ -26,10 +26,10 @@ _NAMES = {
     "taylor": "Taylor expansion",
 }
 
-# %% ../../nbs/commands/28_verdicts_of_use.ipynb #6d4bab29
+# %% ../../nbs/commands/28_verdicts_of_use.ipynb #9920de49
 def of_ablation(
     folder: Path,  # what a run of *ablation* left
-) -> list:  # of `Finding`
+) -> list:  # of `Verdict`
     "Whether accuracy holds and then breaks down, and whether the order by H/eps is better."
     turns = table_in(folder, "transition").set_index("order")
     there = [order for order in _ORDERS if order in turns.index]
@@ -49,7 +49,7 @@ _ORDERS = {
 
 def _turns(case, t):
     "The phase transition under one kind of order."
-    return Finding(
+    return Verdict(
         "phase transition",
         "accuracy holds or rises until a turning point, then breaks down",
         case,
@@ -65,7 +65,7 @@ def _better(kind, direction, against, r):
     "The order by H/eps against another one."
     sign = -1 if direction.startswith("most") else 1
     low, high = sorted((sign * r.low, sign * r.high))
-    return Finding(
+    return Verdict(
         "ordering",
         f"ordering by H/eps is better than {_NAMES.get(against, against)}",
         f"{kind}, {direction}",
@@ -76,17 +76,17 @@ def _better(kind, direction, against, r):
         high,
     )
 
-# %% ../../nbs/commands/28_verdicts_of_use.ipynb #c7e0e171
+# %% ../../nbs/commands/28_verdicts_of_use.ipynb #3683ecd7
 def of_roles(
     folder: Path,  # what a run of *roles* left
-) -> list:  # of `Finding`
+) -> list:  # of `Verdict`
     "Whether units that are useful on training images only go with the gap."
     links = table_in(folder, "association")
     own = links[(links.role == "train only") & np.isfinite(links["rho with the gap"])]
     found = []
     for definition, n, rho in zip(own.definition, own.networks, own["rho with the gap"]):
         low, high = _rho_limits(rho, n)
-        finding = Finding(
+        finding = Verdict(
             "roles",
             "the share of units useful on training images only grows with the gap",
             f"{definition}, {n} networks",
@@ -108,10 +108,10 @@ def _rho_limits(rho, n):
     se = np.sqrt((1 + rho**2 / 2) / max(n - 3, 1))
     return np.tanh(z - 1.96 * se), np.tanh(z + 1.96 * se)
 
-# %% ../../nbs/commands/28_verdicts_of_use.ipynb #a2a10a5b
+# %% ../../nbs/commands/28_verdicts_of_use.ipynb #f4e8a6fd
 def of_pruning(
     folder: Path,  # what a run of *pruning* left
-) -> list:  # of `Finding`
+) -> list:  # of `Verdict`
     "Whether units of low H are those to keep."
     rows = table_in(folder, "differences").itertuples()
     return [_keeps(r) for r in rows if r.rival in _NAMES]
@@ -119,7 +119,7 @@ def of_pruning(
 
 def _keeps(r):
     "Keeping units of low H against another choice."
-    return Finding(
+    return Verdict(
         "pruning",
         f"keeping units of low H is better than {_NAMES[r.rival]}",
         r.value,
@@ -130,10 +130,10 @@ def _keeps(r):
         r.high,
     )
 
-# %% ../../nbs/commands/28_verdicts_of_use.ipynb #708b6bdd
+# %% ../../nbs/commands/28_verdicts_of_use.ipynb #5bb68ebc
 def of_fc_patterns(
     folder: Path,  # what a run of *fc_patterns* left
-) -> list:  # of `Finding`
+) -> list:  # of `Verdict`
     "Whether pattern entropy of linear layers falls with depth, and tells how many are needed."
     p = table_in(folder, "profile")
     p = p[p.activated & p.series.isin(["trained", "untrained"])]
@@ -150,7 +150,7 @@ def _pattern_fall(own, control):
     verdict = "fails" if own <= 0 else "holds"
     if own > 0 and not beyond.min() > 0:
         verdict = "not beyond its control"
-    return Finding(
+    return Verdict(
         "linear layers",
         "pattern entropy of linear layers falls with depth",
         "against untrained networks",
@@ -167,7 +167,7 @@ def _advice(folder):
     if not (folder / "advice.json").is_file():
         return []
     a = json.loads((folder / "advice.json").read_text())
-    finding = Finding(
+    finding = Verdict(
         "linear layers",
         "it tells how many linear layers are needed",
         "against accuracy",

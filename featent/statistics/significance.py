@@ -108,8 +108,7 @@ def _random_swaps(permutations, n, seed):
     "Swaps (1 + permutations, n), the first of them none at all."
     if permutations < 1:
         raise ValueError(
-            f"permutations={permutations}: at least 1 is needed; "
-            "999 allow p-values down to 0.001"
+            f"permutations={permutations}: at least 1 is needed; 999 allow p-values down to 0.001"
         )
     swaps = np.zeros((permutations + 1, n), np.uint8)
     swaps[1:] = np.random.default_rng(seed).integers(0, 2, (n, permutations), np.uint8).T
