@@ -10,11 +10,17 @@ from . import (
     tools as tools,
     topology as topology,
 )
-from .assessment.assessing import (
+from .assessment.result import (
     Result as Result,
+)
+from .assessment.assessing import (
     assess as assess,
     estimate as estimate,
+)
+from .assessment.filling import (
     fill as fill,
+)
+from .assessment.loading import (
     load as load,
 )
 from .assessment.preflight import (
@@ -45,11 +51,19 @@ from .data.preprocessing import (
 from .data.layers import (
     list_layers as list_layers,
 )
-from .data.networks import (
+from .data.evaluation import (
     accuracy as accuracy,
+)
+from .data.architectures import (
     list_networks as list_networks,
+)
+from .data.networks import (
     network as network,
+)
+from .data.twins import (
     random_twin as random_twin,
+)
+from .data.trainer import (
     train as train,
 )
 from .explorers.app import (

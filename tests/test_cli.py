@@ -293,7 +293,7 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
     code, err = told(capsys, *words)
     assert code == 0, err
     result = fe.load(tmp_path / "scores")
-    assert result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(net)
+    assert result.record["network"]["weights_hash"] == fe.data.records.weights_hash(net)
     assert (
         list(result.layers.module) == ["features.conv1", "features.conv6"]
         and (tmp_path / "scores/profile.png").stat().st_size > 5000

@@ -55,7 +55,7 @@ def test_variables_stand_for_network_and_images(ip, result):
         and "shuffle" in result.record["null"]
     )
     assert (
-        result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(ip.user_ns["net"])
+        result.record["network"]["weights_hash"] == fe.data.records.weights_hash(ip.user_ns["net"])
         and len(result.labels) == 6
     )
     direct = fe.assess(

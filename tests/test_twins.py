@@ -9,7 +9,10 @@ import torchvision
 from torch import nn
 
 from featent.data.sampling import images
-from featent.data.networks import accuracy, network, random_twin, weights_hash
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.twins import random_twin
+from featent.data.records import weights_hash
 
 
 def swapped(net, new):

@@ -15,7 +15,8 @@ from torch import nn
 from featent.data.held_out import corrupt_labels
 from featent.data.sampling import images
 from featent.data.layers import list_layers
-from featent.data.networks import network, weights_hash
+from featent.data.networks import network
+from featent.data.records import weights_hash
 from featent.studies.zoo import (
     PLAN,
     SETTINGS_A,

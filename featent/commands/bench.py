@@ -26,7 +26,11 @@ from ..assessment.plots import STYLES, new_axes
 from ..data.image_sets import Images, batches
 from ..data.sampling import images as as_images
 from ..data.layers import select_layers
-from ..data.networks import evaluating, network, prepared, progress, weights_hash
+from ..data.forward import evaluating
+from ..data.networks import network
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.records import weights_hash
 from ..tools.release import version_of, versions
 from ..topology import kernels
 

@@ -25,7 +25,7 @@ from torch import nn
 
 from .image_sets import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
-from .networks import evaluating
+from .forward import evaluating
 
 # %% ../../nbs/data/50_layers.ipynb #9c8ba3b2
 class Call(NamedTuple):

@@ -21,7 +21,9 @@ from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
 from ..data.layers import unwrap
-from ..data.networks import network as as_network, prepared, progress
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..tools.progress import progress
 from ..statistics.scores import summarise
 from ..statistics.information import layer_information
 from .weight_norms import weight_measures, weightwatcher_alpha

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from ..assessment.plots import STYLES, new_axes
 from ..data.image_sets import Images
 from ..data.in_memory import in_memory
-from ..data.networks import accuracy, progress, train
+from ..data.evaluation import accuracy
+from ..tools.progress import progress
+from ..data.trainer import train
 from .activation_patterns import patterns
 from .linear_networks import linear_stack
 from .pattern_entropies import layer_entropies

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.image_sets import Images
 from featent.data.layers import (
     example_of,
@@ -23,14 +23,9 @@ from featent.data.layers import (
     to_network,
     unwrap,
 )
-from featent.data.networks import (
-    evaluating,
-    out_of_memory,
-    prepared,
-    scores_in,
-    tensors_in,
-    weights_hash,
-)
+from ..data.forward import evaluating, out_of_memory, scores_in, tensors_in
+from ..data.inputs import prepared
+from ..data.records import weights_hash
 from .importance import count_units, entropy_importance, unit_importance
 from ..tools.words import first_line
 

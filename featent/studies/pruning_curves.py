@@ -16,19 +16,16 @@ import scipy
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.image_sets import Images
 from ..data.in_memory import in_memory, read_once
-from featent.data.networks import (
-    accuracy,
-    count_outputs,
-    outputs_of_labels,
-    prepared,
-    progress,
-    recalibrate,
-    train,
-)
+from ..data.evaluation import accuracy
+from ..data.outputs import count_outputs, outputs_of_labels
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.calibration import recalibrate
+from ..data.trainer import train
 from featent.studies.pruning import (
     cost,
     importance_by_layer,

@@ -4,3 +4,4 @@ from . import words as words
 from . import digests as digests
 from . import release as release
 from . import files as files
+from . import progress as progress
