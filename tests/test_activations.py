@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.layers import list_layers, read_maps, select_layers, stream
 from featent.data.networks import network
 

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from featent.assessment.assessing import Result, assess, load
+from featent.assessment.result import Result
+from featent.assessment.assessing import assess
+from featent.assessment.loading import load
 from featent.data import networks
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.explorers import app as explorers, network_views as nv
 from featent.explorers.app import explore
 

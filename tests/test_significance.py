@@ -10,10 +10,12 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control, kstest, t as student_t
 
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.data.layers import select_layers, stream
 from featent.data.networks import network
-from featent.statistics.entropy import feature_entropy, score_table
+from featent.statistics.entropy import feature_entropy
+from featent.statistics.scores import score_table
 from featent.statistics.multiple_testing import (
     drawn_further,
     draws_needed,

@@ -569,11 +569,11 @@ def test_reliability_experiment(tmp_path):
     ],
 )
 def test_reliability_refuses_before_any_work(name, value, message):
-    from featent.commands import cli
+    from featent.commands.experiments import experiments
 
     parameters, validate = [
         c.source
-        for c in nbformat.read(cli.experiments()["reliability"], 4).cells
+        for c in nbformat.read(experiments()["reliability"], 4).cells
         if c.cell_type == "code"
     ][:2]
     scope = {}

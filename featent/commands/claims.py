@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import verdicts, verdicts_of_use
-from .runs import experiments, parameters
+from .experiments import experiments, parameters
 from .verdicts import Verdict
 
 # %% ../../nbs/commands/30_claims.ipynb #b025e794

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..statistics.entropy import read_table
+from ..statistics.scores import read_table
 
 # %% ../../nbs/commands/26_verdicts.ipynb #9d258b29
 class Verdict(NamedTuple):

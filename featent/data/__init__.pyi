@@ -1,8 +1,32 @@
 "What goes in: images with labels, networks, the layers of a network and their maps."
 
-from . import images as images
+from . import pictures as pictures
+from . import preprocessing as preprocessing
+from . import reading as reading
+from . import image_sets as image_sets
+from . import published as published
+from . import folders as folders
+from . import items as items
+from . import datasets as datasets
+from . import sampling as sampling
+from . import held_out as held_out
+from . import in_memory as in_memory
 from . import checkpoints as checkpoints
+from . import matching as matching
+from . import records as records
+from . import forward as forward
+from . import architectures as architectures
+from . import pretrained as pretrained
+from . import own_code as own_code
 from . import networks as networks
+from . import inputs as inputs
+from . import outputs as outputs
+from . import evaluation as evaluation
+from . import calibration as calibration
+from . import resuming as resuming
+from . import trainer as trainer
+from . import sameness as sameness
+from . import twins as twins
 from . import listening as listening
 from . import layers as layers
 from . import filters as filters

@@ -23,9 +23,9 @@ import pandas as pd
 import torch
 from torch import nn
 
-from .images import Images, batches
+from .image_sets import Images, batches
 from .listening import Listener, OtherPath, made_by, op_name, tensors
-from .networks import evaluating
+from .forward import evaluating
 
 # %% ../../nbs/data/50_layers.ipynb #9c8ba3b2
 class Call(NamedTuple):

@@ -26,23 +26,24 @@ import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..assessment.assessing import Result, assess, estimate, load
+from ..assessment.result import Result
+from ..assessment.assessing import assess, estimate
+from ..assessment.loading import load
 from ..assessment.preflight import check
-from ..data.images import DATASETS, IMAGE_SUFFIXES, Images, image_options, images as as_images
+from ..data.published import DATASETS
+from ..data.folders import IMAGE_SUFFIXES
+from ..data.image_sets import Images
+from ..data.preprocessing import image_options
+from ..data.sampling import images as as_images
 from ..data.layers import unwrap
-from featent.data.networks import (
-    class_logits,
-    class_words,
-    device_of,
-    evaluating,
-    label_map_for,
-    list_networks,
-    network as as_network,
-    prepared,
-    random_twin,
-    train,
-)
-from featent.explorers.explorer import (
+from ..data.forward import class_logits, device_of, evaluating
+from ..data.outputs import class_words, label_map_for
+from ..data.architectures import list_networks
+from ..data.networks import network as as_network
+from ..data.inputs import prepared
+from ..data.twins import random_twin
+from ..data.trainer import train
+from featent.explorers.frame import (
     LABEL_WIDTH,
     SHELL_STYLE,
     WIDE,
@@ -50,10 +51,9 @@ from featent.explorers.explorer import (
     View,
     choice,
     error_html,
-    explore_layers,
-    explore_units,
     shell,
 )
+from .unit_explorers import explore_layers, explore_units
 from featent.explorers.network_views import (
     Study,
     ablation_numbers,
@@ -79,9 +79,10 @@ from featent.explorers.network_views import (
     unit_removals,
 )
 from .unit_views import as_views, bare_views, save_views
-from ..statistics.entropy import read_table
-from ..studies.ablation import VALUES, speedup
-from ..studies.rescaling import rescaling_groups
+from ..statistics.scores import read_table
+from ..studies.transitions import VALUES
+from ..studies.masking import speedup
+from ..studies.scale_groups import rescaling_groups
 from ..studies.training import monitor
 from ..tools.files import claimed
 

@@ -3,6 +3,7 @@
 from . import entropy as entropy
 from . import counting as counting
 from . import estimators as estimators
+from . import scores as scores
 from . import resampling as resampling
 from . import uncertainty as uncertainty
 from . import resolution as resolution

@@ -12,12 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .counting import OVER, count_gains, dense_codes, named_classes, place_of
-from featent.statistics.entropy import (
-    checked_births,
-    distinct_names,
-    feature_entropy,
-    selective_rate,
-)
+from .entropy import checked_births, feature_entropy, selective_rate
+from .scores import distinct_names
 from .multiple_testing import corrected, key_first, rows_of, sum_of_blocks
 from ..topology.kernels import compiled
 
