@@ -11,7 +11,8 @@ from featent.data.layers import select_layers
 from featent.statistics.indicators import SUMMARIES, indicators
 from featent.statistics.information import class_information
 from featent.statistics.significance import excess_test
-from featent.statistics.uncertainty import coarse, intervals as unit_intervals, n_cells
+from featent.statistics.resolution import coarse, n_cells
+from featent.statistics.uncertainty import intervals as unit_intervals
 
 LAYERS = ["features.conv1", "features.conv5", "features.conv6"]
 

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
+from featent.data.filters import kernel_l1
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
 from featent.data.maps import read_maps
@@ -19,7 +20,6 @@ from featent.statistics.indicators import (
     SUMMARIES,
     _summarised,
     indicators,
-    kernel_l1,
     map_summaries,
 )
 

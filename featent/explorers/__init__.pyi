@@ -5,7 +5,6 @@ from . import looks as looks
 from . import states as states
 from . import unit_numbers as unit_numbers
 from . import map_pictures as map_pictures
-from . import explorer as explorer
 from . import unit_pictures as unit_pictures
 from . import layer_pictures as layer_pictures
 from . import frame as frame
