@@ -84,7 +84,7 @@ from ..studies.transitions import VALUES
 from ..studies.masking import speedup
 from ..studies.scale_groups import rescaling_groups
 from ..studies.training import monitor
-from ..tools.files import claimed
+from ..tools.places import claimed
 
 # %% ../../nbs/explorers/40_app.ipynb #79e1f926
 def _stepper(label, options, value=None):

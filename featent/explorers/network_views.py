@@ -51,7 +51,8 @@ from ..studies.invariance import indicator_changes, network_scores
 from ..studies.rescaling import rescale
 from ..studies.scale_groups import rescaling_groups
 from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS, ROLES, roles, useful_units
-from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
+from ..tools.files import as_path, write_whole
+from ..tools.places import claimed, must_be_free, publish, workplace
 
 # %% ../../nbs/explorers/30_network_views.ipynb #f28fa4ef
 STUDIES = "rescaling", "ablation", "training", "comparison"

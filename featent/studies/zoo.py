@@ -38,7 +38,8 @@ from ..tools.progress import progress
 from ..data.trainer import train
 from ..data.records import weights_hash
 from ..tools.digests import canonical_json, differing_entries, plain_json, pretty_json, sha256
-from ..tools.files import Busy, alone, write_whole
+from ..tools.locks import Busy, alone
+from ..tools.files import write_whole
 
 # %% ../../nbs/studies/30_zoo.ipynb #6a1ac30b
 PLAN = {
