@@ -24,15 +24,11 @@ from featent.data.networks import network
 from featent.data.calibration import recalibrate
 from featent.data.trainer import train
 from featent.data.records import weights_hash
-from featent.studies import training as module
-from featent.studies.training import (
-    _natural,
-    _place_of,
-    assess_checkpoints,
-    follow,
-    monitor,
-    plot_training,
-)
+from featent.studies import moments as module
+from featent.studies.looking_back import _natural, _place_of, assess_checkpoints
+from featent.studies.following import follow
+from featent.studies.training import monitor
+from featent.studies.training_plots import plot_training
 
 
 def tiny(seed=0):

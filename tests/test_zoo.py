@@ -17,34 +17,31 @@ from featent.data.sampling import images
 from featent.data.layers import list_layers
 from featent.data.networks import network
 from featent.data.records import weights_hash
-from featent.studies.zoo import (
+from featent.studies.zoo_plans import (
     PLAN,
     SETTINGS_A,
-    augmentation,
     check_plans,
-    dropping,
-    evaluate,
-    history,
-    load_network,
     part,
-    read_zoo,
     set_a,
     set_b,
-    train_zoo,
     training_images,
 )
+from featent.studies.regularisers import augmentation, dropping
+from featent.studies.margins import evaluate
+from featent.studies.zoo_folder import history, load_network, read_zoo
+from featent.studies.zoo import train_zoo
 
 JOB = """
 import json, os, random, signal, sys, time, pathlib, torch
 torch.set_num_threads(1)
 import pandas as pd
-from featent.data import networks
+from featent.data import resuming
 from featent.data.sampling import images
 from featent.studies.zoo import train_zoo
 folder, plans, wait = pathlib.Path(sys.argv[1]), pd.read_json(sys.argv[2]), [0]
-real = networks._write_whole
+real = resuming._save
 def slow(*args): time.sleep(wait[0]); return real(*args)
-networks._write_whole = slow
+resuming._save = slow
 
 def begun(name):
     "A process of its own that trains the zoo."
