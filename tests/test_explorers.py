@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from featent.assessment.assessing import Result, assess, load
+from featent.assessment.result import Result
+from featent.assessment.assessing import assess
+from featent.assessment.loading import load
 from featent.data import networks
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess

@@ -17,7 +17,7 @@ from featent.data.layers import list_layers, network_identity, read_maps, select
 from featent.data.listening import Listener, OtherPath
 from featent.data.forward import evaluating
 from featent.data.records import weights_hash
-from featent.studies.ablation import masked_scores
+from featent.studies.masking import masked_scores
 
 
 def x_of(*shape, seed=0):

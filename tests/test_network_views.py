@@ -15,8 +15,9 @@ from torch import nn
 from featent.assessment.assessing import assess
 from featent.data.sampling import images
 from featent.explorers import network_views as nv
-from featent.explorers.explorer import png
-from featent.studies.ablation import ablate, change_points, pooled, turning_points
+from featent.explorers.looks import png
+from featent.studies.ablation import ablate, pooled
+from featent.studies.transitions import change_points, turning_points
 from featent.studies.rescaling import rescale
 from featent.studies.roles import roles, useful_units
 

@@ -21,7 +21,7 @@ from IPython.core.error import UsageError
 from torch import nn
 from torch.utils.data import Dataset
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from .arguments import assess_arguments, command_parser, common_options
 from . import actions
 from .actions import checked, network_of, optional, pictures, run_experiment, scored

@@ -8,9 +8,9 @@ from . import published as published
 from . import folders as folders
 from . import items as items
 from . import datasets as datasets
-from . import in_memory as in_memory
 from . import sampling as sampling
 from . import held_out as held_out
+from . import in_memory as in_memory
 from . import checkpoints as checkpoints
 from . import matching as matching
 from . import records as records

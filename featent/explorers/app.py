@@ -26,7 +26,9 @@ import torch
 from IPython import get_ipython
 from IPython.display import HTML, display
 
-from ..assessment.assessing import Result, assess, estimate, load
+from ..assessment.result import Result
+from ..assessment.assessing import assess, estimate
+from ..assessment.loading import load
 from ..assessment.preflight import check
 from ..data.published import DATASETS
 from ..data.folders import IMAGE_SUFFIXES
@@ -41,7 +43,7 @@ from ..data.networks import network as as_network
 from ..data.inputs import prepared
 from ..data.twins import random_twin
 from ..data.trainer import train
-from featent.explorers.explorer import (
+from featent.explorers.frame import (
     LABEL_WIDTH,
     SHELL_STYLE,
     WIDE,
@@ -49,10 +51,9 @@ from featent.explorers.explorer import (
     View,
     choice,
     error_html,
-    explore_layers,
-    explore_units,
     shell,
 )
+from .unit_explorers import explore_layers, explore_units
 from featent.explorers.network_views import (
     Study,
     ablation_numbers,
@@ -79,8 +80,9 @@ from featent.explorers.network_views import (
 )
 from .unit_views import as_views, bare_views, save_views
 from ..statistics.scores import read_table
-from ..studies.ablation import VALUES, speedup
-from ..studies.rescaling import rescaling_groups
+from ..studies.transitions import VALUES
+from ..studies.masking import speedup
+from ..studies.scale_groups import rescaling_groups
 from ..studies.training import monitor
 from ..tools.files import claimed
 

@@ -32,29 +32,23 @@ from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator
 from PIL import Image
 
-from ..assessment.assessing import Result, assess, load
-from ..assessment.evidence import indicator_table, lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.assessing import assess
+from ..assessment.loading import load
+from ..assessment.evidence import indicator_table
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal, short_names
 from ..data.image_sets import Images
 from ..data.layers import select_layers, unwrap
 from ..data.inputs import prepared
 from ..tools.progress import progress
-from featent.studies.ablation import (
-    VALUES,
-    ablate,
-    change_points,
-    pooled,
-    prepared_splits,
-    turning_points,
-    unit_orders,
-)
-from featent.studies.rescaling import (
-    halve_filters,
-    indicator_changes,
-    network_scores,
-    rescale,
-    rescaling_groups,
-)
+from ..studies.transitions import VALUES, change_points, turning_points
+from ..studies.ablation import ablate, pooled, prepared_splits
+from ..studies.orders import unit_orders
+from ..studies.halving import halve_filters
+from ..studies.invariance import indicator_changes, network_scores
+from ..studies.rescaling import rescale
+from ..studies.scale_groups import rescaling_groups
 from ..studies.roles import ROLE_COLOURS as ROLE_COLOURS, ROLES, roles, useful_units
 from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
 

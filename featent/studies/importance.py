@@ -12,9 +12,9 @@ import scipy
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.layers import module_path
-from .ablation import EFFECTIVE
+from .orders import EFFECTIVE
 
 # %% ../../nbs/studies/80_importance.ipynb #b04f09ee
 def unit_importance(

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.image_sets import Images
 from featent.data.layers import (
     example_of,
