@@ -17,7 +17,11 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..assessment.assessing import BIRTHS_VERSION, calls_of, planned, run_plan, tabulate
+from ..assessment.options import Options
+from ..assessment.plan import plan_for
+from ..assessment.record import BIRTHS_VERSION, calls_of
+from ..assessment.streaming import run_plan
+from ..assessment.tables import tabulate
 from ..data.calibration import norms_of, recalibrate
 from ..data.evaluation import loss_and_accuracy
 from ..data.image_sets import Images
@@ -85,9 +89,8 @@ def _held(images):
 # %% ../../nbs/studies/20_moments.ipynb #2980da36
 def _planned(network, held, q):
     "The plan of the assessment of a moment."
-    indicators = ("l1", "mean", "zeros")
-    options = (q.layers, q.filtration, "text", q.null, 1, False, indicators, q.seed, q.batch_size)
-    return planned(network, held, *options)
+    work = {"seed": q.seed, "batch_size": q.batch_size, "summaries": ("l1", "mean", "zeros")}
+    return plan_for(network, held, Options(q.layers, q.filtration, null=q.null, **work))
 
 
 def _identity(plan, q, sets):
@@ -137,8 +140,7 @@ def _score_rows(plan, births, rule):
     "Scores of each layer, from its births."
     images = plan.images
     classes = {c: images.classes[c] for c in images.by_class}
-    over = "births" if plan.convention == "released" else "images"
-    units = tabulate(births, images.labels, plan.chosen, classes, over, rule)
+    units = tabulate(births, images.labels, plan.chosen, classes, plan.options.over, rule)
     rows = summarise(units, ("layer", "filtration"))
     if "H_null" in rows:
         rows["excess"] = rows.H_null - rows.H
