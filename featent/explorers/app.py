@@ -35,7 +35,7 @@ from ..data.folders import IMAGE_SUFFIXES
 from ..data.image_sets import Images
 from ..data.preprocessing import image_options
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.forward import class_logits, device_of, evaluating
 from ..data.outputs import class_words, label_map_for
 from ..data.architectures import list_networks

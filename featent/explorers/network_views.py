@@ -39,7 +39,8 @@ from ..assessment.evidence import indicator_table
 from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal, short_names
 from ..data.image_sets import Images
-from ..data.layers import select_layers, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import unwrap
 from ..data.inputs import prepared
 from ..tools.progress import progress
 from ..studies.transitions import VALUES, change_points, turning_points

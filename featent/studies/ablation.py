@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from ..data.image_sets import Images, batches
-from ..data.layers import select_layers, stream, to_network, unwrap
+from ..data.layers import select_layers
+from ..data.maps import stream
+from ..data.tracing import to_network, unwrap
 from ..data.outputs import check_outputs, output_indices, outputs_of_labels
 from ..data.forward import evaluating
 from ..data.inputs import prepared

@@ -17,7 +17,8 @@ from torch import nn
 from ..assessment.result import Result
 from ..data.image_sets import Images
 from ..data.preprocessing import preprocess
-from ..data.layers import select_layers, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import unwrap
 from ..statistics.scores import class_label
 from ..statistics.indicators import indicators
 from .rescaling import checked_factors, write_parameters

@@ -14,7 +14,7 @@ from torch import nn
 from ..assessment.result import Result
 from ..assessment.assessing import assess
 from ..data.image_sets import Images, batches
-from ..data.layers import to_network, unwrap
+from ..data.tracing import to_network, unwrap
 from ..data.listening import Listener, tensors
 from ..data.forward import evaluating
 from ..data.inputs import prepared

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from ..data.image_sets import Images, batches
-from ..data.layers import select_layers, to_network, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
 from ..data.forward import evaluating
 from ..data.inputs import prepared
 from .replay import Cut, recorded, replayed, rerun

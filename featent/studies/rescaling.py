@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ..data.image_sets import Images
-from ..data.layers import example_of, unwrap
+from ..data.tracing import example_of, unwrap
 from ..data.listening import tensors
 from ..data.forward import evaluating
 from ..data.records import weights_hash
