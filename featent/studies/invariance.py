@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from ..assessment.assessing import Result, assess
+from ..data.forward import evaluating
 from ..data.image_sets import Images, batches
+from ..data.inputs import prepared
 from ..data.layers import to_network, unwrap
 from ..data.listening import Listener, tensors
-from ..data.forward import evaluating
-from ..data.inputs import prepared
 from ..statistics.indicators import indicators
 from featent.studies.rescaling import (
     chosen_factors,
