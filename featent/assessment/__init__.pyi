@@ -1,9 +1,7 @@
 "The verb, its result, what survives a kill, the pictures of a result."
 
-from . import (
-    assessing as assessing,
-    evidence as evidence,
-    plots as plots,
-    preflight as preflight,
-    store as store,
-)
+from . import preflight as preflight
+from . import store as store
+from . import assessing as assessing
+from . import evidence as evidence
+from . import plots as plots

@@ -1,11 +1,9 @@
 "What can be typed."
 
-from . import (
-    bench as bench,
-    claims as claims,
-    cli as cli,
-    health as health,
-    magics as magics,
-    runs as runs,
-    vocabulary as vocabulary,
-)
+from . import vocabulary as vocabulary
+from . import runs as runs
+from . import claims as claims
+from . import bench as bench
+from . import health as health
+from . import cli as cli
+from . import magics as magics

@@ -38,7 +38,8 @@ from featent.commands.cli import (
 from .runs import experiments, parameters, read_parameters
 from ..data.images import Images
 from ..data.networks import built_network, list_networks, network as as_network
-from ..explorers.app import EXPLORERS, explore
+from ..explorers.registry import EXPLORERS
+from ..explorers.app import explore
 from ..tools.files import as_path, claimed
 
 # %% ../../nbs/commands/70_magics.ipynb #e5cf8252

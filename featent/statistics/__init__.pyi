@@ -1,10 +1,8 @@
 "From births and summaries to numbers with intervals."
 
-from . import (
-    contrast as contrast,
-    entropy as entropy,
-    indicators as indicators,
-    information as information,
-    significance as significance,
-    uncertainty as uncertainty,
-)
+from . import entropy as entropy
+from . import uncertainty as uncertainty
+from . import significance as significance
+from . import information as information
+from . import indicators as indicators
+from . import contrast as contrast

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['plain_json', 'json_value', 'canonical_json', 'sha256', 'differing_entries', 'pretty_json']
 
-# %% ../../nbs/tools/30_digests.ipynb #db465bc1
+# %% ../../nbs/tools/30_digests.ipynb #be483b60
 import hashlib
 import json
 
 import numpy as np
 
-# %% ../../nbs/tools/30_digests.ipynb #e466572e
+# %% ../../nbs/tools/30_digests.ipynb #03d3ba09
 def plain_json(
     value: object,  # text, numbers, arrays, lists and dictionaries
 ) -> object:  # lists for tuples, text for keys, Python's numbers for NumPy's
@@ -31,7 +31,7 @@ def json_value(
     wanted = "give text, numbers, lists and dictionaries"
     raise TypeError(f"{value!r} cannot be written to the manifest: {wanted}")
 
-# %% ../../nbs/tools/30_digests.ipynb #986603a8
+# %% ../../nbs/tools/30_digests.ipynb #85ee4b2d
 def canonical_json(
     value: object,  # what `plain_json` gives
 ) -> bytes:  # JSON with sorted entries and no spaces
@@ -45,7 +45,7 @@ def sha256(
     "The SHA-256 of some bytes."
     return hashlib.sha256(data).hexdigest()
 
-# %% ../../nbs/tools/30_digests.ipynb #cd1fd991
+# %% ../../nbs/tools/30_digests.ipynb #8d2fab73
 def _flat(value, name=""):
     "Nested dictionaries as {dotted name: value}."
     if not isinstance(value, dict) or not value:
@@ -76,7 +76,7 @@ def differing_entries(
     pairs = {n: (old.get(n, _ABSENT), new.get(n, _ABSENT)) for n in {**old, **new}}
     return [f"{n}: {_short(a)} -> {_short(b)}" for n, (a, b) in pairs.items() if a != b]
 
-# %% ../../nbs/tools/30_digests.ipynb #100889e5
+# %% ../../nbs/tools/30_digests.ipynb #6f17d823
 def _of_entry(value):
     "JSON of an entry: a dictionary by lines, a list of dictionaries by items."
     if isinstance(value, dict):

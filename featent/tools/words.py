@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['a_few', 'near_names', 'first_line', 'plain_text', 'printable']
 
-# %% ../../nbs/tools/40_words.ipynb #44171840
+# %% ../../nbs/tools/40_words.ipynb #f17c65e7
 import difflib
 import html
 import re
 
-# %% ../../nbs/tools/40_words.ipynb #c0ee7c1d
+# %% ../../nbs/tools/40_words.ipynb #7d4a6175
 def a_few(
     names: list,  # texts
     most: int = 5,  # how many to show
@@ -28,7 +28,7 @@ def near_names(
     "Names that may have been meant."
     return difflib.get_close_matches(str(word), names, n=most, cutoff=cutoff)
 
-# %% ../../nbs/tools/40_words.ipynb #3f000d64
+# %% ../../nbs/tools/40_words.ipynb #95cc8b9b
 def first_line(
     error: BaseException,  # any exception
 ) -> str:  # its type and the first line of its text
@@ -36,7 +36,7 @@ def first_line(
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
-# %% ../../nbs/tools/40_words.ipynb #edf5e045
+# %% ../../nbs/tools/40_words.ipynb #caf34332
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.I)
 
 

@@ -1,3 +1,5 @@
 "From a map to levels, births, Betti curves and diagrams."
 
-from . import filtrations as filtrations, kernels as kernels, nulls as nulls
+from . import kernels as kernels
+from . import filtrations as filtrations
+from . import nulls as nulls
