@@ -78,7 +78,6 @@ setup(
         key.removeprefix("extra_"): lines(key) for key in cfg if key.startswith("extra_")
     },
     packages=[*packages, "featent.experiments"],
-    py_modules=["featent_command"],  # the command, which does not load the whole package
     package_dir={
         "featent": "featent",
         "featent.experiments": "nbs/experiments",
@@ -90,7 +89,7 @@ setup(
     },
     data_files=extension_files(),
     entry_points={
-        "console_scripts": ["featent=featent_command:main"],
+        "console_scripts": ["featent=featent.commands.cli:main"],
         "nbdev": ["featent=featent._modidx:d"],
     },
 )

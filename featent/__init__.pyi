@@ -10,11 +10,17 @@ from . import (
     tools as tools,
     topology as topology,
 )
-from .assessment.assessing import (
+from .assessment.result import (
     Result as Result,
+)
+from .assessment.assessing import (
     assess as assess,
     estimate as estimate,
+)
+from .assessment.filling import (
     fill as fill,
+)
+from .assessment.loading import (
     load as load,
 )
 from .assessment.preflight import (
@@ -26,22 +32,38 @@ from .commands.magics import (
 )
 from .commands.runs import (
     run as run,
+)
+from .commands.sweeps import (
     sweep as sweep,
 )
-from .data.images import (
+from .data.image_sets import (
     Images as Images,
+)
+from .data.held_out import (
     hold_out as hold_out,
+)
+from .data.sampling import (
     images as images,
+)
+from .data.preprocessing import (
     preprocess as preprocess,
 )
 from .data.layers import (
     list_layers as list_layers,
 )
-from .data.networks import (
+from .data.evaluation import (
     accuracy as accuracy,
+)
+from .data.architectures import (
     list_networks as list_networks,
+)
+from .data.networks import (
     network as network,
+)
+from .data.twins import (
     random_twin as random_twin,
+)
+from .data.trainer import (
     train as train,
 )
 from .explorers.app import (
@@ -52,10 +74,12 @@ from .statistics.contrast import (
 )
 from .statistics.entropy import (
     feature_entropy as feature_entropy,
-    score_table as score_table,
     selective_rate as selective_rate,
 )
-from .statistics.uncertainty import (
+from .statistics.scores import (
+    score_table as score_table,
+)
+from .statistics.estimators import (
     entropy_estimates as entropy_estimates,
 )
 from .studies.ablation import (

@@ -11,23 +11,16 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import featent as fe
-from featent.data.layers import select_layers, stream
-from featent.data.networks import weights_hash
-from featent.studies import ablation
-from featent.studies.ablation import (
-    ablate,
-    area,
-    change_points,
-    compare_areas,
-    curves,
-    held_out_gain,
-    masked_scores,
-    plot_ablation,
-    pooled,
-    speedup,
-    turning_points,
-    unit_orders,
-)
+from featent.data.layers import select_layers
+from featent.data.maps import stream
+from featent.data.records import weights_hash
+from featent.studies import ablation, masking, transitions
+from featent.studies.ablation import ablate, curves, pooled
+from featent.studies.ablation_plots import plot_ablation
+from featent.studies.areas import area, compare_areas
+from featent.studies.masking import masked_scores, speedup
+from featent.studies.orders import unit_orders
+from featent.studies.transitions import change_points, held_out_gain, turning_points
 
 torch.set_num_threads(1)
 
@@ -167,7 +160,7 @@ def test_replay_equals_whole_passes_on_known_networks(name, layers):
         a, b = (
             masked_scores(net, x, layer, masks(units, 3), engine=e) for e in ("replay", "rerun")
         )
-        assert ablation._distance(a, b) < 64, layer
+        assert masking._distance(a, b) < 64, layer
 
 
 @pytest.mark.parametrize("cls", [Branching, OfTheBatch])
@@ -203,7 +196,7 @@ def test_masks_agree_with_hooks():
 def test_a_linear_layer_and_float64():
     net, x = made(Odd).double(), torch.randn(2, 3, 8, 8)
     a, b = (masked_scores(net, x, "b", masks(8), engine=e) for e in ("replay", "rerun"))
-    assert a.dtype == torch.float64 and ablation._distance(a, b) < 64
+    assert a.dtype == torch.float64 and masking._distance(a, b) < 64
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 3)).eval()
     x, removed = torch.randn(5, 3, 2, 2), masks(7)
     with torch.no_grad():
@@ -488,7 +481,7 @@ def test_two_lines_are_the_best_pair(n, seed):
     x, y = np.sort(rng.choice(200, n, False)).astype(float), rng.normal(size=n)
     residual = lambda a, b: np.sum((b - np.polyval(np.polyfit(a, b, 1), a)) ** 2)
     all_pairs = [residual(x[:k], y[:k]) + residual(x[k:], y[k:]) for k in range(3, n - 2)]
-    at, one, two = (v[0] for v in ablation._two_lines(x, y[None]))
+    at, one, two = (v[0] for v in transitions._two_lines(x, y[None]))
     assert at == 3 + int(np.argmin(all_pairs)) or np.isclose(all_pairs[at - 3], min(all_pairs))
     np.testing.assert_allclose([one, two], [residual(x, y), min(all_pairs)], rtol=1e-6, atol=1e-9)
 
@@ -502,7 +495,7 @@ def test_change_point_agrees_with_ruptures():
     signal = np.column_stack([y, x, np.ones(80)])
     assert (
         ruptures.Dynp(model="linear", min_size=3, jump=1).fit(signal).predict(1)[0]
-        == ablation._two_lines(x, y[None])[0][0]
+        == transitions._two_lines(x, y[None])[0][0]
     )
 
 

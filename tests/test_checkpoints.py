@@ -16,23 +16,14 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.checkpoints import (
-    find_weights,
-    intact,
-    load_weights,
-    outputs_in,
-    read_weights,
-    weights_address,
-)
-from featent.data.images import images, preprocess
-from featent.data.networks import (
-    accuracy,
-    expected_input,
-    network,
-    prepared,
-    preprocessing,
-    weights_hash,
-)
+from featent.data.matching import find_weights, load_weights, outputs_in
+from featent.data.checkpoints import intact, read_weights, weights_address
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
+from featent.data.evaluation import accuracy
+from featent.data.inputs import expected_input, prepared, preprocessing
+from featent.data.networks import network
+from featent.data.records import weights_hash
 
 
 def tiny(classes=3, seed=0):
@@ -374,7 +365,7 @@ def known_by_checksum(monkeypatch, path):
     "Let the checksum of a file be that of the published weights"
     real = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(
-        "featent.data.networks._checksum",
+        "featent.data.pretrained._checksum",
         lambda p: "b8a52dc0" + "0" * 56 if Path(p).read_bytes() == path.read_bytes() else real,
     )
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import featent as fe
-from featent.commands import cli, health, runs
+from featent.commands import arguments, cli, experiments, health
 
 HERE = Path(__file__).parents[1]
 
@@ -34,7 +34,7 @@ QUICK = [
 
 
 def told(capsys, *words):
-    "Exit code and the line about an error; beside it only what was seen before the work, and warnings of one line."
+    "Exit code and the line about an error; beside it only what was seen first, and warnings."
     code = cli.main([str(w) for w in words])
     lines = capsys.readouterr().err.splitlines(keepends=True)
     errors = [line for line in lines if line.startswith("featent: error: ")]
@@ -155,7 +155,10 @@ def test_list_help_and_parameters(capsys):
     )
     assert cli.main(["run", "depth", "--parameters"]) == 0
     out = capsys.readouterr().out
-    assert all(p["help"] for p in cli.parameters("depth").values()) and "random_networks" in out
+    assert (
+        all(p["help"] for p in experiments.parameters("depth").values())
+        and "random_networks" in out
+    )
     for words in (["--help"], ["run", "--help"], ["assess", "--help"]):
         with pytest.raises(SystemExit) as e:
             cli.main(words)
@@ -244,8 +247,8 @@ def test_wrong_words_exit_with_2_and_leave_nothing(capsys, tmp_path, monkeypatch
 def test_the_checking_cell_of_depth(given, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     values, (check, tags) = (
-        {k: p["default"] for k, p in cli.parameters("depth").items()},
-        runs._cells(cli.experiments()["depth"], "code")[1],
+        {k: p["default"] for k, p in experiments.parameters("depth").items()},
+        experiments.notebook_cells(experiments.experiments()["depth"], "code")[1],
     )
     with pytest.raises((ValueError, OSError), match=re.escape(message)):
         exec(check, {**values, **given})
@@ -290,7 +293,7 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
     code, err = told(capsys, *words)
     assert code == 0, err
     result = fe.load(tmp_path / "scores")
-    assert result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(net)
+    assert result.record["network"]["weights_hash"] == fe.data.records.weights_hash(net)
     assert (
         list(result.layers.module) == ["features.conv1", "features.conv6"]
         and (tmp_path / "scores/profile.png").stat().st_size > 5000
@@ -441,12 +444,16 @@ def test_doctor_tells_what_is_broken_and_what_to_do(monkeypatch, tmp_path, packa
 
 
 def test_doctor_and_wrong_words_need_nothing_that_may_be_broken(tmp_path):
-    "With a torch that cannot be imported: the answer to a mistyped word, the list, the report; and one line where torch is needed."
+    "With a torch that cannot be imported: a mistyped word, the list, the report; else one line."
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch/__init__.py").write_text(
         "raise OSError('libcudart.so.13: cannot open shared object file')"
     )
-    start = "import sys; from featent_command import main; code = main(); sys.exit(code or len([m for m in ('torch', 'numpy', 'pandas', 'numba') if m in sys.modules]))"
+    start = (
+        "import sys; from featent.commands.cli import main; code = main(); "
+        "heavy = {'torch', 'numpy', 'pandas', 'numba', 'matplotlib', 'ipywidgets'}; "
+        "sys.exit(code or len(heavy & set(sys.modules)))"
+    )
 
     def typed(*words):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(HERE)])}
@@ -580,13 +587,14 @@ def test_a_data_set_that_breaks_is_one_line(own, capsys, monkeypatch):
     monkeypatch.setattr(fe, "images", broken)
     assert told(capsys, "assess", "--network", "small_vgg", "-o", "r") == (
         2,
-        f"featent: error: reading the images digits: ZeroDivisionError: division by zero (test_cli.py, line {broken.__code__.co_firstlineno})\n",
+        "featent: error: reading the images digits: ZeroDivisionError: division by zero "
+        f"(test_cli.py, line {broken.__code__.co_firstlineno + 1})\n",
     )
 
 
 def test_a_reader_that_goes_is_no_error():
     "As in `featent run --list | head -1`."
-    start = "import sys; from featent_command import main; sys.exit(main())"
+    start = "import sys; from featent.commands.cli import main; sys.exit(main())"
     command = subprocess.Popen(
         [sys.executable, "-c", start, "run", "--list"],
         cwd=HERE,
@@ -617,7 +625,7 @@ def scans(tmp_path_factory):
 
 
 def test_gray_folders_normalisation_crops_and_parts(scans, own, capsys):
-    "What Python says by `preprocess` and `images`, the command line says by options: the same result."
+    "What Python says by `preprocess` and `images`, the command line says by options."
     words = [
         "--images",
         scans,
@@ -710,7 +718,7 @@ def test_negative_numbers_with_exponents_are_values(capsys, tmp_path):
         str(tmp_path / "s"),
     ]
     assert cli.main(words) == 0 and "4 runs: 4 waiting" in capsys.readouterr().out
-    assert cli.command_parser().parse_args(["run", "depth", "-p", "lr", "-1e-3"]).p == [
+    assert arguments.command_parser().parse_args(["run", "depth", "-p", "lr", "-1e-3"]).p == [
         ["lr", "-1e-3"]
     ]
 
@@ -718,8 +726,8 @@ def test_negative_numbers_with_exponents_are_values(capsys, tmp_path):
 def test_the_list_of_experiments_has_a_gap_after_each_name(capsys):
     cli.main(["run", "--list"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(runs.experiments()) and all(
-        line.startswith(f"{name}  ") for name, line in zip(runs.experiments(), lines)
+    assert len(lines) == len(experiments.experiments()) and all(
+        line.startswith(f"{name}  ") for name, line in zip(experiments.experiments(), lines)
     )
 
 

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from featent.statistics.entropy import (
+from featent.statistics.entropy import feature_entropy, selective_rate, status
+from featent.statistics.scores import (
     class_label,
+    class_scores,
     distinct_names,
-    feature_entropy,
     read_table,
     score_table,
-    selective_rate,
-    status,
     summarise,
 )
 
@@ -49,6 +48,20 @@ def test_invariances_and_bounds(b, rnd):
     np.testing.assert_allclose(H, feature_entropy(np.where(b, 3 * b + 5, 0)), atol=1e-12)
     assert (H >= 0).all() and (H <= log(len(b)) + 1e-12).all()
     assert ((feature_entropy(b, "births") == 0) | (selective_rate(b) > 1 / len(b))).all()
+
+
+@pytest.mark.parametrize("over", ["images", "births", "outcomes"])
+def test_class_scores_are_those_of_each_class_alone(over):
+    b = np.random.default_rng(0).integers(0, 6, (30, 7))
+    labels = np.random.default_rng(1).permutation(np.repeat([3, 0, 5], 10))
+    eps, H = class_scores(b, labels, [5, 0, 3], over)
+    assert eps.shape == H.shape == (3, 7) and eps.dtype == H.dtype == np.float64
+    for i, c in enumerate([5, 0, 3]):
+        np.testing.assert_array_equal(eps[i], selective_rate(b[labels == c]))
+        np.testing.assert_array_equal(H[i], feature_entropy(b[labels == c], over))
+    table = score_table(b, labels, {5: "e", 0: "a", 3: "c"}, over)
+    np.testing.assert_array_equal(table.H, H.ravel())
+    np.testing.assert_array_equal(table.eps, eps.ravel())
 
 
 def test_dead_units_are_invalid_and_undefined():

@@ -6,11 +6,13 @@ import pytest
 
 import featent as fe
 from featent.assessment.plots import plot_profile
-from featent.data.layers import read_maps, select_layers
+from featent.data.maps import read_maps
+from featent.data.layers import select_layers
 from featent.statistics.indicators import SUMMARIES, indicators
 from featent.statistics.information import class_information
 from featent.statistics.significance import excess_test
-from featent.statistics.uncertainty import coarse, intervals as unit_intervals, n_cells
+from featent.statistics.resolution import coarse, n_cells
+from featent.statistics.uncertainty import intervals as unit_intervals
 
 LAYERS = ["features.conv1", "features.conv5", "features.conv6"]
 
@@ -45,14 +47,14 @@ def test_random_networks_in_the_same_pass_are_random_networks(net, digits, resul
             np.testing.assert_array_equal(
                 alone.summaries[layer, name, "real"], result.summaries[layer, name, f"random{i}"]
             )
-        assert result.record["twins"][i]["weights_hash"] == fe.data.networks.weights_hash(twin)
+        assert result.record["twins"][i]["weights_hash"] == fe.data.records.weights_hash(twin)
         pd.testing.assert_frame_equal(alone.table, result.scores(f"random{i}"))
 
 
 def test_given_networks_as_twins(net, digits):
     twins = [fe.random_twin(net, 7)]
     r = fe.assess(net, digits, "features.conv6", null="random", twins=twins)
-    assert r.record["twins"][0]["weights_hash"] == fe.data.networks.weights_hash(
+    assert r.record["twins"][0]["weights_hash"] == fe.data.records.weights_hash(
         twins[0]
     ) and r.kinds == ["real", "random0"]
 

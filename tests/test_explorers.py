@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from featent.assessment.assessing import Result, assess, load
+from featent.assessment.result import Result
+from featent.assessment.assessing import assess
+from featent.assessment.loading import load
 from featent.data import networks
-from featent.data.images import images, preprocess
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
 from featent.explorers import costs, form as form_chapter, sources
 from featent.explorers.ablation_path import ablation_numbers, ablation_study
 from featent.explorers.about import field_words

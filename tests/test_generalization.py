@@ -17,21 +17,17 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
-from featent.studies.generalization import (
-    TOPOLOGY,
-    _kendall,
-    _spearman,
-    compare_networks,
-    gap_correlations,
-    network_rows,
+from featent.studies.correlations import gap_correlations, weighted_kendall, weighted_spearman
+from featent.studies.generalization import TOPOLOGY, compare_networks, network_rows
+from featent.studies.generalization_plots import (
     plot_class_scatter,
     plot_gap,
     plot_network_profiles,
-    weight_measures,
 )
 from featent.studies.rescaling import rescale
+from featent.studies.weight_norms import weight_measures
 from featent.studies.zoo import evaluate, load_network, set_a, train_zoo
 
 INVARIANT = [
@@ -89,7 +85,7 @@ def tiny(bias=False):
 
 
 def test_weight_measures_by_hand():
-    "Batch normalisation multiplies the filters by 2/2 = 1 and .5/.5 = 1, and adds 3 - 1 = 2 and 0 - 2 = -2."
+    "Normalisation multiplies the filters by 2/2 and .5/.5, and adds 3 - 1 = 2 and 0 - 2 = -2."
     net = tiny()
     found = weight_measures(net, (1, 2, 2))
     filters, last = np.array([[1.0, 2, 2, 0], [0, 3, 0, 4]]), np.array([[1.0, 0], [0, 2], [1, 1]])
@@ -265,7 +261,7 @@ def test_what_cannot_be_compared(digits, tmp_path):
 
 
 def test_alpha_without_weightwatcher(digits, monkeypatch):
-    monkeypatch.setattr("featent.studies.generalization.find_spec", lambda name: None)
+    monkeypatch.setattr("featent.studies.weight_norms.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install weightwatcher"):
         compare_networks(
             {"a": network("small_vgg", in_channels=1)}, digits, "features.conv6", alpha=True
@@ -273,7 +269,7 @@ def test_alpha_without_weightwatcher(digits, monkeypatch):
 
 
 def test_alpha_is_that_of_weightwatcher(digits):
-    "The mean over the layers that it analyses; finite, and only there where it is asked for or installed."
+    "The mean over the layers that it analyses; finite; the network stays as it is."
     import weightwatcher
 
     net = network("small_resnet", in_channels=1)
@@ -303,7 +299,7 @@ def test_correlations_are_those_of_scipy(data):
         .multinomial(len(x), np.full(len(x), 1 / len(x)), 4)
         .astype(float)
     )
-    for f, g in ((_spearman, spearmanr), (_kendall, kendalltau)):
+    for f, g in ((weighted_spearman, spearmanr), (weighted_kendall, kendalltau)):
         for row, found in zip(w, f(x, y, w)):
             at = np.repeat(np.arange(len(x)), row.astype(int))
             if len(set(x[at])) < 2 or len(set(y[at])) < 2:

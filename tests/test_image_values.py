@@ -9,7 +9,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from featent.data.images import ImageError, image_options, images, preprocess
+from featent.data.pictures import ImageError
+from featent.data.preprocessing import image_options, preprocess
+from featent.data.sampling import images
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 import featent as fe
-from featent.commands import cli
+from featent.commands import arguments, cli
 from featent.commands.magics import _call, _magic_parser, completions, load_ipython_extension
 
 
@@ -33,7 +33,8 @@ def ip():
 def result(ip):
     return ip.run_line_magic(
         "featent",
-        "assess --network net --images images --layers features.conv1,features.conv2 --null shuffle",
+        "assess --network net --images images --null shuffle "
+        "--layers features.conv1,features.conv2",
     )
 
 
@@ -54,7 +55,7 @@ def test_variables_stand_for_network_and_images(ip, result):
         and "shuffle" in result.record["null"]
     )
     assert (
-        result.record["network"]["weights_hash"] == fe.data.networks.weights_hash(ip.user_ns["net"])
+        result.record["network"]["weights_hash"] == fe.data.records.weights_hash(ip.user_ns["net"])
         and len(result.labels) == 6
     )
     direct = fe.assess(
@@ -164,7 +165,7 @@ def test_no_option_of_the_command_line_is_lost():
         name: set(p._option_string_actions)
         for name, p in parser._subparsers._group_actions[0].choices.items()
     }
-    here, there = options(_magic_parser()), options(cli.command_parser())
+    here, there = options(_magic_parser()), options(arguments.command_parser())
     assert {k: here[k] for k in there} == there and set(here) - set(there) in ({"explore"}, set())
     assert there["assess"] | {"--explorer", "--layer", "--unit"} == here["explore"]
 
@@ -294,8 +295,11 @@ def test_named_layers_are_those_that_can_be_assessed():
 def test_load_ext_twice_in_a_fresh_process(tmp_path):
     "As a notebook says it; loading again does no harm."
     code = (
-        "from IPython.core.interactiveshell import InteractiveShell as S; s = S(); [s.run_line_magic('load_ext', 'featent') for _ in '12']; s.run_line_magic('reload_ext', 'featent'); "
-        "print(len([m for m in s.Completer.custom_matchers if 'featent' in m.__name__]), s.run_line_magic('featent', 'run --list'))"
+        "from IPython.core.interactiveshell import InteractiveShell as S; s = S(); "
+        "[s.run_line_magic('load_ext', 'featent') for _ in '12']; "
+        "s.run_line_magic('reload_ext', 'featent'); "
+        "n = len([m for m in s.Completer.custom_matchers if 'featent' in m.__name__]); "
+        "print(n, s.run_line_magic('featent', 'run --list'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from featent.assessment.assessing import assess
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.explorers.ablation_path import (
     ablation_numbers,
     ablation_study,
@@ -29,7 +29,7 @@ from featent.explorers.comparison_view import (
     comparison_scene,
     comparison_study,
 )
-from featent.explorers.explorer import png
+from featent.explorers.looks import png
 from featent.explorers.rescaling_grid import rescaling_numbers, rescaling_study
 from featent.explorers.rescaling_view import rescaling_figure, rescaling_scene
 from featent.explorers.scenes import painter
@@ -41,7 +41,8 @@ from featent.explorers.training_view import (
     training_scene,
     training_study,
 )
-from featent.studies.ablation import ablate, change_points, pooled, turning_points
+from featent.studies.ablation import ablate, pooled
+from featent.studies.transitions import change_points, turning_points
 from featent.studies.rescaling import rescale
 from featent.studies.roles import roles, useful_units
 

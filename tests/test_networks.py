@@ -15,19 +15,17 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from featent.data.images import batches, images, preprocess
-from featent.data.networks import (
-    accuracy,
-    expected_input,
-    label_map_for,
-    list_networks,
-    network,
-    prepared,
-    preprocessing,
-    random_twin,
-    train,
-    weights_hash,
-)
+from featent.data.image_sets import batches
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
+from featent.data.evaluation import accuracy
+from featent.data.inputs import expected_input, prepared, preprocessing
+from featent.data.outputs import label_map_for
+from featent.data.architectures import list_networks
+from featent.data.networks import network
+from featent.data.twins import random_twin
+from featent.data.trainer import train
+from featent.data.records import weights_hash
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
 SQUEEZE = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
@@ -610,11 +608,11 @@ def test_folders_of_synset_ids_find_their_outputs(squeeze, imagenette_dir, image
 
 
 def test_the_ids_that_come_with_the_package_are_those_of_the_list(imagenet_index):
-    from featent.data.networks import _imagenet_ids
+    from featent.data.outputs import imagenet_ids
 
     assert (
-        _imagenet_ids() == tuple(imagenet_index) == tuple(sorted(imagenet_index))
-        and len(_imagenet_ids()) == 1000
+        imagenet_ids() == tuple(imagenet_index) == tuple(sorted(imagenet_index))
+        and len(imagenet_ids()) == 1000
     )
 
 

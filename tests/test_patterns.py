@@ -1,4 +1,4 @@
-"Activation patterns of linear layers: what is read, their entropy against brute force, the controls and the advice."
+"Activation patterns: what is read, entropy against brute force, the controls and the advice."
 
 import json
 import math
@@ -15,23 +15,25 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images, preprocess
-from featent.data.networks import network, random_twin, train, weights_hash
-from featent.studies.patterns import (
-    binary_entropy,
-    depth_advice,
-    depth_trials,
-    layer_falls,
-    linear_stack,
-    neuron_entropy,
-    pattern_entropy,
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
+from featent.data.networks import network
+from featent.data.twins import random_twin
+from featent.data.trainer import train
+from featent.data.records import weights_hash
+from featent.studies.activation_patterns import as_patterns, patterns, plot_patterns
+from featent.studies.linear_depth import depth_advice, depth_trials, plot_depths
+from featent.studies.linear_networks import linear_stack, unit_means
+from featent.studies.pattern_controls import (
     pattern_information,
     pattern_profile,
-    patterns,
-    plot_depths,
     plot_pattern_profile,
-    plot_patterns,
-    unit_means,
+)
+from featent.studies.pattern_entropies import (
+    binary_entropy,
+    layer_falls,
+    neuron_entropy,
+    pattern_entropy,
 )
 
 bits = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 20)))
@@ -311,12 +313,10 @@ def test_falls_are_recognised(digits):
         "sure": rng.random((200, 60)) < 0.95,
         "coins at last": rng.random((200, 60)) < 0.5,
     }
-    from featent.studies.patterns import _as_patterns
-
-    falls = layer_falls(_as_patterns(layers, y))
+    falls = layer_falls(as_patterns(layers, y))
     assert falls.verdict.tolist() == ["undecided", "falls", "rises"]
     assert falls.fall[1] == pytest.approx(math.log(2) - plain(0.95), abs=0.03)
-    assert layer_falls(_as_patterns({"one": layers["coins"]}, y)).empty
+    assert layer_falls(as_patterns({"one": layers["coins"]}, y)).empty
 
 
 # how many layers

@@ -12,18 +12,16 @@ import torchvision
 from torch import nn
 
 from featent.commands import cli
-from featent.data.images import images, preprocess
-from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
-from featent.studies.pruning import (
-    CRITERIA,
-    cost,
-    entropy_importance,
-    plot_prune_curve,
-    prune,
-    prune_curve,
-    score_differences,
-    unit_importance,
-)
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.calibration import recalibrate
+from featent.data.trainer import train
+from featent.data.records import weights_hash
+from featent.studies.importance import entropy_importance, unit_importance
+from featent.studies.pruning import CRITERIA, cost, prune
+from featent.studies.pruning_curves import plot_prune_curve, prune_curve, score_differences
 
 tp = pytest.importorskip("torch_pruning")
 shape = (1, 16, 16)
@@ -59,7 +57,7 @@ def table_of(net, seed=0, names=("H",)):
 
 
 def masked(net, kept):
-    "The whole network with the maps of removed units set to zero, after normalisation and activation."
+    "The whole network; maps of removed units are zero after normalisation and activation."
 
     def mask(keep, out):
         zero = torch.zeros(out.shape[1])
@@ -244,7 +242,7 @@ def test_random_follows_its_seed(vgg):
 
 
 def test_gradients_are_those_of_the_mean_loss(digits):
-    "Taylor against |weight * gradient| by hand, Hessian against weight squared times mean squared gradient, on a layer without other members."
+    "Taylor and Hessian by hand, on a layer without other members."
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(256, 6), nn.ReLU(), nn.Linear(6, 10))
     some = images([digits[i] for i in range(7)])
@@ -565,7 +563,7 @@ def test_experiment_refuses(change, message):
 
 
 def test_labels_may_be_other_outputs(digits, vgg):
-    "A network whose outputs are in another order gives the same curve by its label_map, and another one without."
+    "A network whose outputs are in another order gives the same curve by its label_map."
     turned = network("small_vgg", in_channels=1, seed=1)
     turned.load_state_dict(vgg.state_dict())
     with torch.no_grad():
@@ -594,7 +592,8 @@ def test_networks_whose_calls_cannot_be_followed_are_refused_in_words():
     before = weights_hash(net)
     with pytest.raises(
         ValueError,
-        match=r"Torch-Pruning cannot follow how the layers of ShuffleNetV2 depend on each other \(ZeroDivisionError: .*Prune another network; this one is unchanged",
+        match=r"Torch-Pruning cannot follow how the layers of ShuffleNetV2 depend on each other "
+        r"\(ZeroDivisionError: .*Prune another network; this one is unchanged",
     ):
         prune(net, (3, 64, 64), importance="weight_l2")
     assert weights_hash(net) == before
@@ -641,7 +640,8 @@ def test_a_map_that_is_returned_is_not_pruned_away():
 
     with pytest.raises(
         ValueError,
-        match=r"the output changed from \(1, 10\), \(1, 128, 8, 8\) to \(1, 10\), \(1, 64, 8, 8\): leave the layers",
+        match=r"the output changed from \(1, 10\), \(1, 128, 8, 8\) to \(1, 10\), "
+        r"\(1, 64, 8, 8\): leave the layers",
     ):
         prune(Both(network("small_vgg", in_channels=1)), (1, 32, 32), importance="weight_l2")
 

@@ -15,18 +15,17 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
-from featent.data.images import images, preprocess
-from featent.data.layers import read_maps, select_layers
-from featent.data.networks import accuracy, network, weights_hash
-from featent.studies.rescaling import (
-    check_rescaling,
-    halve_filters,
-    halve_images,
-    indicator_changes,
-    rescale,
-    rescaling_groups,
-    target_only,
-)
+from featent.data.sampling import images
+from featent.data.preprocessing import preprocess
+from featent.data.maps import read_maps
+from featent.data.layers import select_layers
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.records import weights_hash
+from featent.studies.halving import halve_filters, halve_images, target_only
+from featent.studies.invariance import check_rescaling, indicator_changes
+from featent.studies.rescaling import rescale
+from featent.studies.scale_groups import rescaling_groups
 from featent.topology.filtrations import births
 
 imagenet = preprocess(mean="imagenet", std="imagenet")

@@ -13,7 +13,8 @@ from pages import validated
 
 import featent as fe
 from featent.commands import cli
-from featent.studies.ablation import ablate, curves, unit_orders
+from featent.studies.ablation import ablate, curves
+from featent.studies.orders import unit_orders
 from featent.studies.roles import (
     ROLES,
     agreement,

@@ -24,7 +24,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given, settings, strategies as st
 
-from featent.commands import cli, runs
+from featent.commands import cli, experiments, plans, processes, reports, runs, sweeps
 from featent.tools import files
 
 EVIL = "<script>alert('1')</script>&\"=,{x}"
@@ -33,7 +33,8 @@ import json, os, time
 from pathlib import Path
 import ipykernel
 folder = Path(out)
-told = dict(pid=os.getpid(), transport=json.loads(Path(ipykernel.get_connection_file()).read_text())["transport"], threads=os.environ.get("OMP_NUM_THREADS"))
+transport = json.loads(Path(ipykernel.get_connection_file()).read_text())["transport"]
+told = dict(pid=os.getpid(), transport=transport, threads=os.environ.get("OMP_NUM_THREADS"))
 (folder/"kernel.json").write_text(json.dumps(told))
 if diary: Path(diary, str(os.getpid())).touch()
 time.sleep(0 if os.environ.get("REPAIRED") else sleep)
@@ -41,7 +42,8 @@ if os.environ.get("REPAIRED"): mode = "fine"
 if mode == "break" and word != "plain": raise RuntimeError(f"broken by {word}")
 if mode == "break": os.kill(os.getpid(), 9)
 (folder/"table.csv").write_text(f"row,word\\n1,{mode}\\n0.10000000000000001,x\\n", encoding="utf-8")
-(folder/"a figure.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>')
+svg = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/>'
+(folder/"a figure.svg").write_text(svg + "</svg>")
 """
 PARAMETERS = """n: int = 1  # a number
 word: str = "plain"  # a word
@@ -147,16 +149,17 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
     path = book(
         tmp_path / "a.ipynb",
         "",
-        parameters="tag: str = 'a#b=c'  # with a # and a =\nn = 3\nrate: 'float' = -1e-3\nnames: list = ['a', 'b']  # more\nout: str = 'x'",
+        parameters="tag: str = 'a#b=c'  # with a # and a =\nn = 3\nrate: 'float' = -1e-3\n"
+        "names: list = ['a', 'b']  # more\nout: str = 'x'",
     )
-    found = runs.parameters(path)
+    found = experiments.parameters(path)
     assert found["tag"] == {"type": "str", "default": "a#b=c", "help": "with a # and a ="}
     assert [(p["type"], p["default"]) for p in found.values()][1:4] == [
         ("int", 3),
         ("float", -1e-3),
         ("list", ["a", "b"]),
     ]
-    assert runs.read_parameters(path, [("names", "['c']"), ("rate", "2")]) == {
+    assert experiments.read_parameters(path, [("names", "['c']"), ("rate", "2")]) == {
         "names": ["c"],
         "rate": 2.0,
     }
@@ -164,11 +167,11 @@ def test_parameters_are_read_as_python_reads_them(tmp_path):
 
 def test_the_home_folder_is_meant_by_a_tilde(fake, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert runs.read_parameters(fake, [("diary", "~/births"), ("word", "a~/b")]) == {
+    assert experiments.read_parameters(fake, [("diary", "~/births"), ("word", "a~/b")]) == {
         "diary": str(tmp_path / "births"),
         "word": "a~/b",
     }
-    assert next(iter(runs._plan(fake, {"diary": ["~/births"]}).values()))["parameters"][
+    assert next(iter(plans.plan_runs(fake, {"diary": ["~/births"]}).values()))["parameters"][
         "diary"
     ] == str(tmp_path / "births")
 
@@ -185,16 +188,16 @@ def test_the_home_folder_is_meant_by_a_tilde(fake, monkeypatch, tmp_path):
 )
 def test_notebooks_that_are_no_experiments(tmp_path, parameters, message):
     with pytest.raises(ValueError, match=message):
-        runs.parameters(book(tmp_path / "a.ipynb", "", parameters=parameters))
+        experiments.parameters(book(tmp_path / "a.ipynb", "", parameters=parameters))
 
 
 def test_files_that_are_no_notebooks(tmp_path):
     for text in ("", "[]", '{"worksheets": []}', "not json"):
         (tmp_path / "a.ipynb").write_text(text)
         with pytest.raises(ValueError, match="a.ipynb is not a notebook"):
-            runs.parameters(tmp_path / "a.ipynb")
+            experiments.parameters(tmp_path / "a.ipynb")
     with pytest.raises(ValueError, match="no cell of it has the tag `parameters`"):
-        runs.parameters(book(tmp_path / "b.ipynb"))
+        experiments.parameters(book(tmp_path / "b.ipynb"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_files_that_are_no_notebooks(tmp_path):
 )
 def test_a_wrong_sweep_stops_at_once(capsys, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runs, "_start", lambda *a: pytest.fail("something was run"))
+    monkeypatch.setattr(sweeps, "start_run", lambda *a: pytest.fail("something was run"))
     assert cli.main(["sweep", *words, "-o", "s"]) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1 and not any(tmp_path.iterdir())
@@ -234,7 +237,7 @@ def test_a_wrong_sweep_stops_at_once(capsys, tmp_path, monkeypatch, words, messa
 )
 def test_a_wrong_grid_is_refused(tmp_path, grid, error, message):
     with pytest.raises(error, match=message):
-        runs.sweep("depth", grid, tmp_path / "s")
+        sweeps.sweep("depth", grid, tmp_path / "s")
     assert not any(tmp_path.iterdir())
 
 
@@ -249,18 +252,20 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
     st.lists(st.integers(), min_size=1, max_size=3, unique=True),
 )
 def test_plan(fake, names, numbers):
-    plan = runs._plan(fake, {"word": names, "n": numbers})
+    plan = plans.plan_runs(fake, {"word": names, "n": numbers})
     assert [(r["parameters"]["word"], r["parameters"]["n"]) for r in plan.values()] == list(
         itertools.product(names, numbers)
     )
     assert all(
         re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=,+-]{0,99}", r["run"]) for r in plan.values()
     )
-    assert set(plan) == set(runs._plan(fake, {"n": numbers[::-1], "word": names[::-1]})), (
+    assert set(plan) == set(plans.plan_runs(fake, {"n": numbers[::-1], "word": names[::-1]})), (
         "the same runs whatever the order"
     )
     assert set(plan) <= set(
-        runs._plan(fake, {"n": [*numbers, 10**9], "word": [*names, "another"], "sleep": [0, 1]})
+        plans.plan_runs(
+            fake, {"n": [*numbers, 10**9], "word": [*names, "another"], "sleep": [0, 1]}
+        )
     ), "a larger grid has the runs of the smaller"
 
 
@@ -271,7 +276,7 @@ def test_plan(fake, names, numbers):
     )
 )
 def test_joined_tables_lose_nothing(tables):
-    text = runs._joined(
+    text = reports._joined(
         [([v], [("a", 0), ("b", 0)], [list(row) for row in rows]) for v, rows in tables], ["b"]
     )
     back = list(csv.reader(io.StringIO(text, newline="")))
@@ -338,8 +343,8 @@ def test_a_finished_run_proves_itself(swept, fake):
             and mark["state"] == "done"
         )
         assert (
-            mark["code"] == runs._about(fake)["code"]
-            and mark["featent"] == runs.version("featent")
+            mark["code"] == plans.about_experiment(fake)["code"]
+            and mark["featent"] == plans.version("featent")
             and mark["seconds"] > 0
         )
 
@@ -349,7 +354,7 @@ def test_kernels_listen_on_no_port_share_the_cores_and_end(swept):
     assert (
         len({t["pid"] for t in told}) == 4
         and {t["transport"] for t in told} == {"ipc"}
-        and {int(t["threads"]) for t in told} == {max(1, runs._cores() // 2)}
+        and {int(t["threads"]) for t in told} == {max(1, processes._cores() // 2)}
     )
     assert all(ended(t["pid"]) for t in told)
 
@@ -404,14 +409,14 @@ def test_the_page_is_escaped_and_stands_alone(swept):
 
 
 def test_the_same_command_goes_on(swept, fake, monkeypatch):
-    "Finished runs stay as they are; failed ones are tried again, and leave no trace when they succeed."
+    "Finished runs stay as they are; failed ones are tried again, and leave no trace then."
     folder = swept[0]
     before = {p: p.stat().st_mtime_ns for p in (folder / "runs").glob("*/*")}
     monkeypatch.setenv("REPAIRED", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     grid = {"word": ["plain", EVIL], "mode": ["fine", "break"], "n": [3]}
-    assert list(runs.sweep(fake, grid, folder, dry_run=True).state) == ["done", "failed"] * 2
-    table = runs.sweep(fake, grid, folder, n_jobs=-1)
+    assert list(sweeps.sweep(fake, grid, folder, dry_run=True).state) == ["done", "failed"] * 2
+    table = sweeps.sweep(fake, grid, folder, n_jobs=-1)
     assert (
         list(table.state) == ["done"] * 4
         and list(table.error) == [""] * 4
@@ -421,17 +426,17 @@ def test_the_same_command_goes_on(swept, fake, monkeypatch):
         all(p.stat().st_mtime_ns == t for p, t in before.items())
         and len(pd.read_csv(folder / "tables/table.csv")) == 8
     )
-    monkeypatch.setattr(runs, "_start", lambda *a: pytest.fail("something was run again"))
-    assert runs.sweep(fake, grid, folder).equals(table)
+    monkeypatch.setattr(sweeps, "start_run", lambda *a: pytest.fail("something was run again"))
+    assert sweeps.sweep(fake, grid, folder).equals(table)
     assert (
-        list(runs.sweep(fake, {**grid, "n": [3, 4]}, folder, dry_run=True).state)
+        list(sweeps.sweep(fake, {**grid, "n": [3, 4]}, folder, dry_run=True).state)
         == ["done", "waiting"] * 4
     )
 
 
 def test_another_version_is_reported(swept, fake, tmp_path, monkeypatch):
     for change in (
-        lambda m: m.setattr(runs, "version", lambda name: "9.9"),
+        lambda m: m.setattr(plans, "version", lambda name: "9.9"),
         lambda m: book(tmp_path / fake.name, "", WORK + "n += 1"),
     ):
         with monkeypatch.context() as m:
@@ -442,16 +447,16 @@ def test_another_version_is_reported(swept, fake, tmp_path, monkeypatch):
                 text="# Other words",
             )
             assert (
-                runs.sweep(path, {"word": ["plain"]}, swept[0], dry_run=True).state == "waiting"
+                sweeps.sweep(path, {"word": ["plain"]}, swept[0], dry_run=True).state == "waiting"
             ).all(), "words do not count"
             change(m)
             with pytest.raises(
                 ValueError,
                 match=r"featent \S+, not 9.9: choose|another version of fake .1..ipynb: choose",
             ) as e:
-                runs.sweep(path, {"word": ["plain"]}, swept[0])
+                sweeps.sweep(path, {"word": ["plain"]}, swept[0])
             assert "--redo" in str(e.value) and list(
-                runs.sweep(path, {"word": ["plain"]}, swept[0], redo=True, dry_run=True).state
+                sweeps.sweep(path, {"word": ["plain"]}, swept[0], redo=True, dry_run=True).state
             ) == ["waiting"]
 
 
@@ -460,15 +465,15 @@ def test_one_sweep_in_a_folder(swept, fake):
         FileLock(swept[0] / ".sweep.lock"),
         pytest.raises(RuntimeError, match="another sweep is at work"),
     ):
-        runs.sweep(fake, {"n": [3]}, swept[0])
+        sweeps.sweep(fake, {"n": [3]}, swept[0])
 
 
 def test_folders_of_others_are_not_touched(swept, fake, tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(FileExistsError, match="choose another folder"):
-        runs.sweep(fake, {"n": [1]}, tmp_path)
+        sweeps.sweep(fake, {"n": [1]}, tmp_path)
     with pytest.raises(ValueError, match=r"has a sweep of fake .1., not of depth"):
-        runs.sweep("depth", {"seed": [1]}, swept[0])
+        sweeps.sweep("depth", {"seed": [1]}, swept[0])
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
@@ -477,38 +482,43 @@ def test_a_damaged_marker_is_reported(fake, tmp_path):
     (tmp_path / "s/.sweep.lock").touch()
     (tmp_path / "s/runs/a/run.json").write_text('{"run": "a"')
     with pytest.raises(ValueError, match="run.json is damaged"):
-        runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+        sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
     (tmp_path / "s/runs/a").rename(
-        tmp_path / "s/runs" / next(iter(runs._plan(fake, {"n": [1]}).values()))["run"]
+        tmp_path / "s/runs" / next(iter(plans.plan_runs(fake, {"n": [1]}).values()))["run"]
     )
     next((tmp_path / "s/runs").glob("*/run.json")).unlink()
     with pytest.raises(ValueError, match="has no run.json"):
-        runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+        sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
 
 
 def test_a_table_that_is_none_is_left_out(tmp_path):
     (tmp_path / "a.csv").write_text("")
     (tmp_path / "b.csv").write_bytes(b"x,x\n\n1,2\n\xff,\"" + b"y" * 200_000 + b"\"\n")
-    assert runs._opened(tmp_path / "a.csv") == ([], []) and runs._opened(tmp_path / "b.csv") == (
+    assert reports._opened(tmp_path / "a.csv") == ([], []) and reports._opened(
+        tmp_path / "b.csv"
+    ) == (
         [],
         [],
     )
     (tmp_path / "b.csv").write_bytes(b"x,x\n\n1,2\n\xff,3\n")
-    assert runs._opened(tmp_path / "b.csv") == ([("x", 0), ("x", 1)], [["1", "2"], ["\udcff", "3"]])
+    assert reports._opened(tmp_path / "b.csv") == (
+        [("x", 0), ("x", 1)],
+        [["1", "2"], ["\udcff", "3"]],
+    )
 
 
 def test_a_full_disk_stops_the_sweep_and_keeps_the_run(fake, tmp_path, monkeypatch):
-    "The run that is finished is not deleted: it is kept under a name that is told, and its page names that place."
+    "The run that is finished is kept under a name that is told, and its page names that place."
 
     def full(*a):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "sync_tree", full)
+    monkeypatch.setattr(processes, "sync_tree", full)
     with pytest.raises(
         RuntimeError,
         match="No space left on device .*; what is done is kept, and the same command goes on",
     ) as e:
-        runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+        sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
     place = Path(re.search(r"is kept in (.*?)\);", str(e.value))[1])
     assert (
         os.listdir(tmp_path / "s/runs") == [place.name]
@@ -520,9 +530,9 @@ def test_a_full_disk_stops_the_sweep_and_keeps_the_run(fake, tmp_path, monkeypat
         and str(place) in (place / fake.name).read_text()
     )
     monkeypatch.setattr(
-        runs, "_start", lambda *a: pytest.fail("a run that was kept whole is done again")
+        sweeps, "start_run", lambda *a: pytest.fail("a run that was kept whole is done again")
     )
-    assert list(runs.sweep(fake, {"n": [1]}, tmp_path / "s", dry_run=True).state) == ["done"]
+    assert list(sweeps.sweep(fake, {"n": [1]}, tmp_path / "s", dry_run=True).state) == ["done"]
 
 
 def test_a_disk_that_is_full_for_the_marker_keeps_the_run_as_well(fake, tmp_path, monkeypatch):
@@ -537,12 +547,12 @@ def test_a_disk_that_is_full_for_the_marker_keeps_the_run_as_well(fake, tmp_path
         monkeypatch.context() as m,
         pytest.raises(RuntimeError, match="No space left on device .* is kept in"),
     ):
-        m.setattr(runs, "write_whole", full)
-        runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+        m.setattr(processes, "write_whole", full)
+        sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
     (kept,) = (tmp_path / "s/runs").iterdir()
     assert (kept / "table.csv").is_file() and not (kept / "run.json").exists()
     assert (
-        list(runs.sweep(fake, {"n": [1]}, tmp_path / "s").state) == ["done"]
+        list(sweeps.sweep(fake, {"n": [1]}, tmp_path / "s").state) == ["done"]
         and (kept / "table.csv").is_file()
     )
 
@@ -559,7 +569,7 @@ def test_a_file_system_without_fsync_of_folders_loses_nothing(fake, tmp_path, mo
     monkeypatch.setattr(os, "fsync", refuse)
     files._told.clear()
     with pytest.warns(UserWarning, match="the file system refuses"):
-        table = runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+        table = sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
     assert (
         list(table.state) == ["done"] and (tmp_path / "s" / table.folder[0] / "table.csv").is_file()
     )
@@ -567,11 +577,11 @@ def test_a_file_system_without_fsync_of_folders_loses_nothing(fake, tmp_path, mo
 
 # ---- interrupted and killed
 
-SWEEP = """import importlib.util as u, signal, sys
+SWEEP = """import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.modules["featent"] = u.module_from_spec(u.find_spec("featent"))  # without the chapters that take seconds to load
-from featent.commands.runs import sweep
-sweep(sys.argv[1], {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[2]]}, sys.argv[3], n_jobs=2)"""
+from featent.commands.sweeps import sweep
+grid = {"n": [1, 2], "sleep": [600.0], "diary": [sys.argv[2]]}
+sweep(sys.argv[1], grid, sys.argv[3], n_jobs=2)"""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -608,7 +618,7 @@ def test_stopped_at_any_moment(fake, tmp_path, monkeypatch, kind):
         assert "2 waiting" in (folder / "index.html").read_text(encoding="utf-8")
     else:
         monkeypatch.setenv("REPAIRED", "1")
-        table = runs.sweep(
+        table = sweeps.sweep(
             fake, {"n": [1, 2], "sleep": [600.0], "diary": [str(diary)]}, folder, n_jobs=2
         )
         assert (
@@ -622,7 +632,7 @@ def test_an_interrupted_command_exits_with_130(capsys, monkeypatch, tmp_path):
     def stop(*a):
         raise KeyboardInterrupt("interrupted: the same command goes on")
 
-    monkeypatch.setattr(cli, "sweep", stop)
+    monkeypatch.setattr(sweeps, "sweep", stop)
     assert (
         cli.main(["sweep", "depth", "-o", str(tmp_path / "s")]) == 130
         and "the same command goes on" in capsys.readouterr().err
@@ -637,7 +647,8 @@ def test_a_notebook_file_is_run_as_an_experiment(capsys, tmp_path, monkeypatch):
         tmp_path / "mine.ipynb",
         "if shard >= n_shards: raise ValueError('no')",
         "(__import__('pathlib').Path(out)/'a.txt').write_text(f'{shard} of {n_shards} in {store}')",
-        parameters="shard: int = 0  # a\nn_shards: int = 1  # b\nstore: str = ''  # c\nout: str = 'x'  # d",
+        parameters="shard: int = 0  # a\nn_shards: int = 1  # b\nstore: str = ''  # c\n"
+        "out: str = 'x'  # d",
     )
     monkeypatch.chdir(tmp_path)
     assert (
@@ -689,7 +700,7 @@ def plain(path, *code):
 
 
 def test_the_kernel_is_of_this_python_whatever_is_installed(tmp_path, monkeypatch):
-    "Another python3 comes first for Jupyter, and the notebook names none; its page names the folder in which it is."
+    "Another python3 comes first for Jupyter, and the notebook names none; its page says where."
     spec = tmp_path / "share/kernels/python3"
     spec.mkdir(parents=True)
     (spec / "kernel.json").write_text(
@@ -712,7 +723,8 @@ def test_the_kernel_is_of_this_python_whatever_is_installed(tmp_path, monkeypatc
     before = dict(os.environ)
     path = plain(
         tmp_path / "mine.ipynb",
-        "import os, sys; open(f'{out}/t.txt', 'w').write(sys.executable + os.environ['TQDM_DISABLE'] + os.environ['A_VALUE']); print(out)",
+        "import os, sys; told = [sys.executable, os.environ['TQDM_DISABLE'], "
+        "os.environ['A_VALUE']]; open(f'{out}/t.txt', 'w').write(''.join(told)); print(out)",
     )
     out = runs.run(path, {"x": 2}, tmp_path / "out")
     page = (out / "mine.ipynb").read_text()
@@ -764,7 +776,7 @@ def test_a_killed_kernel_leaves_its_page_and_its_files(tmp_path):
 
 
 def test_a_folder_is_claimed_before_the_work(fake, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "_execute", lambda *a: pytest.fail("something was run"))
+    monkeypatch.setattr(runs, "execute_notebook", lambda *a: pytest.fail("something was run"))
     with (
         files.claimed(tmp_path / "out"),
         ThreadPoolExecutor(1) as pool,
@@ -775,7 +787,9 @@ def test_a_folder_is_claimed_before_the_work(fake, tmp_path, monkeypatch):
 
 def test_what_appears_in_the_folder_meanwhile_is_not_touched(tmp_path):
     "The run is kept under another name, and its page names that."
-    meanwhile = f"import pathlib; other = pathlib.Path({str(tmp_path / 'out')!r}); other.mkdir(); (other/'note.txt').touch()"
+    other = str(tmp_path / "out")
+    meanwhile = f"import pathlib; other = pathlib.Path({other!r}); other.mkdir(); "
+    meanwhile += "(other/'note.txt').touch()"
     path = plain(tmp_path / "mine.ipynb", "open(f'{out}/t.csv', 'w').write('a')", meanwhile)
     with pytest.raises(RuntimeError, match="other files are there now") as e:
         runs.run(path, {}, tmp_path / "out")
@@ -797,7 +811,7 @@ def test_a_run_that_is_ended_keeps_what_it_has(tmp_path):
     command = [
         sys.executable,
         "-c",
-        "import sys; from featent_command import main; sys.exit(main())",
+        "import sys; from featent.commands.cli import main; sys.exit(main())",
         "run",
         str(path),
         "-o",
@@ -828,23 +842,26 @@ def test_a_damaged_list_of_runs_is_reported(swept, fake, tmp_path):
         (tmp_path / "s").mkdir(exist_ok=True)
         (tmp_path / "s/sweep.json").write_text(text)
         with pytest.raises(ValueError, match="sweep.json is damaged"):
-            runs.sweep(fake, {"n": [1]}, tmp_path / "s")
+            sweeps.sweep(fake, {"n": [1]}, tmp_path / "s")
 
 
 def test_threads(monkeypatch):
-    monkeypatch.setattr(runs, "_cores", lambda: 16)
-    for k in runs._THREADS:
+    monkeypatch.setattr(processes, "_cores", lambda: 16)
+    for k in processes._THREADS:
         monkeypatch.delenv(k, raising=False)
     monkeypatch.setenv("MKL_NUM_THREADS", "2")
     assert {
-        k: runs._shared(4)[k] for k in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")
+        k: processes.shared_environment(4)[k]
+        for k in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MKL_NUM_THREADS")
     } == {"OMP_NUM_THREADS": "4", "NUMBA_NUM_THREADS": "4", "MKL_NUM_THREADS": "2"}
-    assert runs._shared(99)["OMP_NUM_THREADS"] == "1" and "OMP_NUM_THREADS" not in runs._shared(1)
-    assert [runs._at_once(n) for n in (3, -1, -2, -99)] == [3, 16, 15, 1]
+    assert processes.shared_environment(99)[
+        "OMP_NUM_THREADS"
+    ] == "1" and "OMP_NUM_THREADS" not in processes.shared_environment(1)
+    assert [processes.runs_at_once(n) for n in (3, -1, -2, -99)] == [3, 16, 15, 1]
 
 
 def test_durations():
-    assert [runs._duration(s) for s in (None, 3.14159, 125, 3725)] == [
+    assert [reports._duration(s) for s in (None, 3.14159, 125, 3725)] == [
         "",
         "3.1 s",
         "2 min 05 s",

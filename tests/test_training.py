@@ -18,8 +18,12 @@ from torch import nn
 from featent.assessment.assessing import assess
 from featent.commands import cli
 from featent.data.checkpoints import intact as _intact
-from featent.data.images import images
-from featent.data.networks import accuracy, network, recalibrate, train, weights_hash
+from featent.data.sampling import images
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.calibration import recalibrate
+from featent.data.trainer import train
+from featent.data.records import weights_hash
 from featent.studies import training as module
 from featent.studies.training import (
     _natural,

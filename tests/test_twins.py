@@ -8,8 +8,11 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.images import images
-from featent.data.networks import accuracy, network, random_twin, weights_hash
+from featent.data.sampling import images
+from featent.data.evaluation import accuracy
+from featent.data.networks import network
+from featent.data.twins import random_twin
+from featent.data.records import weights_hash
 
 
 def swapped(net, new):

@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from featent.data.images import corrupt_labels, images
+from featent.data.held_out import corrupt_labels
+from featent.data.sampling import images
 from featent.data.layers import list_layers
-from featent.data.networks import network, weights_hash
+from featent.data.networks import network
+from featent.data.records import weights_hash
 from featent.studies.zoo import (
     PLAN,
     SETTINGS_A,
@@ -37,7 +39,7 @@ import json, os, random, signal, sys, time, pathlib, torch
 torch.set_num_threads(1)
 import pandas as pd
 from featent.data import networks
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.studies.zoo import train_zoo
 folder, plans, wait = pathlib.Path(sys.argv[1]), pd.read_json(sys.argv[2]), [0]
 real = networks._write_whole

@@ -22,10 +22,12 @@ def command_line(root):
     for k in before:
         del sys.modules[k]
     try:
-        sys.modules["featent"] = package = types.ModuleType("featent")
-        package.__path__ = [str(root / "featent")]
-        parser = importlib.import_module("featent.commands.cli").command_parser()
-        return parser, importlib.import_module("featent.commands.runs")
+        for name in ("featent", "featent.commands"):
+            sys.modules[name] = package = types.ModuleType(name)
+            package.__path__ = [str(root / name.replace(".", "/"))]
+            package.__file__ = str(root / name.replace(".", "/") / "__init__.py")
+        parser = importlib.import_module("featent.commands.arguments").command_parser()
+        return parser, importlib.import_module("featent.commands.experiments")
     finally:
         for k in [k for k in sys.modules if k == "featent" or k.startswith("featent.")]:
             del sys.modules[k]
@@ -50,7 +52,7 @@ def commands(code):
 
 def wrong(root, words):
     "What is wrong with the words of a featent command, or None."
-    parser, runs = command_line(root)
+    parser, experiments = command_line(root)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
@@ -64,8 +66,8 @@ def wrong(root, words):
     if not book.exists():
         return f"there is no experiment {name!r}"
     try:
-        (runs.read_grid if args.do.__name__ == "_sweep" else runs.read_parameters)(
-            book, [(k, v) for k, *v in args.p] if args.do.__name__ == "_sweep" else args.p
+        (experiments.read_grid if args.do == "run_sweep" else experiments.read_parameters)(
+            book, [(k, v) for k, *v in args.p] if args.do == "run_sweep" else args.p
         )
     except ValueError as e:
         return str(e)

@@ -21,9 +21,16 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from ..data.images import Images, batches, describe_transform, images as as_images
-from ..data.layers import read_finite, select_layers, to_network, unwrap
-from ..data.networks import evaluating, expected_input, label_map_for, prepared, record_of
+from ..data.image_sets import Images, batches
+from ..data.preprocessing import describe_transform
+from ..data.sampling import images as as_images
+from ..data.maps import read_finite
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
+from ..data.forward import evaluating
+from ..data.inputs import expected_input, prepared
+from ..data.outputs import label_map_for
+from ..data.records import record_of
 from ..topology.filtrations import births
 
 # %% ../../nbs/assessment/10_preflight.ipynb #06bd846a

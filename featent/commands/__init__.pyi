@@ -1,9 +1,19 @@
 "What can be typed."
 
 from . import vocabulary as vocabulary
+from . import experiments as experiments
 from . import runs as runs
+from . import plans as plans
+from . import processes as processes
+from . import verdicts as verdicts
+from . import reports as reports
+from . import verdicts_of_use as verdicts_of_use
+from . import sweeps as sweeps
 from . import claims as claims
 from . import bench as bench
 from . import health as health
+from . import messages as messages
+from . import arguments as arguments
+from . import actions as actions
 from . import cli as cli
 from . import magics as magics

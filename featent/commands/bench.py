@@ -23,9 +23,14 @@ from matplotlib.figure import Figure
 
 from ..assessment.assessing import assess
 from ..assessment.plots import STYLES, new_axes
-from ..data.images import Images, batches, images as as_images
+from ..data.image_sets import Images, batches
+from ..data.sampling import images as as_images
 from ..data.layers import select_layers
-from ..data.networks import evaluating, network, prepared, progress, weights_hash
+from ..data.forward import evaluating
+from ..data.networks import network
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.records import weights_hash
 from ..tools.release import version_of, versions
 from ..topology import kernels
 
@@ -435,7 +440,7 @@ _CHILD = """
 import sys
 from featent.assessment.assessing import assess
 from featent.commands.bench import _peak
-from featent.data.images import images
+from featent.data.sampling import images
 from featent.data.networks import network
 assess(network("small_vgg", in_channels=1), images("digits", per_class=int(sys.argv[1])), filtration=("clique", "cubical"))
 print(_peak())"""

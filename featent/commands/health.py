@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['OPTIONAL', 'Item', 'Finding', 'try_item', 'needed_packages', 'items', 'doctor']
 
-# %% ../../nbs/commands/50_health.ipynb #5382c7ca
+# %% ../../nbs/commands/50_health.ipynb #4c91fbb1
 import os
 import platform
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from typing import NamedTuple
 
-# %% ../../nbs/commands/50_health.ipynb #3e59b64f
+from ..tools.release import version_of
+
+# %% ../../nbs/commands/50_health.ipynb #6db02df5
 class Item(NamedTuple):
     name: str  # what the report calls it
     code: str  # what its process runs; the last line that it prints is reported
@@ -54,17 +56,16 @@ def try_item(
         return Finding(item, "absent", _last(done.stdout))
     if done.returncode < 0:
         return Finding(item, "failed", f"its process was ended by signal {-done.returncode}")
-    return Finding(
-        item, "failed", _last(done.stderr) or _last(done.stdout) or f"exit code {done.returncode}"
-    )
+    said = _last(done.stderr) or _last(done.stdout)
+    return Finding(item, "failed", said or f"exit code {done.returncode}")
 
 
 def _last(text):
-    return next(
-        (" ".join(line.split()) for line in reversed(text.splitlines()) if line.strip()), ""
-    )
+    "The last line that says something."
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
-# %% ../../nbs/commands/50_health.ipynb #4a9848a4
+# %% ../../nbs/commands/50_health.ipynb #179e88ac
 OPTIONAL = {
     "pyarrow": "results as Parquet",
     "safetensors": "weights in .safetensors files",
@@ -91,7 +92,8 @@ except m.PackageNotFoundError:
     print("is not installed", file=sys.stdout if absent else sys.stderr)
     sys.exit(absent or 1)
 number = lambda text: [int(n) for n in re.findall(r"\\d+", text)[:3]]
-if oldest and number(found) < number(oldest): sys.exit(f"version {{found}} is too old: {{oldest}} or later is needed")
+if oldest and number(found) < number(oldest):
+    sys.exit(f"version {{found}} is too old: {{oldest}} or later is needed")
 importlib.import_module(module)
 print(found)
 """
@@ -106,15 +108,10 @@ def _package(name, oldest="", needed=True):
 
 
 def _pip(*wanted):
+    "The command that installs packages anew."
     return f"{sys.executable} -m pip install --upgrade --force-reinstall {' '.join(wanted)}"
 
-# %% ../../nbs/commands/50_health.ipynb #4ad0cf63
-_LIGHT = """
-import importlib.util as u
-if u.find_spec("featent") is None: sys.exit("featent cannot be found by this Python")
-sys.modules["featent"] = u.module_from_spec(u.find_spec("featent"))
-"""
-
+# %% ../../nbs/commands/50_health.ipynb #19dc3fa5
 _OPS = """
 import torch, torchvision
 box = torch.tensor([[0., 0., 1., 1.]])
@@ -142,33 +139,32 @@ if cache: sys.exit(cache[0])
 print(f"right, with featent {fe.__version__}")
 """
 
-_NOTEBOOK = (
-    _LIGHT
-    + """
+_NOTEBOOK = """
 import json, tempfile
 from pathlib import Path
 import nbformat
-from featent.commands.runs import _execute
+from featent.commands.runs import execute_notebook
 cell = nbformat.v4.new_code_cell("import sys, featent.tools.files; print(sys.executable)")
 with tempfile.TemporaryDirectory(prefix="featent-doctor-") as folder:
     source, page = Path(folder)/"a.ipynb", Path(folder)/"b.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), source)
-    _execute(source, page, {}, False, {})
+    execute_notebook(source, page, {}, progress=False)
     said = json.loads(page.read_text(encoding="utf-8"))["cells"][-1]["outputs"][0]["text"]
 print("runs, with", "".join(said))
 """
-)
 
 _KERNEL = """
-import subprocess
+import os, subprocess, sys
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 try: spec = KernelSpecManager().get_kernel_spec("python3")
 except NoSuchKernel: sys.exit("Jupyter finds no kernel named python3")
 python = spec.argv[0] if "/" in spec.argv[0] or "\\\\" in spec.argv[0] else sys.executable
 ask = "import importlib.util as u; print(u.find_spec('featent') is not None)"
-try: said = subprocess.run([python, "-c", ask], capture_output=True, text=True, env={**__import__("os").environ, **spec.env}).stdout
+env = {**os.environ, **spec.env}
+try: said = subprocess.run([python, "-c", ask], capture_output=True, text=True, env=env).stdout
 except OSError as e: said = str(e)
-if said.strip() != "True": sys.exit(f"the kernel python3 that Jupyter finds first, in {spec.resource_dir}, is of {python}, which has no featent")
+first = f"the kernel python3 that Jupyter finds first, in {spec.resource_dir}"
+if said.strip() != "True": sys.exit(f"{first}, is of {python}, which has no featent")
 print(f"has featent: {python}")
 """
 
@@ -176,8 +172,8 @@ _WIDGETS = """
 import json
 from pathlib import Path
 from jupyter_core.paths import jupyter_path
-found = [Path(p)/"@jupyter-widgets/jupyterlab-manager/package.json" for p in jupyter_path("labextensions")]
-found = [p for p in found if p.is_file()]
+manager = "@jupyter-widgets/jupyterlab-manager/package.json"
+found = [p for f in jupyter_path("labextensions") if (p := Path(f)/manager).is_file()]
 if not found: sys.exit("JupyterLab has no widget manager: explorers would be text")
 import ipywidgets
 number = json.loads(found[0].read_text(encoding="utf-8"))["version"]
@@ -198,7 +194,8 @@ _CACHE = """
 import tempfile
 from numba.core.caching import CompileResultCacheImpl
 import importlib.util as u
-source = u.find_spec("featent").origin.replace("__init__.py", "kernels.py")
+from pathlib import Path
+source = str(Path(u.find_spec("featent").origin).parent/"topology/kernels.py")
 f = eval(compile("lambda: None", source, "eval"))
 folder = CompileResultCacheImpl(f).locator.get_cache_path()
 import os
@@ -209,7 +206,8 @@ print(folder)
 
 _SPACE = """
 import os, shutil, tempfile
-for what, folder in (("this folder", os.getcwd()), ("the folder for temporary files", tempfile.gettempdir())):
+places = {"this folder": os.getcwd(), "the folder for temporary files": tempfile.gettempdir()}
+for what, folder in places.items():
     free = shutil.disk_usage(folder).free
     if free < 2**28: sys.exit(f"{what}, {folder}, has {free / 1e6:.0f} MB left")
     with tempfile.TemporaryFile(dir=folder) as f: f.write(b"1")
@@ -225,59 +223,49 @@ assert float(torch.ones(2, device="cuda").sum()) == 2
 print(torch.cuda.get_device_name())
 """
 
-# %% ../../nbs/commands/50_health.ipynb #bbeeb8b4
+# %% ../../nbs/commands/50_health.ipynb #e417c7f1
 def items() -> list:  # of `Item`
     "Everything that `featent doctor` tries."
     kernel = f"{_pip('ipykernel')}, then look at what {sys.executable} -m jupyter --paths lists"
+    both = f"install both from one place: {_pip('torch', 'torchvision')}"
+    first = "mend the packages above first; where only the cache is named, do what the line says"
+    other = "remove or rename that kernel, unset JUPYTER_PATH, or run "
+    other += f"{sys.executable} -m ipykernel install --sys-prefix"
+    room = "free some space, or set TMPDIR to a folder on another disk"
+    cpu = "run on the CPU with CUDA_VISIBLE_DEVICES= (empty), or install torch for this driver"
     return [
         *(_package(k, v) for k, v in needed_packages().items()),
         *(_package(k, needed=False) for k in OPTIONAL),
-        Item(
-            "torchvision's operators",
-            _OPS,
-            f"install both from one place: {_pip('torch', 'torchvision')}",
-        ),
-        Item(
-            "births",
-            _BIRTHS,
-            "mend the packages above first; where only the cache is named, do what the line says",
-        ),
+        Item("torchvision's operators", _OPS, both),
+        Item("births", _BIRTHS, first),
         Item("cache of kernels", _CACHE, "let NUMBA_CACHE_DIR name a folder that can be written"),
         Item("a notebook", _NOTEBOOK, kernel),
-        Item(
-            "Jupyter's python3",
-            _KERNEL,
-            "remove or rename that kernel, unset JUPYTER_PATH, or run "
-            f"{sys.executable} -m ipykernel install --sys-prefix",
-        ),
+        Item("Jupyter's python3", _KERNEL, other),
         Item("widgets in JupyterLab", _WIDGETS, _pip("ipywidgets", "jupyterlab_widgets")),
         Item("launcher", _LAUNCHER, "", needed=False),
-        Item("disk", _SPACE, "free some space, or set TMPDIR to a folder on another disk"),
-        Item(
-            "GPU",
-            _GPU,
-            "run on the CPU with CUDA_VISIBLE_DEVICES= (empty), or install torch for this driver",
-            needed=False,
-        ),
+        Item("disk", _SPACE, room),
+        Item("GPU", _GPU, cpu, needed=False),
     ]
 
-# %% ../../nbs/commands/50_health.ipynb #3b94a670
+# %% ../../nbs/commands/50_health.ipynb #df2b3439
 def doctor(
     chosen: "list | None" = None,  # of `Item`; None: `items()`
 ) -> tuple:  # lines of the report, and the findings that failed
     "Try every part of the installation, and say what to do about those that fail."
-    try:
-        own = version("featent")
-    except PackageNotFoundError:
-        own = "(not installed: python -m pip install featent)"
-    about = f"featent {own}, Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     try:
         chosen = items() if chosen is None else chosen
     except PackageNotFoundError:
         chosen = [_package("featent")]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         found = list(pool.map(try_item, chosen))
-    return [about, *map(_line, found)], [f for f in found if f.state == "failed"]
+    return [_about(), *map(_line, found)], [f for f in found if f.state == "failed"]
+
+
+def _about():
+    "What this is, and where it runs."
+    own = version_of("featent") or "(not installed: python -m pip install featent)"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return f"featent {own}, Python {platform.python_version()}, {machine}"
 
 
 def _line(finding):
@@ -289,5 +277,6 @@ def _line(finding):
 
 
 def _use(finding):
+    "What an absent package would be good for."
     use = OPTIONAL.get(finding.item.name)
     return f" (optional: {use})" if use and finding.state == "absent" else ""

@@ -8,10 +8,11 @@ __all__ = ['input_options', 'network_for']
 # %% ../../nbs/commands/10_vocabulary.ipynb #cedd8251
 from torch import nn
 
-from ..data.images import Images, image_options, preprocess
+from ..data.image_sets import Images
+from ..data.preprocessing import image_options, preprocess
 from ..data.networks import network
 
-# %% ../../nbs/commands/10_vocabulary.ipynb #2e4f345d
+# %% ../../nbs/commands/10_vocabulary.ipynb #22d7f021
 def input_options(
     size="",  # pixels: 224, or "224,320" for height and width; 0 or empty: as they are
     crop="",  # pixels of the middle that is kept after scaling to `size`; 0 or empty: all
@@ -24,9 +25,8 @@ def input_options(
     if normalise not in ("", None, "imagenet"):
         raise ValueError(f"normalise={normalise!r}: choose imagenet, or leave it empty")
     if normalise and (mean or std):
-        raise ValueError(
-            "normalise=imagenet stands for mean=imagenet and std=imagenet: give it or them"
-        )
+        both = "normalise=imagenet stands for mean=imagenet and std=imagenet"
+        raise ValueError(f"{both}: give it or them")
     size, crop = _given(size), _given(crop)
     if normalise and crop is None:
         return _of_imagenet(image_options(size=size)["size"], channels or None)
@@ -35,22 +35,21 @@ def input_options(
 
 
 def _given(pixels):
+    "None for what stands for nothing."
     return None if pixels in (0, "0", "", None) else pixels
 
 
 def _of_imagenet(size, channels):
-    return {
-        "size": size,
-        "channels": channels,
-        "transform": preprocess(size, "imagenet", "imagenet"),
-    }
+    "Scaled to a size, with the mean and the deviation of ImageNet."
+    transform = preprocess(size, "imagenet", "imagenet")
+    return {"size": size, "channels": channels, "transform": transform}
 
-# %% ../../nbs/commands/10_vocabulary.ipynb #3dc5c9b5
+# %% ../../nbs/commands/10_vocabulary.ipynb #2125dad7
 def network_for(
     name: str,  # name of a network, or file.py:Name
     images: Images,  # what goes in
     weights: "str | None" = None,  # file or published weights; None or empty: random
-    num_classes: "int | None" = None,  # outputs; None: as the weights have them; without weights, the classes of the images
+    num_classes: "int | None" = None,  # outputs; None: as the weights, or the images, have them
     seed: int = 0,  # of random weights
 ) -> nn.Module:  # the network
     "The network that a name means, made to fit the images."

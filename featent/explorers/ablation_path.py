@@ -6,29 +6,23 @@
 __all__ = ['ablation_tables', 'ablation_study', 'ablated_curves', 'curve_marks', 'ablation_numbers', 'removed_units',
            'unit_removals']
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #68b7c408
+# %% ../../nbs/explorers/38_ablation_path.ipynb #2f97f312
 import numpy as np
 import pandas as pd
 import torch
 
 from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
-from ..data.images import Images
-from ..data.layers import select_layers, unwrap
+from ..data.image_sets import Images
+from ..data.layers import select_layers
+from ..data.tracing import unwrap
 from .study import Study, one_of, study_table
-from featent.studies.ablation import (
-    VALUES,
-    ablate,
-    change_points,
-    curves as curves_of,
-    pooled,
-    prepared_splits,
-    turning_points,
-    unit_orders,
-)
+from ..studies.transitions import VALUES, change_points, turning_points
+from ..studies.ablation import ablate, curves as curves_of, pooled, prepared_splits
+from ..studies.orders import unit_orders
 from ..studies.roles import ROLES, roles, useful_units
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #e879e556
+# %% ../../nbs/explorers/38_ablation_path.ipynb #e6300634
 _KEY = ["order", "class", "split", "step"]
 
 
@@ -50,7 +44,7 @@ def _all_classes(curves, samples):
     same = curves.groupby(["order", "split", "step"], sort=False, as_index=False)
     return same[list(VALUES)].mean().assign(**{"class": "all"})[list(curves.columns)]
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #0e201d87
+# %% ../../nbs/explorers/38_ablation_path.ipynb #82a3921d
 def _breaks(samples, n_resamples, seed):
     "Change points of every curve, or None where there are too few steps."
     if samples is None or min(len(v[0]) for v in samples.values()) < 8:
@@ -67,7 +61,7 @@ def _class_scores(scores, orders):
     table = scores[["unit", "class", "H", "eps", "n_images"]]
     return table.astype({"class": str}).reset_index(drop=True)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #1d9d2ef7
+# %% ../../nbs/explorers/38_ablation_path.ipynb #2675fe52
 def _units(order, name):
     "The units in the order of their removal, for a class; an order may be one for all classes."
     return np.asarray(order[name] if isinstance(order, dict) else order)
@@ -100,7 +94,7 @@ def _removals(orders, curves, path):
     found = _roles(curves, path, orders[path], names)
     return table.merge(found, on=["class", "unit"], how="left")
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #1fd816dc
+# %% ../../nbs/explorers/38_ablation_path.ipynb #5acc2a50
 def ablation_tables(
     curves: pd.DataFrame,  # as from `ablate`
     samples: "dict | None" = None,  # as from `ablate(..., per_image=True)`: for breaks and "all"
@@ -126,7 +120,7 @@ def ablation_tables(
     there = {name: table for name, table in tables.items() if table is not None}
     return Study("ablation", there, {"path": path, **(about or {})})
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #972c30d4
+# %% ../../nbs/explorers/38_ablation_path.ipynb #d9620ca3
 def ablation_study(
     network: torch.nn.Module,  # any classifier; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first is scored
@@ -167,7 +161,7 @@ def _steps(units, points):
     "Numbers of removed units at about equal distances, from none to all."
     return list(np.unique(np.round(np.linspace(0, units, min(points, units) + 1)).astype(int)))
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #50f83d05
+# %% ../../nbs/explorers/38_ablation_path.ipynb #e52e462b
 def ablated_curves(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
@@ -202,7 +196,7 @@ def _of(table, order, name, value):
     own = (table.order == order) & (table["class"] == name) & (table.value == value)
     return table[own].set_index("split")
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #941603d9
+# %% ../../nbs/explorers/38_ablation_path.ipynb #10001361
 def ablation_numbers(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str = "H/eps",  # name of an order
@@ -224,7 +218,7 @@ def ablation_numbers(
         table.append(row)
     return pd.DataFrame(table)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #93e07be0
+# %% ../../nbs/explorers/38_ablation_path.ipynb #29906a22
 def removed_units(
     study: Study,  # from `ablation_study`
     order: str = "H/eps",  # name of an order
@@ -245,7 +239,7 @@ def removed_units(
         rows.append({"role": role or "unknown", "removed": gone.sum(), "left": (~gone).sum()})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #30a0fae9
+# %% ../../nbs/explorers/38_ablation_path.ipynb #e581c24d
 def unit_removals(
     study: Study,  # from `ablation_study`
     order: str = "H/eps",  # name of an order

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VALUE_WORDS', 'ablation_scene', 'ablation_figure', 'explore_ablation']
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #245ae1b1
+# %% ../../nbs/explorers/39_ablation_view.ipynb #f211513a
 import html
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..assessment.plots import AXES, STYLES, literal
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from featent.explorers.ablation_path import (
     ablated_curves,
     ablation_numbers,
@@ -31,12 +31,12 @@ from featent.explorers.controls import (
     text_lines,
     unique_values,
 )
-from .explorer import Explorer, choice
+from .frame import Explorer, choice
 from .scenes import canvas, fix_limits, plain_axes
 from .study import Study, one_of
 from ..studies.roles import ROLE_COLOURS, ROLES
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #b138782c
+# %% ../../nbs/explorers/39_ablation_view.ipynb #88ae3f20
 VALUE_WORDS = {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}
 
 
@@ -67,7 +67,7 @@ def _chosen_order(ax, rows, value, turning, breaks):
         if split in breaks.index:
             _break_marks(ax, breaks.loc[split], color)
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #5924f065
+# %% ../../nbs/explorers/39_ablation_view.ipynb #d9602334
 def _curve_legend(ax, with_breaks):
     "The splits, and what the marks are, above the curves."
     ax.plot([], [], color="0.75", lw=0.7, label="other orders")
@@ -105,7 +105,7 @@ def _curve_panel(ax, study, order, name, value):
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #54915e67
+# %% ../../nbs/explorers/39_ablation_view.ipynb #3c1ab59c
 def _role_strip(ax, removals, order, name):
     "The roles of the units in the order of their removal, as shares of the classes."
     t = removals[(removals.order == order) & ((removals["class"] == name) | (name == "all"))]
@@ -139,7 +139,7 @@ def _role_panel(ax, removals, order, name):
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #3af31c06
+# %% ../../nbs/explorers/39_ablation_view.ipynb #35a86d01
 _UNIT_BOX, _BAR_BOX = [0.73, 0.16, 0.19, 0.72], [0.935, 0.16, 0.012, 0.72]
 
 
@@ -176,7 +176,7 @@ def _unit_panel(figure, study, order, name):
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #27990762
+# %% ../../nbs/explorers/39_ablation_view.ipynb #678db0ae
 def ablation_scene(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
@@ -214,7 +214,7 @@ def ablation_figure(
     move(step)
     return figure
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #eb4d0a2d
+# %% ../../nbs/explorers/39_ablation_view.ipynb #6daccf8f
 def _controls(study):
     "The step, and which curve."
     curves = study.tables["curves"]
@@ -243,7 +243,7 @@ def _tables(study, numbers, order, name, value, step):
             tables["units"] = text_lines(unit_removals(study, order, name, step))
     return tables
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #20c05d0e
+# %% ../../nbs/explorers/39_ablation_view.ipynb #4c00713f
 def _curve_words(row, value):
     "Where the curve of a split stands."
     text = (
@@ -275,7 +275,7 @@ def _words(study, numbers, order, name, value, step):
         _last_words(study, order, name, step),
     )
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #dd6c5114
+# %% ../../nbs/explorers/39_ablation_view.ipynb #ad53fbe2
 def explore_ablation(
     study: Study,  # from `ablation_study` or `ablation_tables`, or a saved one
 ) -> Explorer:  # with the controls order, name, value, step

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['about_html', 'field_words']
 
-# %% ../../nbs/explorers/45_about.ipynb #645b60a3
+# %% ../../nbs/explorers/45_about.ipynb #1dbf1826
 import html
 import re
 
-# %% ../../nbs/explorers/45_about.ipynb #0f6f6843
+# %% ../../nbs/explorers/45_about.ipynb #3e48538e
 _AT_ONCE = "weights", "accuracy"  # topics that are always seen
 
 
@@ -34,7 +34,7 @@ def _is_seen(topic, text):
     "Whether a line without a doubt is seen without a click."
     return not _is_doubtful(text) and (topic in _AT_ONCE or text.startswith("unknown: "))
 
-# %% ../../nbs/explorers/45_about.ipynb #b1c5ab05
+# %% ../../nbs/explorers/45_about.ipynb #60a7552e
 def about_html(
     lines: list,  # [topic, text] of the pre-flight, some beginning "doubtful: " or "wrong: "
     warned: tuple = (),  # warnings, in words
@@ -51,7 +51,7 @@ def about_html(
     opened = " open" if all_open else ""
     return f"{alarm}<details{opened}>{summary}{_two_columns(lines)}</details>"
 
-# %% ../../nbs/explorers/45_about.ipynb #e6c05c3e
+# %% ../../nbs/explorers/45_about.ipynb #d09f030c
 _FILL_IN = (
     "Fill in mean and std, perhaps size and crop "
     "(the word imagenet stands for its mean and std), or mean 0 and std 1"

@@ -14,11 +14,11 @@ import ipywidgets as widgets
 import torch
 from IPython.display import display
 
-from ..assessment.assessing import Result
-from ..data.images import Images
+from ..assessment.result import Result
+from ..data.image_sets import Images
 from .about import about_html, field_words
 from .costs import Cost
-from .explorer import SHELL_STYLE, Explorer, error_html
+from .frame import SHELL_STYLE, Explorer, error_html
 from featent.explorers.registry import (
     EXPLORERS,
     FORM,

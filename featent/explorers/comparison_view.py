@@ -6,17 +6,18 @@
 __all__ = ['comparison_study', 'comparison_numbers', 'comparison_caution', 'comparison_scene', 'comparison_figure',
            'explore_comparison']
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #20c864c7
+# %% ../../nbs/explorers/41_comparison_view.ipynb #c9838b64
 import html
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..assessment.assessing import Result, load
-from ..assessment.evidence import lone_classes, profiles
+from ..assessment.result import Result
+from ..assessment.loading import load
+from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, STYLES, literal
-from ..data.networks import class_words
+from ..data.outputs import class_words
 from featent.explorers.controls import (
     Parts,
     class_choices,
@@ -27,11 +28,11 @@ from featent.explorers.controls import (
     text_lines,
     unique_values,
 )
-from .explorer import Explorer, choice
+from .frame import Explorer, choice
 from .scenes import brief_names, canvas, fix_limits, layer_ticks, plain_axes
 from .study import Study, one_of, study_table
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #7c667e6d
+# %% ../../nbs/explorers/41_comparison_view.ipynb #5ee036a5
 def _profile_of(result, n_resamples, seed):
     "The network's own profile with the depth of each layer, from 0 to 1."
     n = 0 if lone_classes(result) else n_resamples
@@ -61,7 +62,7 @@ def _who(name, result):
         "pictures": str(record["images"].get("fingerprint")),
     }
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #c7a6ec86
+# %% ../../nbs/explorers/41_comparison_view.ipynb #3a7de834
 def _checked_results(results):
     "The results by their names as text, those of folders read."
     if not isinstance(results, dict):
@@ -89,7 +90,7 @@ def _joined(tables, filtrations):
     joined = joined[joined.filtration.isin(filtrations)].reset_index(drop=True)
     return joined.astype({"class": str}) if "class" in joined else joined
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #907f7f2a
+# %% ../../nbs/explorers/41_comparison_view.ipynb #13052bc9
 def comparison_study(
     results: dict,  # name: result, or the folder of a saved one; two or more
     n_resamples: int = 100,  # resamples of the images for the intervals of H; 0 for none
@@ -107,7 +108,7 @@ def comparison_study(
     }
     return Study("comparison", tables, {"filtrations": shared})
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #e582b4eb
+# %% ../../nbs/explorers/41_comparison_view.ipynb #8193d1c1
 def _compared(study, filtration, name):
     "Profiles and units of one filtration and class."
     t, u = study_table(study, "comparison", "profiles"), study.tables["units"]
@@ -130,7 +131,7 @@ def _beside(t, depth):
         found[name] = rows.layer.iloc[int((rows.depth - depth).abs().to_numpy().argmin())]
     return found
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #35b7663d
+# %% ../../nbs/explorers/41_comparison_view.ipynb #de35e12f
 def _span(n):
     "A range of whole numbers."
     return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
@@ -167,7 +168,7 @@ def comparison_numbers(
     table = pd.DataFrame(rows)
     return table.assign(dH=table.H - table.H[0], deps=table.eps - table.eps[0])
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #d0f012f6
+# %% ../../nbs/explorers/41_comparison_view.ipynb #45e42292
 def comparison_caution(
     study: Study,  # from `comparison_study`
 ) -> str:  # what to keep in mind; empty if there is nothing
@@ -182,7 +183,7 @@ def comparison_caution(
         words.append("the networks saw different images")
     return "; ".join(words)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #ad2e80b7
+# %% ../../nbs/explorers/41_comparison_view.ipynb #26d1f2c0
 def _profile_line(ax, rows, column, name, style):
     "The profile of a network, with its interval where there is one."
     color, marker, line = style
@@ -207,7 +208,7 @@ def _depths(ax, t, column, styles):
     plain_axes(ax, x="" if same else "relative depth", y=AXES[column], left=-0.18)
     fix_limits(ax)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #e74dabf7
+# %% ../../nbs/explorers/41_comparison_view.ipynb #836cab53
 _MOST = 4  # panels that there is room for
 
 
@@ -235,7 +236,7 @@ def _unit_axes(ax, units, n_images, left, bottom):
     if not bottom:
         ax.tick_params(labelbottom=False)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #cfa99c70
+# %% ../../nbs/explorers/41_comparison_view.ipynb #c14a9a48
 def _unit_panel(ax, own, name, style):
     "A function that draws the units of a layer of a network."
     color, marker, _ = style
@@ -260,7 +261,7 @@ def _unit_panels(figure, units, names, styles):
         found[name] = _unit_panel(ax, own, name, styles[name])
     return found
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #186c2ebd
+# %% ../../nbs/explorers/41_comparison_view.ipynb #081b8c7d
 def comparison_scene(
     study: Study,  # from `comparison_study`
     filtration: "str | None" = None,  # default: the first
@@ -294,7 +295,7 @@ def _legend(figure, ax, n):
         note = f"the first {_MOST} of {n} networks are drawn here"
         figure.text(0.98, 0.02, note, ha="right", fontsize=7, color="0.4")
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #bb2d711b
+# %% ../../nbs/explorers/41_comparison_view.ipynb #414d739a
 def comparison_figure(
     study: Study,  # from `comparison_study`
     depth: float = 1.0,  # relative depth of the layers in the scatters, 0 to 1
@@ -306,7 +307,7 @@ def comparison_figure(
     move(depth)
     return figure
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #dc082274
+# %% ../../nbs/explorers/41_comparison_view.ipynb #0341d9e3
 def _controls(study):
     "The depth, and of which class."
     t, classes = study.tables["profiles"], unique_values(study.tables["units"]["class"])
@@ -330,7 +331,7 @@ def _tables(study, numbers, depth, name, filtration):
     tables = {"profiles": text_lines(own), "networks": text_lines(networks)}
     return {"side by side": numbers, **tables}
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #848ad7c5
+# %% ../../nbs/explorers/41_comparison_view.ipynb #a1679963
 def _network_words(row, first):
     "A network in a few words; all but the first with the difference from it."
     layer = html.escape(brief_names([row.layer])[0])
@@ -349,7 +350,7 @@ def _words(study, numbers, depth, name, filtration):
         f"Caution: {html.escape(caution)}." if caution else "",
     )
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #13cbf945
+# %% ../../nbs/explorers/41_comparison_view.ipynb #3ae6ef26
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration

@@ -16,8 +16,8 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 
-from ..data.networks import class_words
-from .explorer import LABEL_WIDTH, WIDE, Explorer, View, shell
+from ..data.outputs import class_words
+from .frame import LABEL_WIDTH, WIDE, Explorer, View, shell
 from .scenes import painter
 from .study import Study
 

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['CHECKPOINTS', 'asked', 'listed', 'is_result', 'is_pictured', 'holds_classes', 'near_folders']
 
-# %% ../../nbs/explorers/42_folders.ipynb #cfd69540
+# %% ../../nbs/explorers/42_folders.ipynb #299f4922
 from itertools import islice
 from pathlib import Path
 
-from ..data.images import IMAGE_SUFFIXES
+from ..data.folders import IMAGE_SUFFIXES
 
-# %% ../../nbs/explorers/42_folders.ipynb #758fe8e6
+# %% ../../nbs/explorers/42_folders.ipynb #ce24b337
 CHECKPOINTS = ".pt", ".pth", ".th", ".safetensors"  # suffixes
 
 
@@ -36,7 +36,7 @@ def listed(
         return []
     return sorted(p for p in found if not p.name.startswith((".", "__")))
 
-# %% ../../nbs/explorers/42_folders.ipynb #aab83192
+# %% ../../nbs/explorers/42_folders.ipynb #b7f4ec6e
 _PARTS = "train", "test", "val", "valid", "validation"
 
 
@@ -65,7 +65,7 @@ def holds_classes(
     parts = [p for p in inside if p.name.lower() in _PARTS]
     return bool(parts) and len(parts) == len(inside) and holds_classes(parts[0])
 
-# %% ../../nbs/explorers/42_folders.ipynb #dee6d713
+# %% ../../nbs/explorers/42_folders.ipynb #9ec07a3e
 def near_folders(
     levels: int = 4,  # how deep to go
     most: int = 300,  # how many to find

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..data.images import DATASETS
-from ..data.networks import list_networks
+from ..data.published import DATASETS
+from ..data.architectures import list_networks
 from .about import about_html, field_words
-from .explorer import LABEL_WIDTH, choice, error_html
+from .frame import LABEL_WIDTH, choice, error_html
 from featent.explorers.folders import (
     CHECKPOINTS,
     asked,

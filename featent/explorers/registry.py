@@ -13,7 +13,8 @@ from typing import NamedTuple
 from .ablation_view import explore_ablation
 from .comparison_view import explore_comparison
 from .costs import ablation_cost, comparison_cost, rescaling_cost
-from .explorer import Explorer, explore_layers, explore_units
+from .frame import Explorer
+from .unit_explorers import explore_layers, explore_units
 from .form import open_form
 from .rescaling_view import explore_rescaling
 from .sources import Source

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FACTORS', 'WAYS', 'PER_UNIT', 'rescaling_study', 'last_layer', 'rescaled_rows', 'rescaling_numbers']
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #ba09d9b2
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #25854acd
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,21 +14,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..assessment.assessing import Result, assess
+from ..assessment.result import Result
+from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
-from ..data.images import Images
-from ..data.layers import unwrap
-from ..data.networks import prepared, progress
+from ..data.image_sets import Images
+from ..data.tracing import unwrap
+from ..data.inputs import prepared
+from ..tools.progress import progress
 from .study import Study, one_of, study_table
-from featent.studies.rescaling import (
-    halve_filters,
-    indicator_changes,
-    network_scores,
-    rescale,
-    rescaling_groups,
-)
+from ..studies.halving import halve_filters
+from ..studies.invariance import indicator_changes, network_scores
+from ..studies.rescaling import rescale
+from ..studies.scale_groups import rescaling_groups
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #06ddf3ab
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #9690484e
 FACTORS = 1 / 16, 0.1, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 4.0, 10.0, 16.0
 WAYS = "layer", "channel", "uncompensated"
 _MEANS = "H", "eps", "l1", "mean", "max", "apoz", "selectivity", "kernel_l1"
@@ -37,7 +36,7 @@ PER_UNIT = {  # how an indicator's values for the classes become one of the unit
     "class_selectivity": "max",
 }
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #95aed57c
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #e0af2f76
 @dataclass
 class _Rescaler:
     "Makes the networks of a grid; a method for each of `WAYS`."
@@ -75,7 +74,7 @@ def _drawn(channels, c, rng_seed):
     found = [power * rng.uniform(-1, 1, n) for n in channels]
     return [np.exp2(np.round(e) if power.is_integer() else e) for e in found]
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #685521e8
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #d94ff726
 def _grid(groups, factors, uncompensated):
     "Group, factor and way of every network; nothing to make up for is in one group alone."
     for group in groups:
@@ -95,7 +94,7 @@ def _checked_factors(factors):
         raise ValueError(f"factor {bad[0]}: factors must be positive and finite")
     return tuple(found)
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #7edb0b0f
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #00c17cf4
 class _Look(NamedTuple):
     "A network on the images."
 
@@ -115,7 +114,7 @@ def _unit_means(result):
     units = table.groupby(["layer", "unit"], sort=False)[[c for c in PER_UNIT if c in table]]
     return units.agg(PER_UNIT).reset_index()
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #7c0ce7cd
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #40da4063
 def _predictions(before, after):
     "A row: how many predicted classes are equal, and by how much scores differ."
     equal = before.argmax(1) == after.argmax(1)
@@ -137,7 +136,7 @@ def _differences(before, after, filtration):
         "predictions": _predictions(before.scores, after.scores),
     }
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #79d790ab
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #3927f587
 def rescaling_study(
     network: torch.nn.Module,  # any network that can be rescaled; nothing of it is changed
     images: "Images | object",  # an image set
@@ -180,7 +179,7 @@ def _groups(network, images, chosen):
         rescale(network, images)  # says why
     return found, refused
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #02c95912
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #40a08fb5
 def _measured(grid, maker, before, look, tell):
     "The tables of all networks of a grid."
     parts, filtration = {}, before.result.record["filtrations"][0]
@@ -203,7 +202,7 @@ def _made(maker, group, c, per):
     except ValueError as e:
         raise ValueError(f"factor {c:g}: {e}") from e
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #ccfc852e
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #86007a48
 def last_layer(
     study: Study,  # from `rescaling_study`
 ) -> str:  # its name
@@ -234,7 +233,7 @@ def rescaled_rows(
 
     return rows
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #b1472faf
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #8efe4845
 def rescaling_numbers(
     study: Study,  # from `rescaling_study`
     factor: float = 2.0,  # one of the study's factors

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['factor_words', 'rescaling_scene', 'rescaling_figure', 'explore_rescaling']
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #67824483
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #2cf61f0f
 import html
 
 import numpy as np
@@ -22,7 +22,7 @@ from featent.explorers.controls import (
     text_lines,
     unique_values,
 )
-from .explorer import Explorer, choice
+from .frame import Explorer, choice
 from featent.explorers.rescaling_grid import (
     PER_UNIT,
     WAYS,
@@ -33,7 +33,7 @@ from featent.explorers.rescaling_grid import (
 from .scenes import brief_names, canvas, fix_limits, plain_axes
 from .study import Study, one_of
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #a9b466e4
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #5999617f
 def factor_words(
     c: float,  # a factor
 ) -> str:  # "1/4", "3"
@@ -56,7 +56,7 @@ def _log_ratios(old, new, limit):
         ratio = np.where(a == b, 1.0, b / a)
     return np.log2(ratio[ratio > 0]).clip(-limit, limit)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #515d4409
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #af6fd0e5
 _OWN = "H", "eps"  # drawn in a colour of their own
 _ROOM = 0.25  # how far the units of an indicator spread, in rows
 
@@ -92,7 +92,7 @@ def _ratio_points(ax, rows, style):
     y = np.concatenate([i + np.linspace(-_ROOM, _ROOM, len(r)) for i, r in rows.items()])
     return ax.plot(x, y, marker, ms=2.5, color=color, alpha=0.5, mew=0, zorder=10)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #6b2438f0
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #4d7db713
 def _ratio_panel(ax, old, names, factors):
     "Each unit's indicators as multiples of what they were, and how many have moved."
     limit = 1.5 * max(abs(np.log2(factors))) + 0.5
@@ -111,7 +111,7 @@ def _ratio_panel(ax, old, names, factors):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #b0f5f151
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #1016ae3d
 _PLAIN = "H", "eps", "apoz", "selectivity", "class_selectivity"  # without a unit of measurement
 
 
@@ -135,7 +135,7 @@ def _diagonal(ax, values):
     ax.set_ylim(low, high)
     return low, high
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #6cd0e874
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #c44d8255
 def _unit_panel(ax, indicator, every, old):
     "One indicator after over before, with limits for the values of all factors."
     every = every.dropna()
@@ -156,7 +156,7 @@ def _unit_panel(ax, indicator, every, old):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #46e86735
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #20ee8e78
 def _share_axes(ax, factors):
     "Axes for shares over the factors."
     ends = np.log2([factors.min(), factors.max()])
@@ -184,7 +184,7 @@ def _prediction_panel(ax, predictions, per):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #cd636f74
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #ff5206a9
 _BOXES = [0.12, 0.16, 0.27, 0.72], [0.54, 0.16, 0.18, 0.72], [0.8, 0.16, 0.18, 0.72]
 
 
@@ -232,7 +232,7 @@ def _title(ax, layer, factor):
     text = f"{brief_names([layer])[0]}, after / before, factor {factor_words(factor)}"
     return ax.text(0, 1.03, literal(text), transform=ax.transAxes, fontsize=9)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #0b7e9b21
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #b157affd
 def rescaling_figure(
     study: Study,  # from `rescaling_study`
     factor: float = 2.0,  # one of the study's factors
@@ -247,7 +247,7 @@ def rescaling_figure(
     move(factor)
     return figure
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #04ac2e1e
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #dbc2a288
 def _controls(study):
     "The factor, and what is looked at."
     units = study.tables["units"]
@@ -272,7 +272,7 @@ def _settle(study, controls, name):
     if name in (None, "group"):
         offer(controls["per"], unique_values(units.per[units.group == controls["group"].value]))
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #94927315
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #70edde09
 def _numbers(study, indicator, **state):
     "The numbers of a state; they are those of all indicators."
     return rescaling_numbers(study, **state)
@@ -291,7 +291,7 @@ def _tables(study, numbers, group, per, **others):
         "predictions": text_lines(_predictions(study, group, per)),
     }
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #42d61dde
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #3e4f7017
 def _how(per, factor):
     "What was done to the network."
     if per == "layer":
@@ -327,7 +327,7 @@ def _words(study, numbers, factor, per, group, layer, **others):
         *_moved_words(numbers),
     )
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #d3db655c
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #40d34f68
 def explore_rescaling(
     study: Study,  # from `rescaling_study`, or a saved one
 ) -> Explorer:  # with the controls factor, per, group, layer, indicator

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAPER', 'canvas', 'plain_axes', 'brief_names', 'layer_ticks', 'on_dark', 'fix_limits', 'painter']
 
-# %% ../../nbs/explorers/32_scenes.ipynb #569abc99
+# %% ../../nbs/explorers/32_scenes.ipynb #fffb5052
 import io
 import os
 
@@ -23,7 +23,7 @@ from PIL import Image
 
 from ..assessment.plots import literal, short_names
 
-# %% ../../nbs/explorers/32_scenes.ipynb #fef6bca6
+# %% ../../nbs/explorers/32_scenes.ipynb #57aca160
 def canvas(
     width: float = 9.6,  # inches
     height: float = 3.5,  # inches
@@ -33,7 +33,7 @@ def canvas(
     plt.close(figure)
     return figure
 
-# %% ../../nbs/explorers/32_scenes.ipynb #f63fd4ab
+# %% ../../nbs/explorers/32_scenes.ipynb #6c366e80
 def plain_axes(
     ax: plt.Axes,  # changed
     title: str = "",  # above, on the left
@@ -57,7 +57,7 @@ def plain_axes(
         ax.set_ylabel(y, fontsize=8)
         ax.yaxis.set_label_coords(left, 0.5)
 
-# %% ../../nbs/explorers/32_scenes.ipynb #8bba64e7
+# %% ../../nbs/explorers/32_scenes.ipynb #e4c4de8a
 def brief_names(
     layers: list,  # names of layers
 ) -> list:  # a short name for each
@@ -79,7 +79,7 @@ def layer_ticks(
     names = [literal(name) for name in brief_names(layers)]
     ax.set_xticks(list(places)[::every], names[::every], rotation=45, ha="right")
 
-# %% ../../nbs/explorers/32_scenes.ipynb #20d04abf
+# %% ../../nbs/explorers/32_scenes.ipynb #636e3c10
 PAPER = "#111111"  # of a dark page
 
 
@@ -94,7 +94,7 @@ def on_dark(
         _turn(artist)
     return figure
 
-# %% ../../nbs/explorers/32_scenes.ipynb #1cbb3769
+# %% ../../nbs/explorers/32_scenes.ipynb #4144838f
 def _turn(artist):
     "Ink and paper of one artist."
     if isinstance(artist, Text):
@@ -115,7 +115,7 @@ def _turned(color):
     r, g, b, a = to_rgba(color)
     return (1 - 0.85 * r,) * 3 + (a,) if r == g == b else color
 
-# %% ../../nbs/explorers/32_scenes.ipynb #3e689afd
+# %% ../../nbs/explorers/32_scenes.ipynb #0e9bb464
 def fix_limits(
     *axes: plt.Axes,  # changed
 ) -> None:
@@ -124,7 +124,7 @@ def fix_limits(
         ax.set_xlim(ax.get_xlim())
         ax.set_ylim(ax.get_ylim())
 
-# %% ../../nbs/explorers/32_scenes.ipynb #f2843991
+# %% ../../nbs/explorers/32_scenes.ipynb #84b20f6b
 def painter(
     scene,  # called with the choices that do not move; returns (figure, move), as above
 ):  # a function paint(value, theme="light", **choices) -> PNG
@@ -147,7 +147,7 @@ def painter(
 
     return paint
 
-# %% ../../nbs/explorers/32_scenes.ipynb #08d8a6e1
+# %% ../../nbs/explorers/32_scenes.ipynb #73ff4828
 def _painted(scene, theme, choices):
     "The scene and its pixels."
     figure, move = scene(**choices)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'table_study', 'first_of_each', 'assessed', 'example_source', 'late_source', 'source_of']
 
-# %% ../../nbs/explorers/44_sources.ipynb #7fa1d829
+# %% ../../nbs/explorers/44_sources.ipynb #11f0fecc
 import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,21 +15,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..assessment.assessing import Result, assess, load
-from ..data.images import Images, images as as_images
-from ..data.layers import unwrap
-from ..data.networks import network as as_network, random_twin, train
+from ..assessment.result import Result
+from ..assessment.assessing import assess
+from ..assessment.loading import load
+from ..data.image_sets import Images
+from ..data.sampling import images as as_images
+from ..data.tracing import unwrap
+from ..data.networks import network as as_network
+from ..data.twins import random_twin
+from ..data.trainer import train
 from .ablation_path import ablation_tables
 from .comparison_view import comparison_study
 from .folders import CHECKPOINTS, holds_classes, is_result
 from .study import Study, load_study
 from .training_view import training_study
 from .waiting import progress_bar
-from ..statistics.entropy import read_table
-from ..studies.ablation import VALUES
+from ..statistics.scores import read_table
+from ..studies.transitions import VALUES
 from ..studies.training import monitor
 
-# %% ../../nbs/explorers/44_sources.ipynb #50218774
+# %% ../../nbs/explorers/44_sources.ipynb #e19171db
 @dataclass(frozen=True)
 class Source:
     "What there is to explore."
@@ -47,7 +52,7 @@ class Source:
     asked: dict = field(default_factory=dict)  # what the form begins with
     late: object = None  # a function that makes the source when it is needed
 
-# %% ../../nbs/explorers/44_sources.ipynb #b2186e64
+# %% ../../nbs/explorers/44_sources.ipynb #15e61f19
 def table_study(
     table: pd.DataFrame,  # curves of an ablation, or epochs of a training
 ) -> Study:  # about ablation or training
@@ -73,7 +78,7 @@ def _of_table(table):
     "A table and nothing else."
     return _of_study(table_study(table))
 
-# %% ../../nbs/explorers/44_sources.ipynb #59852740
+# %% ../../nbs/explorers/44_sources.ipynb #374b8aaf
 def _tables_in(folder):
     "Studies of the tables in a folder, the first of each kind."
     found = {}
@@ -98,7 +103,7 @@ def _of_file(path):
         return Source(asked={"weights": str(path)})
     return _of_table(read_table(path)) if path.suffix == ".csv" else None
 
-# %% ../../nbs/explorers/44_sources.ipynb #50c5eaf3
+# %% ../../nbs/explorers/44_sources.ipynb #feb72a00
 def _of_contents(folder):
     "What lies in a folder that is neither a result nor a study, or None."
     studies = _studies_in(folder)
@@ -131,7 +136,7 @@ def _of_folder(folder):
         )
     return found
 
-# %% ../../nbs/explorers/44_sources.ipynb #1983218b
+# %% ../../nbs/explorers/44_sources.ipynb #618e2c7a
 def first_of_each(
     images: Images,  # nothing of them is changed
     per_class: int,  # how many
@@ -152,7 +157,7 @@ def assessed(
     result = assess(network, images, **options)
     return result, (time.perf_counter() - start) / len(images)
 
-# %% ../../nbs/explorers/44_sources.ipynb #a2cd9e26
+# %% ../../nbs/explorers/44_sources.ipynb #f617373c
 def _watched(network, images, few, test, epochs, tell):
     "Train a network, and keep what was seen on the way."
     watch = monitor(network, first_of_each(few, 8), every=1, null="shuffle")
@@ -196,7 +201,7 @@ def late_source() -> Source:  # with nothing but a promise
     "The embedded example, made when something of it is looked at."
     return Source(late=lambda: example_source())
 
-# %% ../../nbs/explorers/44_sources.ipynb #22da6215
+# %% ../../nbs/explorers/44_sources.ipynb #63b3b44f
 def _name_of(thing):
     "What to call one of several results."
     if isinstance(thing, (str, Path)):
@@ -236,7 +241,7 @@ def _of_thing(thing):
         "a table of epochs or of an ablation, several results, a network with images=, or nothing"
     )
 
-# %% ../../nbs/explorers/44_sources.ipynb #9ba1b255
+# %% ../../nbs/explorers/44_sources.ipynb #e0aa401d
 def source_of(
     thing: object = None,  # a result, folder, study, table, several results, or a network
     network: "torch.nn.Module | None" = None,  # the network of the result

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STUDIES', 'Study', 'save_study', 'load_study', 'study_table', 'one_of']
 
-# %% ../../nbs/explorers/30_study.ipynb #428d40b3
+# %% ../../nbs/explorers/30_study.ipynb #c5bad3fd
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
 
-# %% ../../nbs/explorers/30_study.ipynb #467490e2
+# %% ../../nbs/explorers/30_study.ipynb #4c74bd74
 STUDIES = "rescaling", "ablation", "training", "comparison"
 
 
@@ -39,7 +39,7 @@ class Study:
         "Write the study to a folder, as `save_study` does."
         return save_study(self, folder, replace)
 
-# %% ../../nbs/explorers/30_study.ipynb #bcfdbfa9
+# %% ../../nbs/explorers/30_study.ipynb #28a2e563
 def save_study(
     study: Study,  # what to write
     folder: "str | Path",  # where to; must not exist, or hold this study already
@@ -58,7 +58,7 @@ def save_study(
             raise
         return publish(work, folder, replace=there)
 
-# %% ../../nbs/explorers/30_study.ipynb #3ea538c4
+# %% ../../nbs/explorers/30_study.ipynb #8264a7ad
 def _may_hold_study(folder):
     "Refuse a folder with anything but nothing or a saved study."
     if (folder / "study.json").exists():
@@ -86,7 +86,7 @@ def _contents(folder):
     files = [p for p in folder.iterdir() if p.is_file() and p.name[0] != "."]
     return {p.name: p.read_bytes() for p in files}
 
-# %% ../../nbs/explorers/30_study.ipynb #dd9dd4b4
+# %% ../../nbs/explorers/30_study.ipynb #17958f82
 _TYPES = {"i": "int", "u": "int", "f": "float", "b": "bool"}  # by the kind of a NumPy type
 
 
@@ -108,7 +108,7 @@ def _write_study(study, folder):
     }
     write_whole(folder / "study.json", json.dumps(content, indent=1))
 
-# %% ../../nbs/explorers/30_study.ipynb #fe6cebf0
+# %% ../../nbs/explorers/30_study.ipynb #408c7030
 _READ = {
     "int": int,
     "float": lambda text: float(text or "nan"),
@@ -138,7 +138,7 @@ def _read_study(folder):
     }
     return Study(content["kind"], tables, content["about"])
 
-# %% ../../nbs/explorers/30_study.ipynb #a5f8f016
+# %% ../../nbs/explorers/30_study.ipynb #5e9021c9
 def load_study(
     folder: "str | Path",  # a folder that `save_study` wrote
 ) -> Study:  # the same study
@@ -156,7 +156,7 @@ def load_study(
             "compute it again, or restore it from a copy"
         ) from e
 
-# %% ../../nbs/explorers/30_study.ipynb #2757cd49
+# %% ../../nbs/explorers/30_study.ipynb #30fb66d8
 def study_table(
     study: Study,  # what was given
     kind: str,  # what it must be about, one of `STUDIES`
@@ -175,7 +175,7 @@ def study_table(
         )
     return study.tables[name]
 
-# %% ../../nbs/explorers/30_study.ipynb #ba123a3d
+# %% ../../nbs/explorers/30_study.ipynb #da39c121
 def one_of(
     what: str,  # the name of the choice, for the message
     value: object,  # what was chosen

@@ -24,7 +24,7 @@ from featent.explorers.controls import (
     text_lines,
     unique_values,
 )
-from .explorer import Explorer, choice
+from .frame import Explorer, choice
 from .scenes import brief_names, canvas, fix_limits, layer_ticks, plain_axes
 from .study import Study, one_of, study_table
 

@@ -1,11 +1,32 @@
 "What can be done with scores: tables out."
 
 from . import comparison as comparison
+from . import separability as separability
 from . import training as training
 from . import zoo as zoo
+from . import weight_norms as weight_norms
 from . import generalization as generalization
+from . import correlations as correlations
+from . import generalization_plots as generalization_plots
+from . import slots as slots
+from . import scale_rules as scale_rules
+from . import scale_groups as scale_groups
 from . import rescaling as rescaling
+from . import invariance as invariance
+from . import halving as halving
+from . import replay as replay
+from . import masking as masking
+from . import orders as orders
 from . import ablation as ablation
+from . import transitions as transitions
+from . import areas as areas
+from . import ablation_plots as ablation_plots
 from . import roles as roles
+from . import importance as importance
 from . import pruning as pruning
-from . import patterns as patterns
+from . import pruning_curves as pruning_curves
+from . import linear_networks as linear_networks
+from . import activation_patterns as activation_patterns
+from . import pattern_entropies as pattern_entropies
+from . import pattern_controls as pattern_controls
+from . import linear_depth as linear_depth

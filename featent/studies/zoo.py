@@ -28,18 +28,15 @@ from torch import nn
 
 from ..assessment.store import store_explained
 from ..data.checkpoints import intact
-from ..data.images import Images, batches, corrupt_labels
-from featent.data.networks import (
-    class_logits,
-    device_of,
-    evaluating,
-    list_networks,
-    network,
-    prepared,
-    progress,
-    train,
-    weights_hash,
-)
+from ..data.image_sets import Images, batches
+from ..data.held_out import corrupt_labels
+from ..data.forward import class_logits, device_of, evaluating
+from ..data.architectures import list_networks
+from ..data.networks import network
+from ..data.inputs import prepared
+from ..tools.progress import progress
+from ..data.trainer import train
+from ..data.records import weights_hash
 from ..tools.digests import canonical_json, differing_entries, plain_json, pretty_json, sha256
 from ..tools.files import Busy, alone, write_whole
 

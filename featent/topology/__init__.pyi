@@ -2,4 +2,5 @@
 
 from . import kernels as kernels
 from . import filtrations as filtrations
+from . import loops as loops
 from . import nulls as nulls
