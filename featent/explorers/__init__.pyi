@@ -9,7 +9,6 @@ from . import unit_pictures as unit_pictures
 from . import layer_pictures as layer_pictures
 from . import frame as frame
 from . import unit_explorers as unit_explorers
-from . import network_views as network_views
 from . import study as study
 from . import scenes as scenes
 from . import controls as controls
@@ -17,7 +16,6 @@ from . import rescaling_grid as rescaling_grid
 from . import rescaling_view as rescaling_view
 from . import ablation_path as ablation_path
 from . import ablation_view as ablation_view
-from . import app as app
 from . import training_view as training_view
 from . import comparison_view as comparison_view
 from . import folders as folders
