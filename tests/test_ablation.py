@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import featent as fe
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.data.records import weights_hash
 from featent.studies import ablation, masking, transitions
 from featent.studies.ablation import ablate, curves, pooled

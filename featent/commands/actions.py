@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from featent.assessment.assessing import Result
+    from featent.assessment.result import Result
     from featent.assessment.preflight import Preflight
     from featent.data.image_sets import Images
 
@@ -208,7 +208,7 @@ def optional(
 
 def _fill(args, network, images, options):
     "Fill one share of a store."
-    from featent.assessment.assessing import fill
+    from featent.assessment.filling import fill
 
     states = fill(options.pop("store"), network, images, shard=args.shard, **options)
     i, k = args.shard

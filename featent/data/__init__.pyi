@@ -8,9 +8,9 @@ from . import published as published
 from . import folders as folders
 from . import items as items
 from . import datasets as datasets
-from . import in_memory as in_memory
 from . import sampling as sampling
 from . import held_out as held_out
+from . import in_memory as in_memory
 from . import checkpoints as checkpoints
 from . import matching as matching
 from . import records as records
@@ -28,4 +28,12 @@ from . import trainer as trainer
 from . import sameness as sameness
 from . import twins as twins
 from . import listening as listening
+from . import calls as calls
+from . import coordinates as coordinates
+from . import tracing as tracing
+from . import activations as activations
 from . import layers as layers
+from . import following as following
+from . import maps as maps
+from . import identity as identity
+from . import filters as filters

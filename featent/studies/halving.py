@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.image_sets import Images
-from ..data.layers import select_layers, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import unwrap
 from ..data.preprocessing import preprocess
 from ..statistics.indicators import indicators
 from ..statistics.scores import class_label

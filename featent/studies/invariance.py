@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result, assess
+from ..assessment.result import Result
+from ..assessment.assessing import assess
 from ..data.forward import evaluating
 from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
-from ..data.layers import to_network, unwrap
+from ..data.tracing import to_network, unwrap
 from ..data.listening import Listener, tensors
 from ..statistics.indicators import indicators
 from featent.studies.rescaling import (

@@ -19,7 +19,8 @@ from torch import nn
 from ..data.forward import evaluating
 from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
-from ..data.layers import select_layers, to_network, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
 from .replay import Cut, recorded, replayed, rerun
 
 # %% ../../nbs/studies/62_masking.ipynb #37de6e03

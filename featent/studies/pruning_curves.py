@@ -16,7 +16,7 @@ import scipy
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.image_sets import Images
 from ..data.in_memory import in_memory, read_once

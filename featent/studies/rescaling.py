@@ -15,7 +15,7 @@ from torch import nn
 
 from ..data.forward import evaluating
 from ..data.image_sets import Images
-from ..data.layers import example_of, unwrap
+from ..data.tracing import example_of, unwrap
 from ..data.listening import tensors
 from ..data.records import weights_hash
 from .scale_groups import RescalingPlan, rescaling_plan

@@ -22,13 +22,17 @@ from matplotlib.figure import Figure
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..assessment.assessing import BIRTHS_VERSION, calls_of, planned, run_plan, tabulate
+from ..assessment.record import BIRTHS_VERSION, calls_of
+from ..assessment.options import Options
+from ..assessment.plan import plan_for
+from ..assessment.streaming import run_plan
+from ..assessment.tables import tabulate
 from ..assessment.plots import AXES, STYLES, literal, new_axes, short_names
 from ..data.checkpoints import SUFFIXES, intact, read_weights
 from ..data.matching import load_weights
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.forward import device_of, evaluating
 from ..data.evaluation import loss_and_accuracy
 from ..data.inputs import prepared
@@ -325,19 +329,16 @@ def _scorer(
         )
     given = prepared(images if isinstance(images, Images) else as_images(images), network)
     held, rule = _held(given, network), check_rule(rule)
-    plan = planned(
-        network,
-        held,
+    options = Options(
         layers,
         filtration,
-        "text",
-        null,
-        1,
-        False,
-        ("l1", "mean", "zeros"),
-        seed,
-        batch_size,
+        null=null,
+        twins=1,
+        summaries=("l1", "mean", "zeros"),
+        seed=seed,
+        batch_size=batch_size,
     )
+    plan = plan_for(network, held, options)
     sets = {f"{name}_": prepared(s, network) for name, s in sets.items() if s is not None}
     identity = {
         "images": given.record["fingerprint"],
