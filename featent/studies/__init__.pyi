@@ -1,7 +1,9 @@
 "What can be done with scores: tables out."
 
 from . import comparison as comparison
+from . import separability as separability
 from . import moments as moments
+from . import training as training
 from . import training as training
 from . import looking_back as looking_back
 from . import following as following

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..data.checkpoints import SUFFIXES, intact, read_weights
 from ..data.image_sets import Images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.matching import load_weights
 from ..data.records import weights_hash
 from .moments import MomentStore, Question, placed, scorer

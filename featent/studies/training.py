@@ -17,7 +17,7 @@ from torch import nn
 from ..data.architectures import seeded
 from ..data.forward import device_of, evaluating
 from ..data.image_sets import Images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.records import weights_hash
 from .moments import MomentStore, Question, placed, scorer
 
