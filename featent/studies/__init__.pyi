@@ -4,7 +4,6 @@ from . import comparison as comparison
 from . import separability as separability
 from . import moments as moments
 from . import training as training
-from . import training as training
 from . import looking_back as looking_back
 from . import following as following
 from . import training_plots as training_plots
