@@ -655,6 +655,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'featent.commands.bench._number': ('commands/bench.html#_number', 'featent/commands/bench.py'),
                                         'featent.commands.bench._race': ('commands/bench.html#_race', 'featent/commands/bench.py'),
                                         'featent.commands.bench._row': ('commands/bench.html#_row', 'featent/commands/bench.py'),
+                                        'featent.commands.bench._samples': ('commands/bench.html#_samples', 'featent/commands/bench.py'),
                                         'featent.commands.bench._short': ('commands/bench.html#_short', 'featent/commands/bench.py'),
                                         'featent.commands.bench._short_ratio': ( 'commands/bench.html#_short_ratio',
                                                                                  'featent/commands/bench.py'),

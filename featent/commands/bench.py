@@ -40,11 +40,10 @@ def _take_turns(calls, seconds):
             times[i].append(clock() - start)
     return [(min(t), len(t)) for t in times]
 
-# %% ../../nbs/commands/40_bench.ipynb #f9beff3d
+# %% ../../nbs/commands/40_bench.ipynb #d8add781
 def _bench_size(size, seconds, cores, peers, seed):
     "Rows of the engines table for one size."
-    maps = relu_maps(min(20000, 2**22 // size**2), size, seed)
-    few = maps[: max(8, min(256, 2**18 // size**2))]
+    maps, few = _samples(size, seed)
     rows, calls = [], []
     for e, status, took in _checked(all_engines(cores, peers), few):
         n = _how_many(took, seconds, len(few), len(maps)) if status == "ok" else 0
@@ -55,7 +54,13 @@ def _bench_size(size, seconds, cores, peers, seed):
     timed = iter(_take_turns(calls, seconds))
     return [{**row, **_speed(row["maps"], *next(timed))} if row["maps"] else row for row in rows]
 
-# %% ../../nbs/commands/40_bench.ipynb #ae9dabd8
+# %% ../../nbs/commands/40_bench.ipynb #7028cd25
+def _samples(size, seed):
+    "Maps to time, and a few of them to check the answers on."
+    maps = relu_maps(min(20000, 2**22 // size**2), size, seed)
+    return maps, maps[: max(8, min(256, 2**18 // size**2))]
+
+
 def _checked(engines, maps):
     "Each engine, what is wrong with it or 'ok', and its seconds for these maps."
     races = dict.fromkeys(e.race for e in engines)
