@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from featent.data.sampling import images
-from featent.data.layers import list_layers, read_maps, select_layers, stream
+from featent.data.layers import list_layers, select_layers
+from featent.data.maps import read_maps, stream
 from featent.data.networks import network
 
 

@@ -9,8 +9,9 @@ from torch import nn
 import featent as fe
 from featent.data.twins import shuffled_twin
 from featent.data.records import weights_hash
-from featent.statistics.contrast import class_shares, contrasts, layer_share
-from featent.statistics.significance import false_discovery
+from featent.statistics.shares import class_shares, layer_share
+from featent.statistics.contrast import contrasts
+from featent.statistics.multiple_testing import false_discovery
 
 LAYERS = ["features.conv4", "features.conv6"]
 NEW = ["contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]

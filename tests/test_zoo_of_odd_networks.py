@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from torchvision import models as tv
 
-from featent.data.layers import list_layers, read_maps, select_layers
+from featent.data.layers import list_layers, select_layers
+from featent.data.maps import read_maps
 
 torch.set_num_threads(1)
 SEEN = []  # rows of the table

@@ -24,7 +24,9 @@ from torch import nn
 from ..data.image_sets import Images, batches
 from ..data.preprocessing import describe_transform
 from ..data.sampling import images as as_images
-from ..data.layers import read_finite, select_layers, to_network, unwrap
+from ..data.maps import read_finite
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
 from ..data.forward import evaluating
 from ..data.inputs import expected_input, prepared
 from ..data.outputs import label_map_for

@@ -5,7 +5,9 @@ from . import experiments as experiments
 from . import runs as runs
 from . import plans as plans
 from . import processes as processes
+from . import verdicts as verdicts
 from . import reports as reports
+from . import verdicts_of_use as verdicts_of_use
 from . import sweeps as sweeps
 from . import claims as claims
 from . import bench as bench

@@ -21,7 +21,8 @@ from ..assessment.loading import load
 from ..assessment.plots import short_names
 from ..data.image_sets import Images, batches, other_images
 from ..data.sampling import images as as_images
-from ..data.layers import read_finite, select_layers
+from ..data.maps import read_finite
+from ..data.layers import select_layers
 from ..data.inputs import prepared
 from ..tools.progress import progress
 from ..data.records import weights_hash

@@ -1,6 +1,7 @@
 "What can be done with scores: tables out."
 
 from . import comparison as comparison
+from . import separability as separability
 from . import training as training
 from . import zoo as zoo
 from . import weight_norms as weight_norms

@@ -20,7 +20,7 @@ from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.networks import network as as_network
 from ..data.inputs import prepared
 from ..tools.progress import progress

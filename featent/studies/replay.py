@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.layers import Follower, checked_maps
+from ..data.following import Follower
+from ..data.maps import checked_maps
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
 
 # %% ../../nbs/studies/60_replay.ipynb #d126a184

@@ -32,7 +32,7 @@ from ..data.checkpoints import SUFFIXES, intact, read_weights
 from ..data.matching import load_weights
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.forward import device_of, evaluating
 from ..data.evaluation import loss_and_accuracy
 from ..data.inputs import prepared
