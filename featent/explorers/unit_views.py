@@ -16,18 +16,18 @@ import pandas as pd
 import torch
 from PIL import Image, ImageOps
 
-from ..assessment.result import Result
 from ..assessment.loading import load
 from ..assessment.plots import short_names
+from ..assessment.result import Result
 from ..data.image_sets import Images, batches, other_images
-from ..data.sampling import images as as_images
-from ..data.maps import read_finite
-from ..data.layers import select_layers
 from ..data.inputs import prepared
-from ..tools.progress import progress
+from ..data.layers import select_layers
+from ..data.maps import read_finite
 from ..data.records import weights_hash
+from ..data.sampling import images as as_images
 from ..statistics.scores import class_label
 from ..tools.files import write_whole
+from ..tools.progress import progress
 from ..topology.filtrations import births
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #dd96f474
