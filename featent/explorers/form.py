@@ -31,7 +31,7 @@ from .requests import FIELDS, request_words, requested_source
 from .sources import source_of
 from .unit_views import bare_views, save_views
 from .waiting import time_words
-from ..tools.files import claimed
+from ..tools.places import claimed
 
 # %% ../../nbs/explorers/50_form.ipynb #8edb47106e1a46a883d545849b8ab81b
 def _offers():
