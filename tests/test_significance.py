@@ -12,7 +12,8 @@ from scipy.stats import false_discovery_control, kstest, t as student_t
 
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.data.networks import network
 from featent.statistics.entropy import feature_entropy
 from featent.statistics.scores import score_table

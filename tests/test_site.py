@@ -1,4 +1,4 @@
-"The check of the site finds nothing in the repository, and every fault in small broken copies of it."
+"The check of the site finds nothing in the repository, and every fault in small broken copies."
 
 import importlib.util
 import json
@@ -127,7 +127,9 @@ def small(tmp_path):
         tmp_path / "nbs/index.ipynb",
         md("# sums\n\n> Adding"),
         md(
-            "## More\n\nSee [add](topology/10_sums.ipynb#what-is-a-sum), [above](#more) and ![](images/sum.png){fig-alt=\"A sum.\"}.\n\n```sh\nfeatent run one -p seed $i && ls\n```\n\n"
+            "## More\n\nSee [add](topology/10_sums.ipynb#what-is-a-sum), [above](#more) and "
+            '![](images/sum.png){fig-alt="A sum."}.\n\n'
+            "```sh\nfeatent run one -p seed $i && ls\n```\n\n"
             "```python\nimport featent as fe\nfe.add([1])\n```\n\n- a list"
         ),
     )
@@ -145,7 +147,8 @@ def small(tmp_path):
         tmp_path / "nbs/references.ipynb",
         md("# References\n\n> Papers"),
         md(
-            "- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n- An old one, without a DOI."
+            "- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n"
+            "- An old one, without a DOI."
         ),
     )
     write(
@@ -263,7 +266,7 @@ FAULTS = {
     ),
     "a broken anchor": (
         text("words\n\n[x](../topology/10_sums.ipynb#what-is-sum)"),
-        "cell 2, line 3: link to ../topology/10_sums.ipynb#what-is-sum: 10_sums.ipynb has no anchor",
+        "link to ../topology/10_sums.ipynb#what-is-sum: 10_sums.ipynb has no anchor",
     ),
     "an anchor that nbdev's headings would shift": (
         add_cell(S, md("## Add\n\n[here](#add)")),

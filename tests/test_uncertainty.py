@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import digamma
 
 import featent as fe
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.statistics import estimators, resampling, resolution, uncertainty as un
 from featent.statistics.entropy import feature_entropy
 from featent.topology.filtrations import births as births_of

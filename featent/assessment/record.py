@@ -11,7 +11,7 @@ import torch
 from .options import TWINS
 from .plan import Plan
 from ..data.preprocessing import describe_transform
-from ..data.layers import network_identity
+from ..data.identity import network_identity
 from ..data.records import weights_hash
 from ..statistics.entropy import check_rule
 from ..tools.release import versions

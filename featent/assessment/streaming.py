@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .plan import Plan
 from ..data.image_sets import batches
-from ..data.layers import read_finite
+from ..data.maps import read_finite
 from ..data.filters import kernel_l1
 from ..statistics.indicators import map_summaries
 from ..topology.filtrations import births, finite_births, ordinal

@@ -20,14 +20,15 @@ from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.sampling import images as as_images
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.networks import network as as_network
 from ..data.inputs import prepared
 from ..tools.progress import progress
 from ..statistics.scores import summarise
 from ..statistics.information import layer_information
 from .weight_norms import weight_measures, weightwatcher_alpha
-from .zoo import evaluate, load_network, read_zoo
+from .margins import evaluate
+from .zoo_folder import load_network, read_zoo
 
 # %% ../../nbs/studies/42_generalization.ipynb #a08923c4
 TOPOLOGY = "H", "H_valid", "score", "eps", "valid", "excess", "H_null", "eps_null", "information"
