@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from ..assessment.assessing import Result
+from ..data.forward import evaluating, out_of_memory, scores_in, tensors_in
 from ..data.image_sets import Images
+from ..data.inputs import prepared
 from featent.data.layers import (
     example_of,
     list_layers,
@@ -23,8 +25,6 @@ from featent.data.layers import (
     to_network,
     unwrap,
 )
-from ..data.forward import evaluating, out_of_memory, scores_in, tensors_in
-from ..data.inputs import prepared
 from ..data.records import weights_hash
 from .importance import count_units, entropy_importance, unit_importance
 from ..tools.words import first_line
