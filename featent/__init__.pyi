@@ -10,11 +10,17 @@ from . import (
     tools as tools,
     topology as topology,
 )
-from .assessment.assessing import (
+from .assessment.result import (
     Result as Result,
+)
+from .assessment.assessing import (
     assess as assess,
     estimate as estimate,
+)
+from .assessment.filling import (
     fill as fill,
+)
+from .assessment.loading import (
     load as load,
 )
 from .assessment.preflight import (
@@ -73,7 +79,7 @@ from .statistics.entropy import (
 from .statistics.scores import (
     score_table as score_table,
 )
-from .statistics.uncertainty import (
+from .statistics.estimators import (
     entropy_estimates as entropy_estimates,
 )
 from .studies.ablation import (

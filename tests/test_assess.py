@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import tracemalloc
@@ -19,15 +18,18 @@ import torch
 from torch import nn
 
 import featent as fe
+from featent.assessment import saving, streaming
 from featent.assessment.evidence import indicator_table
 from featent.assessment.plots import plot_births, plot_units
+from featent.assessment.shards import npy_bytes
 from featent.data.preprocessing import describe_transform
-from featent.data.layers import read_maps, select_layers
+from featent.data.maps import read_maps
+from featent.data.layers import select_layers
 from featent.statistics.scores import read_table
 from featent.tools import files
+from featent.tools.digests import sha256
 
 DATA = Path(__file__).parent / "data"
-assess_module = sys.modules["featent.assessment.assessing"]  # `fe.assess` is the function
 
 COLUMNS = "layer unit class n_images n_births eps H H_mm H_cwj warning H/eps score status height width filtration".split()
 
@@ -111,16 +113,14 @@ def test_another_batch_size_moves_only_rounding(net, digits, result):
 
 def test_maps_from_another_device_give_the_same_result(net, digits, result, monkeypatch):
     "The path of a network on a GPU, with everything but the device."
-    kept = assess_module._kept
+    kept = streaming._kept
     monkeypatch.setattr(
-        assess_module, "_kept", lambda maps, on_device, travels: kept(maps, False, True)
+        streaming, "_kept", lambda maps, on_device, travels: kept(maps, False, True)
     )
     again = fe.assess(net, digits, filtration=("clique", "cubical"), null="shuffle")
     for k in result.births:
         np.testing.assert_array_equal(again.births[k], result.births[k])
-    monkeypatch.setattr(
-        assess_module, "_kept", lambda maps, on_device, travels: kept(maps, True, True)
-    )
+    monkeypatch.setattr(streaming, "_kept", lambda maps, on_device, travels: kept(maps, True, True))
     again = fe.assess(net, digits)
     for k in again.births:
         np.testing.assert_array_equal(again.births[k], result.births[k])
@@ -296,14 +296,14 @@ def test_saving_never_overwrites_other_things(tiny, tmp_path):
 
 
 def test_a_folder_that_fills_while_a_result_is_written_keeps_both(tiny, tmp_path, monkeypatch):
-    write = assess_module._write
+    write = saving._write
 
     def meanwhile(result, work):
         write(result, work)
         (tmp_path / "r").mkdir()
         (tmp_path / "r/note.txt").write_text("came in between")
 
-    monkeypatch.setattr(assess_module, "_write", meanwhile)
+    monkeypatch.setattr(saving, "_write", meanwhile)
     with pytest.raises(
         OSError, match="the work is finished but could not become .*r .*: it is kept in .*r-kept"
     ):
@@ -321,14 +321,14 @@ def test_a_folder_that_fills_while_a_result_is_written_keeps_both(tiny, tmp_path
 def test_a_result_that_cannot_be_written_is_kept_elsewhere(tiny, tmp_path, monkeypatch, code):
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    write = assess_module._write
+    write = saving._write
 
     def full(result, work):
         write(result, work)
         if work.parent == tmp_path:
             raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(assess_module, "_write", full)
+    monkeypatch.setattr(saving, "_write", full)
     with pytest.raises(
         OSError,
         match="the result could not be saved in .*r .*: it is kept in .*temporary/featent-r-",
@@ -338,7 +338,7 @@ def test_a_result_that_cannot_be_written_is_kept_elsewhere(tiny, tmp_path, monke
     assert str(kept) in str(e.value) and [p.name for p in tmp_path.iterdir()] == ["temporary"]
     pd.testing.assert_frame_equal(fe.load(kept).table, tiny.table)
     monkeypatch.setattr(
-        assess_module, "_write", lambda *_: (_ for _ in ()).throw(OSError(code, os.strerror(code)))
+        saving, "_write", lambda *_: (_ for _ in ()).throw(OSError(code, os.strerror(code)))
     )
     with pytest.raises(
         OSError, match="it is still in memory, and nowhere on a disk; free some space"
@@ -436,7 +436,7 @@ def test_a_record_without_its_checksum_is_refused(tiny, tmp_path):
         with pytest.raises(ValueError, match="the checksum of record.json is missing"):
             fe.load(folder)
     sealed = {k: v for k, v in content.items() if k != "sha256"} | {"version": 99}
-    (folder / "record.json").write_bytes(assess_module._sealed(sealed))
+    (folder / "record.json").write_bytes(saving._sealed(sealed))
     with pytest.raises(
         ValueError, match="featent result, version 99: this featent reads version 2"
     ):
@@ -469,16 +469,16 @@ def forged(folder, arrays, record=None):
     }
     np.savez_compressed(folder / "births.npz", **arrays)
     data = (folder / "births.npz").read_bytes()
-    content["files"] = {"births.npz": {"bytes": len(data), "sha256": assess_module._sha256(data)}}
+    content["files"] = {"births.npz": {"bytes": len(data), "sha256": sha256(data)}}
     content["arrays"] = {
         k: {
             "dtype": a.dtype.str,
             "shape": list(a.shape),
-            "sha256": assess_module._sha256(assess_module._npy(a)),
+            "sha256": sha256(npy_bytes(a)),
         }
         for k, a in arrays.items()
     }
-    (folder / "record.json").write_bytes(assess_module._sealed({**content, **(record or {})}))
+    (folder / "record.json").write_bytes(saving._sealed({**content, **(record or {})}))
     return folder
 
 
@@ -563,7 +563,7 @@ def test_forged_records_are_damage_in_one_line(tiny, tmp_path, path, value, word
     for word in path[:-1]:
         inner = inner[word]
     inner[path[-1]] = value
-    (folder / "record.json").write_bytes(assess_module._sealed(content))
+    (folder / "record.json").write_bytes(saving._sealed(content))
     with pytest.raises(ValueError, match=f"is damaged .*{words}") as e:
         fe.load(folder)
     assert "\n" not in str(e.value)
@@ -587,7 +587,7 @@ def test_a_result_that_may_not_be_read_says_so(tiny, tmp_path, monkeypatch):
     def forbidden(path, *_):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(assess_module, "read_bounded", forbidden)
+    monkeypatch.setattr(saving, "read_bounded", forbidden)
     with pytest.raises(PermissionError, match="may not be read: give yourself the permission"):
         fe.load(folder)
 

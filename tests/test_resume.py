@@ -15,7 +15,9 @@ import torch
 from joblib import parallel_config
 
 import featent as fe
-from featent.assessment.store import merge, open_store, shard_states
+from featent.assessment.shards import shard_states
+from featent.assessment.store import open_store
+from featent.assessment.stored import merge
 
 LAYERS = ["features.conv4", "features.conv6"]
 OPTIONS = dict(
@@ -26,11 +28,11 @@ OPTIONS = dict(
     batch_size=8,
 )
 JOB = """
-import sys, time, torch, featent as fe, featent.assessment.assessing
-assess = sys.modules["featent.assessment.assessing"]
-real = assess.write_shard
+import sys, time, torch, featent as fe
+from featent.assessment import filling
+real = filling.write_shard
 def slow(*args): time.sleep(float(sys.argv[2])); return real(*args)
-assess.write_shard = slow
+filling.write_shard = slow
 net = fe.network("small_vgg", in_channels=1, seed=3)
 images = fe.images("digits", per_class=8)
 fe.fill(sys.argv[1], net, images, ["features.conv4", "features.conv6"], shard_size=8, filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)

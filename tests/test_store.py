@@ -19,26 +19,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import featent as fe
-from featent.assessment.assessing import tabulate
+from featent.assessment import shards, store as store_module
+from featent.assessment.shards import claim, missing, read_shard, shard_states, write_shard
 from featent.assessment.store import (
     FORMAT,
-    StoredBirths,
-    StoredSummaries,
-    claim,
     create_store,
     expected_bytes,
-    merge,
-    missing,
     my_shards,
     open_store,
-    read_shard,
     shard_ranges,
-    shard_states,
-    write_shard,
 )
+from featent.assessment.stored import StoredBirths, StoredSummaries, merge
+from featent.assessment.tables import tabulate
 from featent.tools import files
+from featent.tools.digests import canonical_json, sha256
 
-module = sys.modules["featent.assessment.store"]
 fast = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -597,14 +592,14 @@ def test_processes_that_create_at_once_agree_or_refuse(tmp_path):
 
 
 def test_a_rival_that_creates_in_the_last_moment_wins(tmp_path, monkeypatch):
-    pretty = module.pretty_json
+    pretty = store_module.pretty_json
 
     def slow(manifest):
-        monkeypatch.setattr(module, "pretty_json", pretty)
+        monkeypatch.setattr(store_module, "pretty_json", pretty)
         new(tmp_path / "store", {**IDENTITY, "seed": 1})
         return pretty(manifest)
 
-    monkeypatch.setattr(module, "pretty_json", slow)
+    monkeypatch.setattr(store_module, "pretty_json", slow)
     with pytest.raises(ValueError, match="seed: 1 -> 0"):
         new(tmp_path / "store")
     assert (
@@ -627,7 +622,7 @@ def test_a_file_system_without_locks_warns_and_works(store, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    monkeypatch.setattr("featent.tools.locks.fcntl.flock", no_locks)
     with pytest.warns(UserWarning, match="has no locks"), claim(store, 0) as mine:
         assert mine
     assert list(shard_states(store).state) == ["missing"] * 3
@@ -763,8 +758,8 @@ def test_python_objects_are_not_loaded(full, tmp_path, monkeypatch):
     f, evil = io.BytesIO(), np.zeros((8, 5), object)
     evil[0, 0] = Evil()
     np.lib.format.write_array(f, evil, allow_pickle=True)
-    monkeypatch.setattr(module, "npy_bytes", lambda a: f.getvalue())
-    shard(full, 0).write_bytes(module._pack(module._head(full, 0), [None] * 4))
+    monkeypatch.setattr(shards, "npy_bytes", lambda a: f.getvalue())
+    shard(full, 0).write_bytes(shards._pack(shards._head(full, 0), [None] * 4))
     with pytest.raises(ValueError, match="is damaged"):
         read_shard(full, 0)
     with pytest.raises(ValueError, match="is damaged"):
@@ -786,7 +781,7 @@ def test_python_objects_are_not_loaded(full, tmp_path, monkeypatch):
 def test_arrays_of_another_kind_are_not_read(full, values):
     "Nor are they unpacked: ten million zeros fit in a small file."
     good = [np.zeros((8, 5), "<i2"), np.zeros((8, 3), "<i2"), np.zeros((8, 5), "<f4")]
-    shard(full, 0).write_bytes(module._pack(module._head(full, 0), [values, *good]))
+    shard(full, 0).write_bytes(shards._pack(shards._head(full, 0), [values, *good]))
     tracemalloc.start()
     with pytest.raises(ValueError, match="is damaged"):
         read_shard(full, 0)
@@ -836,7 +831,7 @@ def breaks(monkeypatch, point, number):
     if point == "rename":
         monkeypatch.setattr(files.write_whole, "__defaults__", (out_of(number),))
     if point == "folder":
-        monkeypatch.setattr(module.Path, "mkdir", out_of(number))
+        monkeypatch.setattr(files.Path, "mkdir", out_of(number))
 
 
 @pytest.mark.parametrize("point", ["write", "fsync", "rename"])
@@ -914,7 +909,7 @@ def forge(store, **changes):
     "A manifest that says something else, with a valid checksum."
     content = {k: v for k, v in {**store.manifest, **changes}.items() if k != "sha256"}
     (store.folder / "manifest.json").write_text(
-        json.dumps({**content, "sha256": module.sha256(module.canonical_json(content))})
+        json.dumps({**content, "sha256": sha256(canonical_json(content))})
     )
 
 
@@ -999,20 +994,20 @@ def test_a_huge_manifest_is_not_read(full, monkeypatch):
 )
 def test_a_forged_list_of_arrays_in_a_shard_is_damage(full, monkeypatch, value):
     "With valid checksums all the way."
-    canonical = module.canonical_json
+    canonical = shards.canonical_json
     monkeypatch.setattr(
-        module, "canonical_json", lambda v: canonical({**v, **value} if "at" in v else v)
+        shards, "canonical_json", lambda v: canonical({**v, **value} if "at" in v else v)
     )
-    shard(full, 0).write_bytes(module._pack(module._head(full, 0), [np.zeros((8, 5), "<i2")] * 4))
+    shard(full, 0).write_bytes(shards._pack(shards._head(full, 0), [np.zeros((8, 5), "<i2")] * 4))
     with pytest.raises(ValueError, match="000000.npz is damaged"):
         read_shard(full, 0)
 
 
 def test_an_array_that_lies_about_its_size_makes_nothing_large(full, monkeypatch):
     "The header of the array says ten gigabytes; there are a few bytes."
-    npy = module.npy_bytes
+    npy = shards.npy_bytes
     monkeypatch.setattr(
-        module,
+        shards,
         "npy_bytes",
         lambda a: (
             npy(a).replace(b"(8, 5)", b"(5000000000,)").replace(b" " * 8, b" ", 1)
@@ -1021,8 +1016,8 @@ def test_an_array_that_lies_about_its_size_makes_nothing_large(full, monkeypatch
         ),
     )
     shard(full, 0).write_bytes(
-        module._pack(
-            module._head(full, 0),
+        shards._pack(
+            shards._head(full, 0),
             [
                 np.zeros(s, t)
                 for s, t in [((8, 5), "<i2"), ((8, 5), "<i2"), ((8, 3), "<i2"), ((8, 5), "<f4")]
@@ -1091,7 +1086,7 @@ def test_a_store_that_may_not_be_read_says_so(full, monkeypatch):
     def forbidden(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module, "open", forbidden, raising=False)
+    monkeypatch.setattr(shards, "open", forbidden, raising=False)
     with pytest.raises(
         PermissionError, match="000000.npz may not be read: give yourself the permission"
     ):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from featent.assessment.assessing import Result
+    from featent.assessment.result import Result
     from featent.assessment.preflight import Preflight
     from featent.data.image_sets import Images
 
@@ -107,7 +107,7 @@ def run_assess(
     args: argparse.Namespace,  # of featent assess
 ):
     "featent assess."
-    from featent.tools.files import claimed
+    from featent.tools.places import claimed
 
     options = optional(args)
     with claimed(args.output) if args.output else contextlib.nullcontext() as out:
@@ -208,7 +208,7 @@ def optional(
 
 def _fill(args, network, images, options):
     "Fill one share of a store."
-    from featent.assessment.assessing import fill
+    from featent.assessment.filling import fill
 
     states = fill(options.pop("store"), network, images, shard=args.shard, **options)
     i, k = args.shard
@@ -220,7 +220,7 @@ def run_bench(
     args: argparse.Namespace,  # of featent bench
 ):
     "featent bench."
-    from featent.tools.files import claimed, publish, workplace
+    from featent.tools.places import claimed, publish, workplace
 
     whole_package()
     from featent.commands import bench

@@ -20,13 +20,14 @@ from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.inputs import prepared
-from ..data.layers import unwrap
+from ..data.tracing import unwrap
 from ..data.networks import network as as_network
 from ..data.sampling import images as as_images
 from ..statistics.information import layer_information
 from ..statistics.scores import summarise
 from .weight_norms import weight_measures, weightwatcher_alpha
-from .zoo import evaluate, load_network, read_zoo
+from .margins import evaluate
+from .zoo_folder import load_network, read_zoo
 from ..tools.progress import progress
 
 # %% ../../nbs/studies/42_generalization.ipynb #a08923c4

@@ -12,7 +12,7 @@ import scipy
 import torch
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..data.layers import module_path
 from .orders import EFFECTIVE
 

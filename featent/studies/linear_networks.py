@@ -14,7 +14,9 @@ from torch import nn
 
 from ..data.image_sets import Images
 from ..data.inputs import prepared
-from ..data.layers import select_layers, stream, unwrap
+from ..data.layers import select_layers
+from ..data.maps import stream
+from ..data.tracing import unwrap
 from ..data.preprocessing import as_given
 from ..data.sampling import images as as_images
 

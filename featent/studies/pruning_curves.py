@@ -16,7 +16,7 @@ import scipy
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.assessing import Result
+from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.calibration import recalibrate
 from ..data.evaluation import accuracy
