@@ -1,4 +1,4 @@
-"""The compiled kernels against gudhi, the released pipeline's integers, and their own symmetries."""
+"""The compiled kernels against gudhi, the released pipeline's integers, their own symmetries."""
 
 import os
 import shutil
@@ -631,7 +631,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_process_without_compiler_has_these_kernels():
-    "NUMBA_DISABLE_JIT=1 leaves other functions alone, and births are as in a process that compiles."
+    "NUMBA_DISABLE_JIT=1 leaves other functions alone; births are as in a process that compiles."
     code = """
 import numba, os, types, numpy as np
 from featent.topology import kernels as k
