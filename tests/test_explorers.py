@@ -375,7 +375,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
         net,
         pets,
         ["features.conv1", "features.conv4"],
-        ("clique", "cubical"),
+        filtration=("clique", "cubical"),
         null="shuffle",
         batch_size=1,
     )
