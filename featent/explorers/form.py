@@ -31,7 +31,7 @@ from featent.explorers.surroundings import (
 )
 from .unit_views import bare_views, save_views
 from .waiting import time_words
-from ..tools.files import claimed
+from ..tools.places import claimed
 
 # %% ../../nbs/explorers/50_form.ipynb #e2665e26
 def _offers():

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..tools.files import as_path, claimed, must_be_free, publish, workplace, write_whole
+from ..tools.files import as_path, write_whole
+from ..tools.places import claimed, must_be_free, publish, workplace
 
 # %% ../../nbs/explorers/30_study.ipynb #b7ecb736
 STUDIES = "rescaling", "ablation", "training", "comparison"
