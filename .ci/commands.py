@@ -1,7 +1,10 @@
-"""Run the shell commands of the pages as they are written: python .ci/commands.py [PAGE ...], with featent on the path.
+"""Run the shell commands of the pages as they are written: python .ci/commands.py [PAGE ...]
 
-Each page gets a folder of its own, with the files that its text shows (a block of Python under a line that names the file) or that its cells write. Without a name, the
-pages of `start` and `howto`. What needs the network or never ends is listed as left out. Takes about half an hour, so it is not part of `.ci/run`."""
+featent must be on the path. Each page gets a folder of its own, with the files that its text shows
+(a block of Python under a line that names the file) or that its cells write. Without a name, the
+pages of `start` and `howto`. What needs the network or never ends is listed as left out. Takes
+about half an hour, so it is not part of `.ci/run`.
+"""
 
 import json
 import os
@@ -34,7 +37,7 @@ def lines(text):
 
 
 def read_along(page, folder):
-    "Run the page's cells before the first command in the folder, as a reader does, if they write a file that a command names."
+    "Run the page's cells before the first command, if they write a file that a command names."
     import nbformat
     from nbclient import NotebookClient
 
@@ -50,11 +53,9 @@ def read_along(page, folder):
         for w in text.split()
         if re.fullmatch(r"\w+\.(py|pt)(:\w+)?", w)
     }
-    book.cells.append(
-        nbformat.v4.new_code_cell(
-            f"import os, shutil; os.path.samefile('.', {str(folder)!r}) or shutil.copytree('.', {str(folder)!r}, dirs_exist_ok=True)"
-        )
-    )  # a page may work in a folder of its own
+    copied = f"shutil.copytree('.', {str(folder)!r}, dirs_exist_ok=True)"
+    aside = f"import os, shutil; os.path.samefile('.', {str(folder)!r}) or {copied}"
+    book.cells.append(nbformat.v4.new_code_cell(aside))  # a page may work in its own folder
     if any(f'"{f}"' in code for f in files):
         NotebookClient(book, timeout=None, resources={"metadata": {"path": folder}}).execute()
 
@@ -92,10 +93,9 @@ def try_page(name):
                     continue
                 code, seconds, said = run(command, folder)
                 failed += code != 0
-                print(
-                    f"{name}: {'ok' if code == 0 else f'FAILED ({code})'}, {seconds:.0f} s: {command}\n    {said}",
-                    flush=True,
-                )
+                state = "ok" if code == 0 else f"FAILED ({code})"
+                told = f"{name}: {state}, {seconds:.0f} s: {command}\n    {said}"
+                print(told, flush=True)
     return failed
 
 

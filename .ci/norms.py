@@ -133,6 +133,16 @@ def counts():
     return table
 
 
+def lowered(now, table):
+    "The table with every count that has fallen; without a table, what is there now."
+    if not table:
+        return now
+    limit = lambda module, kind: table.get(module, {}).get(kind, 0)
+    kept = {m: {k: min(n, limit(m, k)) for k, n in kinds.items()} for m, kinds in now.items()}
+    kept = {m: {k: n for k, n in kinds.items() if n} for m, kinds in kept.items()}
+    return {m: kinds for m, kinds in kept.items() if kinds}
+
+
 def above(now, table):
     "What stands above the table, in words."
     for module, kinds in now.items():
@@ -145,7 +155,8 @@ def above(now, table):
 def main(words):
     table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
     if "--write" in words:
-        TABLE.write_text(json.dumps(counts(), indent=1) + "\n", encoding="utf-8")
+        new = lowered(counts(), table)
+        TABLE.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
     elif "--check" in words:
         found = list(above(counts(), table))
         sys.exit("\n".join(found) or 0)

@@ -1,6 +1,7 @@
 "Write what the notebooks' folders say: a stub for each room, and its part of the sidebar."
 
 import re
+import sys
 from pathlib import Path
 
 root = Path(__file__).parent.parent
@@ -47,6 +48,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 """
 
 if __name__ == "__main__":
+    if "--list" in sys.argv:
+        sys.exit(print(*(f"nbs/{room}" for room in ROOMS)))
     for room, about in ROOMS.items():
         folder = root / "featent" / room
         folder.mkdir(exist_ok=True)

@@ -79,7 +79,7 @@ from .statistics.entropy import (
 from .statistics.scores import (
     score_table as score_table,
 )
-from .statistics.uncertainty import (
+from .statistics.estimators import (
     entropy_estimates as entropy_estimates,
 )
 from .studies.ablation import (

@@ -1,4 +1,4 @@
-"""Real images and real networks for the tests, outside the repository: found through FEATENT_SHARED, default ../shared."""
+"""Real images and networks for the tests, outside the repository: where FEATENT_SHARED says."""
 
 import gzip
 import importlib.util
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared():
-    "Folder with the shared data; a test that needs it is skipped where it is absent, but fails in continuous integration"
+    "Folder with the shared data; where it is absent tests are skipped, and fail where CI is set."
     path = Path(
         os.environ.get("FEATENT_SHARED") or Path(__file__).resolve().parents[1].parent / "shared"
     )
@@ -23,7 +23,7 @@ def shared():
 
 
 def unpack(archive, into):
-    "Extract a tar file of plain files; the 'data' filter refuses links, devices and paths that lead outside"
+    "Extract a tar file; the 'data' filter refuses links, devices and paths that lead outside."
     with tarfile.open(archive) as tar:
         tar.extractall(into, filter="data")
     return into
@@ -82,7 +82,7 @@ def imagenet_index(shared):
 
 @pytest.fixture(scope="session")
 def lab_server(tmp_path_factory):
-    "A running JupyterLab, see lab.py; a test that needs it is skipped where there is no browser, but fails in continuous integration"
+    "A running JupyterLab, see lab.py; without a browser tests skip, and fail where CI is set."
     import lab
 
     if text := lab.missing():

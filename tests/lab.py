@@ -1,6 +1,7 @@
 """A real JupyterLab in a real Chromium, for tests.
 
-`lab` (a fixture of conftest.py) is a server with a folder of its own; `lab.page()` is a browser page in it:
+`lab` (a fixture of conftest.py) is a server with a folder of its own;
+`lab.page()` is a browser page in it:
 
     page.open(lab.write("unit.ipynb", "import featent as fe", "fe.explore()"))
     page.run_all()
@@ -238,10 +239,9 @@ class Page:
 
     # going somewhere
     def open(self, name=None):
-        "Open a notebook of the server's folder (or only the launcher), and wait until its kernel is idle"
-        self.p.goto(
-            f"{self.lab.url}/lab{'/tree/' + quote(name) if name else ''}?token={self.lab.token}&reset"
-        )
+        "Open a notebook of the server's folder, or the launcher, and wait for an idle kernel"
+        tree = f"/tree/{quote(name)}" if name else ""
+        self.p.goto(f"{self.lab.url}/lab{tree}?token={self.lab.token}&reset")
         self.p.wait_for_function(
             "() => window.jupyterapp && document.querySelector('#jp-main-dock-panel')"
         )
@@ -290,9 +290,13 @@ class Page:
         self.p.wait_for_function(
             """() => {
             const panel = window.jupyterapp.shell.currentWidget
-            if (!panel || !panel.content || !panel.content.widgets || panel.sessionContext.isReady === false) return false
-            const code = panel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.getSource().trim())
-            return code.length > 0 && code.every(c => c.model.executionCount !== null && c.model.sharedModel.executionState !== 'running') }""",
+            if (!panel?.content?.widgets || panel.sessionContext.isReady === false) return false
+            const shared = cell => cell.model.sharedModel
+            const isCode = c => c.model.type === 'code' && shared(c).getSource().trim()
+            const running = c => shared(c).executionState === 'running'
+            const code = panel.content.widgets.filter(isCode)
+            return code.length > 0
+                && code.every(c => c.model.executionCount !== null && !running(c)) }""",
             timeout=timeout * 1000,
         )
         self.wait_idle(timeout)
@@ -301,7 +305,8 @@ class Page:
     def source(self):
         "Sources of the cells of the notebook in front"
         return self.p.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.content.widgets.map(c => c.model.sharedModel.getSource())"
+            """() => window.jupyterapp.shell.currentWidget.content.widgets
+            .map(c => c.model.sharedModel.getSource())"""
         )
 
     def title(self):

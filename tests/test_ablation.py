@@ -1,4 +1,4 @@
-"""Cumulative ablation: replays equal whole runs on any network, curves are what they say, nothing is left behind."""
+"""Cumulative ablation: replays equal whole runs, curves are what they say, nothing is left."""
 
 import warnings
 
@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 import featent as fe
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.data.records import weights_hash
 from featent.studies import ablation, masking, transitions
 from featent.studies.ablation import ablate, curves, pooled
@@ -25,7 +26,9 @@ torch.set_num_threads(1)
 
 
 class Odd(nn.Module):
-    "Everything that a cut between modules cannot follow: functions, a shared conv, in-place sums, a shortcut around the layer, ignored results."
+    """Everything that a cut between modules cannot follow.
+
+    Functions, a shared conv, in-place sums, a shortcut around the layer, ignored results."""
 
     def __init__(self):
         super().__init__()
@@ -238,8 +241,8 @@ def test_curves_are_the_loss_and_accuracy_of_the_masked_network(net, digits, ord
     table, samples = done
     for (order, name, split), (steps, loss, rank) in samples.items():
         x = torch.stack([digits[split][i][0] for i in digits[split].by_class[int(name)]])
-        o = orders[order]
-        perm = o if order == "a" else o[name] if order == "b" else o["147".index(name)]
+        rows = {"a": orders["a"], "b": orders["b"][name]}
+        perm = rows.get(order, orders["random 0"]["147".index(name)])
         for i, k in enumerate(steps):
             removed = np.isin(np.arange(32), perm[:k])
             z = zeroed_by_hand(net, x, net.features.relu2, removed)
@@ -590,7 +593,9 @@ def test_labels_that_are_not_outputs(net, digits):
 
 
 def test_real_networks_and_images(cifar10_dir, weights, archs):
-    "The accuracy at step 0 is the network's, and the replay that of whole runs, for a network with in-place ReLUs and with shortcuts."
+    """The accuracy at step 0 is the network's, and the replay that of whole runs.
+
+    For a network with in-place ReLUs, and for one with shortcuts."""
     transform = fe.preprocess(None, "imagenet", "imagenet")
     im = {
         s: fe.images(

@@ -1,4 +1,4 @@
-"""Weights in files: every place that people keep them, what is refused and why, published files by their checksum."""
+"""Weights in files: every place that people keep them, what is refused, published files."""
 
 import argparse
 import collections
@@ -16,14 +16,14 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.matching import find_weights, load_weights, outputs_in
 from featent.data.checkpoints import intact, read_weights, weights_address
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
 from featent.data.evaluation import accuracy
 from featent.data.inputs import expected_input, prepared, preprocessing
+from featent.data.matching import find_weights, load_weights, outputs_in
 from featent.data.networks import network
+from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash
+from featent.data.sampling import images
 
 
 def tiny(classes=3, seed=0):
@@ -179,7 +179,8 @@ def test_weights_beside_their_average_are_taken_and_the_choice_is_said(tmp_path)
         content = {"model": state, name: mean}
         with pytest.warns(
             UserWarning,
-            match=rf"w.pth holds 2 sets of weights that fit \(model, {name}\): model is taken.*'w.pth::{name}'",
+            match=rf"w.pth holds 2 sets of weights that fit \(model, {name}\): "
+            rf"model is taken.*'w.pth::{name}'",
         ):
             assert loaded(tmp_path, content) == weights_hash(own)
         assert (
@@ -207,7 +208,8 @@ def test_between_equals_the_user_must_choose(tmp_path):
     content = {"teacher": under("backbone."), "student": under("backbone.", mean), "epoch": 1}
     with pytest.raises(
         ValueError,
-        match=r"holds 2 sets of weights that fit \(teacher backbone.\*, student backbone.\*\): choose by .*::student::backbone.",
+        match=r"holds 2 sets of weights that fit \(teacher backbone.\*, student backbone.\*\): "
+        r"choose by .*::student::backbone.",
     ):
         loaded(tmp_path, content)
     assert (
@@ -233,7 +235,8 @@ def test_a_prefix_is_no_excuse_for_what_is_missing(tmp_path):
     part = {k: v for k, v in under("encoder.").items() if "fc" not in k}
     with pytest.raises(
         ValueError,
-        match=r"w.pth does not fit Sequential .* 2 missing from the file \(fc.weight, fc.bias\). The file has the keys state_dict, epoch",
+        match=r"w.pth does not fit Sequential .* 2 missing from the file "
+        r"\(fc.weight, fc.bias\). The file has the keys state_dict, epoch",
     ):
         loaded(tmp_path, {"state_dict": part, "epoch": 3})
     with pytest.raises(ValueError, match=r"1 unknown to the network \(fc2.weight\)"):
@@ -280,7 +283,8 @@ def test_the_refused_name_is_told_and_nothing_runs(tmp_path):
     torch.save({"state_dict": state, "hook": Harmful(str(tmp_path / "ran"))}, tmp_path / "w.pt")
     with pytest.raises(
         ValueError,
-        match=r"w.pt holds pickled code or objects \((posix|nt).mkdir\), and only tensors are loaded; .*torch.save",
+        match=r"w.pt holds pickled code or objects \((posix|nt).mkdir\), "
+        r"and only tensors are loaded; .*torch.save",
     ):
         read_weights(tmp_path / "w.pt")
     assert not (tmp_path / "ran").exists()
@@ -406,7 +410,8 @@ def test_a_file_known_by_its_name_alone_is_taken_with_a_warning(tmp_path, squeez
         (tmp_path / name).write_bytes(squeeze_file.read_bytes())
         with pytest.warns(
             UserWarning,
-            match="taken for the published weights SqueezeNet1_1_Weights.IMAGENET1K_V1 by its name, but its sha256 begins with 27d6d7c6",
+            match="taken for the published weights SqueezeNet1_1_Weights.IMAGENET1K_V1 "
+            "by its name, but its sha256 begins with 27d6d7c6",
         ):
             net = network("squeezenet1_1", weights=tmp_path / name)
         assert net.featent["known_by"] == "name" and preprocessing(net) is not None

@@ -17,18 +17,12 @@ from sklearn.metrics import roc_auc_score
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, runs
+from featent.data.filters import kernel_l1
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.statistics.indicators import INDICATORS, SUMMARIES, kernel_l1
-from featent.studies.comparison import (
-    SCALED,
-    match_scale,
-    plot_auc,
-    plot_correlations,
-    plot_separation,
-    rank_correlations,
-    separation,
-)
+from featent.statistics.indicators import INDICATORS, SUMMARIES
+from featent.studies.comparison import plot_correlations, rank_correlations
+from featent.studies.separability import SCALED, match_scale, plot_auc, plot_separation, separation
 
 
 def units(n, runs=1, classes=2, layers=("a",), seed=0, shift=0.0, ties=False):

@@ -6,8 +6,10 @@ import pytest
 from scipy.stats import kruskal, mannwhitneyu, rankdata, spearmanr
 
 import featent as fe
-from featent.statistics.contrast import class_shares, followed, layer_share, values_of
+from featent.statistics.contrast import values_of
 from featent.statistics.indicators import map_summaries
+from featent.statistics.redundancy import followed
+from featent.statistics.shares import class_shares, layer_share
 
 BOTH = fe.contrasts, class_shares
 
@@ -195,15 +197,15 @@ def test_d_prime_is_the_difference_in_units_of_the_mean_variance():
 
 
 def test_influences_are_what_one_more_image_does():
-    from featent.statistics.contrast import _influences, _r2, _sums
+    from featent.statistics.contrast import rank_sums
+    from featent.statistics.shares import _influences, _r2
 
     y, x = labelled((3, 5, 4)), units(12, 8, ("plain", "rounded", "relu"))
-    counts, sums, _ = _sums(x, y)
-    _, _, influence = next(_influences(x, y, counts, sums))
+    ranks = rank_sums(x, y)
+    _, _, influence = next(_influences(x, y, ranks))
 
     def r2(x, y):
-        counts, sums, squares = _sums(x, y)
-        return _r2(sums, counts, squares)
+        return _r2(rank_sums(x, y))
 
     many = np.repeat(x, 3000, 0), np.repeat(y, 3000)
     for i in range(12):
@@ -320,7 +322,7 @@ def test_nobody_follows_a_unit_that_follows_another():
 
 
 def test_ranks_under_ties_are_mid_ranks():
-    from featent.statistics.contrast import _standard_ranks
+    from featent.statistics.redundancy import _standard_ranks
 
     x = units(40, 6)
     r = rankdata(x, axis=0) - 20.5

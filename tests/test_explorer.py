@@ -1,4 +1,4 @@
-"The frame of the explorers, and the explorers of units and layers: by hand of Python, and in a real JupyterLab"
+"The frame, and the explorers of units and layers: by hand of Python, and in a real JupyterLab."
 
 import os
 import subprocess
@@ -9,27 +9,22 @@ import nbformat
 import pytest
 
 from featent.assessment.assessing import assess
-from featent.data.sampling import images
 from featent.data.networks import network
-from featent.explorers import unit_views as uv
-from featent.explorers.explorer import View, explore_layers, explore_units, shell, slider
+from featent.data.sampling import images
+from featent.explorers.frame import View, shell, slider
+from featent.explorers.states import unit_state, unit_topology
+from featent.explorers.unit_explorers import explore_layers, explore_units
+from featent.explorers.unit_views import save_views, unit_maps
 
 
 @pytest.fixture(scope="module")
 def views():
-    digits, net = (
-        images("digits", per_class=6, classes=[0, 1, 8]),
-        network("small_vgg", in_channels=1),
-    )
-    result = assess(
-        net,
-        digits,
-        layers=["features.conv2", "features.conv6"],
-        filtration=("cubical", "clique"),
-        null=("shuffle", "random"),
-        twins=1,
-    )
-    return uv.unit_maps(result, net, digits, per_class=2)
+    "Maps of two layers of a small untrained network, on digits."
+    digits = images("digits", per_class=6, classes=[0, 1, 8])
+    small = network("small_vgg", in_channels=1)
+    how = {"filtration": ("cubical", "clique"), "null": ("shuffle", "random"), "twins": 1}
+    result = assess(small, digits, layers=["features.conv2", "features.conv6"], **how)
+    return unit_maps(result, small, digits, per_class=2)
 
 
 def test_an_error_is_shown_with_its_cause_and_the_explorer_lives_on():
@@ -43,12 +38,8 @@ def test_an_error_is_shown_with_its_cause_and_the_explorer_lives_on():
 
     e = shell({"k": slider("k", 0, 5)}, draw, theme=False)
     e.controls["k"].value = 2
-    assert (
-        "no such picture" in e.error.value
-        and "KeyError" in e.error.value
-        and "a &lt;b&gt; c" in e.error.value
-        and "role='alert'" in e.error.value
-    )
+    for said in ("no such picture", "KeyError", "a &lt;b&gt; c", "role='alert'"):
+        assert said in e.error.value
     assert e.png == b"0" and isinstance(e.failure, ValueError)
     e.controls["k"].value = 3
     assert (e.png, e.error.value, e.failure) == (b"3", "", None)
@@ -76,11 +67,9 @@ def test_what_follows_a_control_is_drawn_once():
 def test_the_bundle_has_a_still_picture_beside_the_widget(views):
     e = explore_units(views)
     data = e._repr_mimebundle_()[0]
-    assert (
-        "application/vnd.jupyter.widget-view+json" in data
-        and data["image/png"].startswith("iVBOR")
-        and data["text/plain"].startswith("unit explorer")
-    )
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["image/png"].startswith("iVBOR")
+    assert data["text/plain"].startswith("unit explorer")
 
 
 def test_units_are_ordered_and_searched(views):
@@ -91,9 +80,8 @@ def test_units_are_ordered_and_searched(views):
         "layer == @e.state['layer'] and filtration == 'cubical' and `class` == '1'"
     )
     e.show(sort="H", order="highest first")
-    assert [u for _, u in e.controls["unit"].options] == list(
-        table.sort_values("H", ascending=False, kind="stable").unit
-    )
+    ordered = table.sort_values("H", ascending=False, kind="stable")
+    assert [u for _, u in e.controls["unit"].options] == list(ordered.unit)
     e.controls["search"].value = "7"
     assert e.state["unit"] == 7 and len(e.controls["unit"].options) == 1
     e.controls["search"].value = "dog"
@@ -106,17 +94,10 @@ def test_a_new_map_has_its_own_levels_and_begins_at_its_birth(views):
     e = explore_units(views, start={"layer": "features.conv2", "filtration": "clique"})
     for unit in (1, 5, 6):
         e.controls["unit"].value = unit
-        t = uv.unit_topology(
-            views,
-            uv.unit_state(
-                views, **{k: e.state[k] for k in ("layer", "filtration", "unit", "image")}
-            ),
-        )
-        assert (
-            e.controls["level"].max == len(t.values)
-            and e.state["level"] == (t.loop.level if t.loop else 1)
-            and e.failure is None
-        )
+        shown = {k: e.state[k] for k in ("layer", "filtration", "unit", "image")}
+        t = unit_topology(views, unit_state(views, **shown))
+        assert e.controls["level"].max == len(t.values) and e.failure is None
+        assert e.state["level"] == (t.loop.level if t.loop else 1)
         e.controls["level"].value = 2
         assert f"Level 2 of {len(t.values)}" in e.text.value
     e.controls["class"].value = 8
@@ -138,31 +119,22 @@ def test_a_unit_is_opened_from_its_layer(views):
 
 
 def test_an_executed_notebook_shows_its_figure_without_kernel_and_network(tmp_path, views):
-    uv.save_views(views, tmp_path / "kept")
-    book = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(
-                "from featent.explorers.explorer import explore_units\nexplore_units('kept')"
-            )
-        ]
-    )
+    save_views(views, tmp_path / "kept")
+    code = "from featent.explorers.unit_explorers import explore_units\nexplore_units('kept')"
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbformat.write(book, tmp_path / "a.ipynb")
-    subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "a.ipynb"],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        timeout=240,
-    )
+    convert = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "a.ipynb"]
+    subprocess.run(convert, cwd=tmp_path, check=True, capture_output=True, timeout=240)
     page = (tmp_path / "a.html").read_text()
     assert "data:image/png;base64,iVBOR" in page
 
 
-UNIT = "from featent.explorers.explorer import explore_layers, explore_units\nexplore_units('kept', start={'layer': 'features.conv2', 'filtration': 'cubical'})"
+UNIT = """from featent.explorers.unit_explorers import explore_layers, explore_units
+explore_units('kept', start={'layer': 'features.conv2', 'filtration': 'cubical'})"""
 
 
 def test_in_jupyterlab_a_unit_is_chosen_moved_played_and_an_error_seen(lab, views):
-    uv.save_views(views, lab.files / "kept")
+    save_views(views, lab.files / "kept")
     with lab.page(width=1280) as page:
         page.open(lab.write("unit.ipynb", UNIT, "layers = explore_layers('kept')\nlayers"))
         page.alone()
@@ -213,7 +185,8 @@ def test_in_jupyterlab_a_unit_is_chosen_moved_played_and_an_error_seen(lab, view
         p.get_by_role("button", name="Open this unit").click()
         p.wait_for_function("() => document.querySelectorAll('img.featent-figure').length === 3")
         assert p.evaluate(
-            "() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)"
+            "() => [...document.querySelectorAll('.featent-explorer')]"
+            ".every(e => e.scrollWidth <= e.clientWidth + 1)"
         )
         page.check()
         if folder := os.environ.get("FEATENT_SHOTS"):

@@ -1,4 +1,4 @@
-"The explorers of rescaling, ablation, training and several networks, and the door to all: as objects, and in a real JupyterLab."
+"The explorers of studies, and the door to all: as objects, and in a real JupyterLab."
 
 import json
 from pathlib import Path
@@ -8,14 +8,30 @@ import pytest
 import torch
 from torch import nn
 
-from featent.assessment.result import Result
 from featent.assessment.assessing import assess
 from featent.assessment.loading import load
+from featent.assessment.result import Result
 from featent.data import networks
-from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.explorers import app as explorers, network_views as nv
+from featent.data.sampling import images
+from featent.explorers import costs, form as form_chapter, sources
+from featent.explorers.ablation_path import ablation_numbers, ablation_study
+from featent.explorers.about import field_words
 from featent.explorers.app import explore
+from featent.explorers.comparison_view import comparison_study
+from featent.explorers.costs import ablation_cost
+from featent.explorers.registry import lacking
+from featent.explorers.requests import (
+    EMPTY_FORM,
+    lines_of_names,
+    requested_images,
+    requested_outputs,
+)
+from featent.explorers.rescaling_grid import rescaling_numbers, rescaling_study
+from featent.explorers.sources import Source, first_of_each
+from featent.explorers.study import Study
+from featent.explorers.surroundings import near_folders
+from featent.explorers.training_view import training_study
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +82,12 @@ def table():
 def studies(net, few, result, table):
     test = images("digits", per_class=4, classes=["0", "1", "2"], size=16, split="test")
     return {
-        "rescaling": nv.rescaling_study(net, few, factors=(1 / 4, 4), groups=("all", "2")),
-        "ablation": nv.ablation_study(
+        "rescaling": rescaling_study(net, few, factors=(1 / 4, 4), groups=("all", "2")),
+        "ablation": ablation_study(
             net, {"train": few, "test": test}, by=("H/eps", "l1"), random=1, n_resamples=10
         ),
-        "training": nv.training_study(table),
-        "compare": nv.comparison_study({"one": result, "<b>two</b>": assess(small(5), few)}, 10),
+        "training": training_study(table),
+        "compare": comparison_study({"one": result, "<b>two</b>": assess(small(5), few)}, 10),
     }
 
 
@@ -105,11 +121,7 @@ def test_moving_a_slider_changes_picture_and_words(studies, name):
 
 def test_words_are_the_numbers_of_the_tables(studies):
     e = explore(studies["ablation"]).current.show(order="l1", name="1", value="loss", step=5)
-    row = (
-        nv.ablation_numbers(studies["ablation"], "l1", "1", "loss", 5)
-        .set_index("split")
-        .loc["test"]
-    )
+    row = ablation_numbers(studies["ablation"], "l1", "1", "loss", 5).set_index("split").loc["test"]
     assert (
         f"test: cross-entropy {row.loss:.3f}" in e.text.value
         and f"turning point at {int(row['turning point'])} removed units" in e.text.value
@@ -118,7 +130,7 @@ def test_words_are_the_numbers_of_the_tables(studies):
     last = t[(t.order == "l1") & (t["class"] == "1") & (t.place == 4)].iloc[0]
     assert f"Removed last: unit {last.unit}, role: {last.role}" in e.text.value
     e = explore(studies["rescaling"]).current.show(factor=4.0, per="channel")
-    n = nv.rescaling_numbers(studies["rescaling"], 4.0, "channel").set_index("indicator")
+    n = rescaling_numbers(studies["rescaling"], 4.0, "channel").set_index("indicator")
     assert (
         f"l1 ({n.moved['l1']} of {n['values']['l1']})" in e.text.value
         and "100.0% of 12 images keep" in e.text.value
@@ -133,7 +145,7 @@ def test_names_are_text_not_html(studies):
 
 
 def test_an_error_is_shown_and_goes_away(studies):
-    study = nv.Study(
+    study = Study(
         "training",
         {k: t.copy() for k, t in studies["training"].tables.items()},
         studies["training"].about,
@@ -236,7 +248,7 @@ def test_computed_only_when_asked(result, net, few, monkeypatch):
         and "ablation" not in app.source.studies
     )
     monkeypatch.setattr(
-        explorers,
+        costs,
         "ablation_study",
         lambda *a, **k: (_ for _ in ()).throw(RuntimeError("the disk is on fire")),
     )
@@ -292,7 +304,9 @@ def here(tmp_path, monkeypatch):
 
 
 def test_the_form_offers_what_there_is_and_makes_nothing(here, few, monkeypatch):
-    monkeypatch.setattr(explorers, "_default", lambda: pytest.fail("the example is not needed yet"))
+    monkeypatch.setattr(
+        sources, "example_source", lambda: pytest.fail("the example is not needed yet")
+    )
     app = explore(explorer="open")
     form = app.made["open"]
     assert (
@@ -312,7 +326,7 @@ def test_the_form_offers_what_there_is_and_makes_nothing(here, few, monkeypatch)
     assert form.fields["network"].value == "small_vgg"  # the name of the file says so
     form.fields["weights"].value = "runs/resnet18.pt"
     assert form.fields["network"].value == "small_vgg"  # what is there already stays
-    monkeypatch.setattr(explorers, "_default", lambda: explorers._Source(assess(small(), few)))
+    monkeypatch.setattr(sources, "example_source", lambda: Source(assess(small(), few)))
     assert app.choose("layers").current is not None and app.made["open"] is form
 
 
@@ -361,7 +375,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
         net,
         pets,
         ["features.conv1", "features.conv4"],
-        ("clique", "cubical"),
+        filtration=("clique", "cubical"),
         null="shuffle",
         batch_size=1,
     )
@@ -374,7 +388,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
         in app.choose("ablation").made["ablation"].children[0].value
     )  # two outputs for two classes
     app.choose("compare").made["compare"].compute()
-    assert set(app.source.studies["compare"].tables["profiles"].layer) == set(
+    assert set(app.source.studies["comparison"].tables["profiles"].layer) == set(
         same.layers.layer
     )  # the same layers of the random twin
     form.fill({"result": "kept/pets"})
@@ -382,7 +396,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
     assert (
         app.source.network is None
         and app.current is not None
-        and "result" in str(explorers._needs(app.source, "rescaling"))
+        and "result" in str(lacking(app.source, "rescaling"))
     )
 
 
@@ -447,7 +461,7 @@ def test_the_folder_is_claimed_before_the_work(here, result, monkeypatch):
     "A folder that is in use, or that cannot be made, is told before anything is read."
     result.save("kept")
     form = (app := explore(explorer="open")).made["open"]
-    monkeypatch.setattr(explorers, "assess", lambda *a, **k: pytest.fail("the work has begun"))
+    monkeypatch.setattr(sources, "assess", lambda *a, **k: pytest.fail("the work has begun"))
     Path("plots/file").write_text("x")
     for folder, words in (
         ("pets", "pets exists and is not empty: choose another folder"),
@@ -473,7 +487,7 @@ def test_a_result_that_cannot_be_saved_is_open_all_the_same(here, monkeypatch):
     def full(views, folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(explorers, "save_views", full)
+    monkeypatch.setattr(form_chapter, "save_views", full)
     app.made["open"].buttons["assess"].click()
     assert (
         isinstance(app.failure, OSError)
@@ -485,13 +499,13 @@ def test_a_result_that_cannot_be_saved_is_open_all_the_same(here, monkeypatch):
 
 def test_the_form_says_what_goes_in_before_the_work_and_above_every_view(here, monkeypatch):
     app = explore(explorer="open")
-    form, seen, real = app.made["open"], [], explorers.assess
+    form, seen, real = app.made["open"], [], sources.assess
 
     def watched(*args, **options):
         seen.append(form.about.value)
         return real(*args, **options)
 
-    monkeypatch.setattr(explorers, "assess", watched)
+    monkeypatch.setattr(sources, "assess", watched)
     form.fill({"classes": "1, 7", "per_class": 3, "layers": "features.conv2"})
     form.buttons["assess"].click()
     assert (
@@ -515,8 +529,13 @@ def test_the_form_says_what_goes_in_before_the_work_and_above_every_view(here, m
 
 def test_what_is_doubtful_is_told_and_what_is_wrong_ends_it(here):
     Path("noisy.py").write_text(
-        "import torch\nfrom torch import nn\nclass Noise(nn.Module):\n    def forward(self, x): return x + torch.rand_like(x)\n"
-        "def net(num_classes=2): return nn.Sequential(Noise(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 22 * 22, num_classes))\n"
+        "import torch\n"
+        "from torch import nn\n"
+        "class Noise(nn.Module):\n"
+        "    def forward(self, x): return x + torch.rand_like(x)\n"
+        "def net(num_classes=2):\n"
+        "    last = nn.Linear(4 * 22 * 22, num_classes)\n"
+        "    return nn.Sequential(Noise(), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), last)\n"
         "def still(num_classes=2): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())\n"
     )
     app = explore(explorer="open")
@@ -547,7 +566,7 @@ def test_what_is_doubtful_is_told_and_what_is_wrong_ends_it(here):
 
 
 def test_words_of_the_form_are_those_of_the_code(here):
-    form = explorers._FORM | {
+    form = EMPTY_FORM | {
         "images": "pets/val",
         "size": "16",
         "crop": "12",
@@ -556,7 +575,7 @@ def test_words_of_the_form_are_those_of_the_code(here):
         "channels": 3,
         "per_class": 4,
     }
-    own = explorers._asked_images(form)
+    own = requested_images(form)
     same = images(
         "pets/val",
         per_class=4,
@@ -568,15 +587,16 @@ def test_words_of_the_form_are_those_of_the_code(here):
         12,
         12,
     )
-    assert explorers._asked_images(
-        explorers._FORM | {"images": "pets/val", "channels": 1, "per_class": 4}
-    )[0][0].shape == (1, 24, 24)
-    told = explorers._of_fields(
-        "weights=3, per_class=4: pass pad=True, filtration='cubical', or square images, or leave it out by classes="
+    assert requested_images(EMPTY_FORM | {"images": "pets/val", "channels": 1, "per_class": 4})[0][
+        0
+    ].shape == (1, 24, 24)
+    told = field_words(
+        "weights=3, per_class=4: pass pad=True, filtration='cubical', or square images, "
+        "or leave it out by classes="
     )
     assert (
-        told
-        == "weights 3, per class 4: choose the filtration cubical, or a size, or leave it out in the field classes"
+        told == "weights 3, per class 4: choose the filtration cubical, or a size, "
+        "or leave it out in the field classes"
     )
 
 
@@ -601,13 +621,14 @@ def test_folders_named_as_data_sets_and_places_that_may_not_be_looked_at(here, m
     import shutil
 
     shutil.copytree("pets/val", "mnist")
-    offered = explorers._offers()["images"]
+    offered = form_chapter._offers()["images"]
     assert (
         offered.count("mnist") == 1 and "./mnist" in offered and len(set(offered)) == len(offered)
     )
-    assert explorers._asked_images(
-        explorers._FORM | {"images": "./mnist", "per_class": 2}
-    ).classes == ("cat", "dog")
+    assert requested_images(EMPTY_FORM | {"images": "./mnist", "per_class": 2}).classes == (
+        "cat",
+        "dog",
+    )
     real = Path.is_dir
 
     def guarded(path, **options):
@@ -649,21 +670,22 @@ def test_an_ablation_needs_to_know_its_outputs(here, few, net):
     few = images("digits", per_class=1, classes=["0", "1", "2"], size=16)
     app = explore(None, "ablation", network=wide, images=few)
     assert (
-        "which outputs of the network belong to the 3 classes (0, 1, 2) is not known: there are 10 classes"
+        "which outputs of the network belong to the 3 classes (0, 1, 2) is not known: "
+        "there are 10 classes"
         in app.place.children[0].value
         and "label_map" in str(app.failure)
     )
     app = explore(None, "ablation", network=wide, images=few, label_map=[5, 900, 7])
     seen = []
-    study = explorers._ablation_cost(app.source).make(lambda done, total: seen.append(done / total))
+    study = ablation_cost(app.source).make(lambda done, total: seen.append(done / total))
     assert (
         set(study.tables["curves"]["class"]) >= {"0", "1", "2"}
         and seen == sorted(seen)
         and seen[-1] == 1
     )
-    right = nv.ablation_study(
+    right = ablation_study(
         wide,
-        {"train": explorers._fewer(few, 10)},
+        {"train": first_of_each(few, 10)},
         by=("H/eps", "l1", "apoz"),
         label_map=[5, 900, 7],
     )
@@ -672,35 +694,36 @@ def test_an_ablation_needs_to_know_its_outputs(here, few, net):
 
 def test_outputs_by_their_names(here):
     pets = images("pets/val")
-    assert explorers._asked_outputs("", pets) is None and explorers._asked_outputs(
-        "7, 3", pets
-    ) == [7, 3]
-    assert explorers._places(["n01", "n02"], ["n02 dog, hound", "n01 cat"]) == [1, 0]
+    assert requested_outputs("", pets) is None and requested_outputs("7, 3", pets) == [7, 3]
+    assert lines_of_names(["n01", "n02"], ["n02 dog, hound", "n01 cat"]) == [1, 0]
     assert (
-        explorers._places(["tiger cat", "tiger"], ["tiger", "tiger cat"]) == [1, 0]
-        and explorers._places(["tiger"], ["tiger cat", "tiger shark"]) is None
+        lines_of_names(["tiger cat", "tiger"], ["tiger", "tiger cat"]) == [1, 0]
+        and lines_of_names(["tiger"], ["tiger cat", "tiger shark"]) is None
     )
-    assert explorers._places(["a"], ["a", "b", "a"]) is None
+    assert lines_of_names(["a"], ["a", "b", "a"]) is None
     with pytest.raises(ValueError, match="a line for each output"):
-        explorers._asked_outputs("outputs.txt", pets)
+        requested_outputs("outputs.txt", pets)
     Path("outputs.txt").write_text("a\ndog\ncat\n")
-    assert explorers._asked_outputs("outputs.txt", pets) == [2, 1]
+    assert requested_outputs("outputs.txt", pets) == [2, 1]
 
 
 def test_looking_for_files_ends(tmp_path, monkeypatch):
     for i in range(40):
         (tmp_path / f"a{i:02}/b/c/d/e/f").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert max(len(p.parts) for p in explorers._near()) == 4 and len(explorers._near(most=50)) == 50
+    assert max(len(p.parts) for p in near_folders()) == 4 and len(near_folders(most=50)) == 50
 
 
 # in a real JupyterLab
 
 
 def moved(page, words, before, key="ArrowRight"):
-    "Press a key on the first slider until picture and words have changed; the milliseconds from the key to the new picture."
+    "Press a key on the first slider; the milliseconds to the new picture, once words changed too."
     page.p.evaluate(
-        "() => { const i = document.querySelector('img.featent-figure'); window.t1 = 0; i.addEventListener('load', () => window.t1 = performance.now(), {once: true}) }"
+        """() => {
+        const picture = document.querySelector('img.featent-figure')
+        window.t1 = 0
+        picture.addEventListener('load', () => window.t1 = performance.now(), {once: true}) }"""
     )
     page.p.locator(".featent-controls .noUi-handle").first.focus()
     page.p.evaluate("() => window.t0 = performance.now()")
@@ -713,7 +736,7 @@ def moved(page, words, before, key="ArrowRight"):
 
 
 def test_in_jupyterlab(lab, saved, request):
-    "From a folder of studies: every explorer opens, its slider moves by the keyboard, picture and words change, an error is shown."
+    "Every explorer of a folder opens and follows its slider by the keyboard; errors are shown."
     import shutil
 
     shutil.copytree(saved, lab.files / "studies", dirs_exist_ok=True)
@@ -743,11 +766,16 @@ def test_in_jupyterlab(lab, saved, request):
                 "ArrowLeft" if label == "Compare" else "ArrowRight",
             )
             clipped = page.p.evaluate(
-                "() => [...document.querySelectorAll('.featent-explorer .widget-label, .featent-explorer button')].filter(e => e.offsetWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.innerText)"
+                """() => {
+                const kinds = '.featent-explorer .widget-label, .featent-explorer button'
+                const cut = e => e.offsetWidth && e.scrollWidth > e.clientWidth + 1
+                return [...document.querySelectorAll(kinds)].filter(cut).map(e => e.innerText) }"""
             )
             assert not clipped, (label, clipped)
             wide = page.p.evaluate(
-                "() => { const i = document.querySelector('img.featent-figure').getBoundingClientRect(); return [i.left, i.right, window.innerWidth] }"
+                """() => {
+                const box = document.querySelector('img.featent-figure').getBoundingClientRect()
+                return [box.left, box.right, window.innerWidth] }"""
             )
             assert wide[0] >= 0 and wide[1] <= wide[2], wide
         page.p.get_by_role("button", name="Training", exact=True).click()

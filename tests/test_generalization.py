@@ -28,7 +28,10 @@ from featent.studies.generalization_plots import (
 )
 from featent.studies.rescaling import rescale
 from featent.studies.weight_norms import weight_measures
-from featent.studies.zoo import evaluate, load_network, set_a, train_zoo
+from featent.studies.margins import evaluate
+from featent.studies.zoo_folder import load_network
+from featent.studies.zoo_plans import set_a
+from featent.studies.zoo import train_zoo
 
 INVARIANT = [
     "H",

@@ -9,16 +9,17 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
+from featent.data.filters import kernel_l1
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.data.layers import read_maps, select_layers
+from featent.data.maps import read_maps
+from featent.data.layers import select_layers
 from featent.statistics.scores import score_table
 from featent.statistics.indicators import (
     INDICATORS,
     SUMMARIES,
     _summarised,
     indicators,
-    kernel_l1,
     map_summaries,
 )
 

@@ -11,7 +11,8 @@ from sklearn.metrics import mutual_info_score
 
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.data.networks import network
 from featent.data.twins import random_twin
 from featent.statistics.entropy import feature_entropy
@@ -22,7 +23,7 @@ from featent.statistics.information import (
     layer_information,
     rank_bins,
 )
-from featent.statistics.significance import false_discovery
+from featent.statistics.multiple_testing import false_discovery
 from featent.topology.filtrations import births
 
 SCORES = ["I", "I_null", "I_corrected", "z", "p"]

@@ -20,7 +20,7 @@ from featent.topology.kernels import (
     cubical_betti,
     cubical_births,
     cubical_diagrams,
-    levels,
+    dense_ranks,
 )
 
 KINDS = (
@@ -140,7 +140,7 @@ def check_cubical(maps):
         pairs.dtype == b0.dtype == b1.dtype == lengths.dtype == births.dtype == np.int32
         and offsets.dtype == np.int64
     )
-    assert offsets[-1] == len(pairs) and (levels(maps) == [level_map(a) for a in maps]).all()
+    assert offsets[-1] == len(pairs) and (dense_ranks(maps) == [level_map(a) for a in maps]).all()
     for i, want in enumerate(gudhi_cubical(maps)):
         rows = pairs[offsets[i] : offsets[i + 1]]
         assert (rows[:, 0] == i).all() and [tuple(r) for r in rows[:, 1:].tolist()] == want, repr(
@@ -270,7 +270,7 @@ def test_no_maps():
         assert cubical_diagrams(e)[0].shape == (0, 4) and cubical_diagrams(e)[1].tolist() == [0]
         assert (
             clique_betti1(e)[0].shape[0] == cubical_betti(e)[0].shape[0] == 0
-            and levels(e).shape == shape
+            and dense_ranks(e).shape == shape
         )
 
 
@@ -281,13 +281,13 @@ def test_not_a_square():
     with pytest.raises(TypeError, match="float32 or float64"):
         cubical_births(np.zeros((2, 4, 5), "f2"))
     with pytest.raises(ValueError, match="shape"):
-        levels(np.zeros((4, 5)))
+        dense_ranks(np.zeros((4, 5)))
 
 
 def test_negative_zero_and_tiny():
     a = np.zeros((1, 6, 6), "f4")
     a[0, ::2] = -0.0
-    assert (levels(a) == 1).all() and clique_births(a)[0] == cubical_births(a)[0] == 0
+    assert (dense_ranks(a) == 1).all() and clique_births(a)[0] == cubical_births(a)[0] == 0
     for t in ("f4", "f8"):
         a = draw("noise", 20, 7, 7, 5).astype(t)
         a[a < 0] *= np.finfo(t).smallest_subnormal
@@ -330,7 +330,7 @@ def test_types_and_threads(kind):
         and same(outputs(maps[:3], 2), outputs(maps[:3]))
     )
     assert same(outputs(maps.astype("f8")), want)
-    ranks = -levels(maps).astype("f8")
+    ranks = -dense_ranks(maps).astype("f8")
     assert same(outputs(ranks), want)
     assert same(outputs(ranks + np.where(ranks < -20, -1e-12, 1e-12)), want)  # not exact in 32 bits
     assert same(outputs(np.asfortranarray(maps)), want) and same(outputs(maps[::-1][::-1]), want)
@@ -500,7 +500,7 @@ spec = u.spec_from_file_location("kernels", sys.argv[1])
 k = u.module_from_spec(spec)
 spec.loader.exec_module(k)
 import numpy as np
-assert k.levels(np.array([[[3., 1.]]])).tolist() == [[[1, 2]]]
+assert k.dense_ranks(np.array([[[3., 1.]]])).tolist() == [[[1, 2]]]
 """
     out = subprocess.run(
         [sys.executable, "-c", script, featent.topology.kernels.__file__],
@@ -515,7 +515,9 @@ assert k.levels(np.array([[[3., 1.]]])).tolist() == [[[1, 2]]]
 
 def test_cache_elsewhere(tmp_path):
     "With NUMBA_CACHE_DIR the first process compiles and says so, the second is silent"
-    script = "import numpy as np, featent.topology.kernels as k; k.levels(np.array([[[3., 1.]]]))"
+    script = (
+        "import numpy as np, featent.topology.kernels as k; k.dense_ranks(np.array([[[3., 1.]]]))"
+    )
     env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     runs = [
         subprocess.run(
@@ -539,7 +541,7 @@ spec = u.spec_from_file_location("kernels", sys.argv[1])
 k = sys.modules["kernels"] = u.module_from_spec(spec)
 spec.loader.exec_module(k)
 import numpy as np
-print(k.levels(np.array([[[3., 1.]]])).tolist())
+print(k.dense_ranks(np.array([[[3., 1.]]])).tolist())
 """
 
 
@@ -628,7 +630,7 @@ import numba, os, types, numpy as np
 from featent.topology import kernels as k
 assert isinstance(numba.njit(lambda x: x), types.FunctionType) == (os.environ["NUMBA_DISABLE_JIT"] == "1")
 maps = np.random.default_rng(0).integers(0, 9, (4, 7, 7)).astype("f8")
-found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps), *k.clique_betti1(maps), k.levels(maps*.1)]
+found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps), *k.clique_betti1(maps), k.dense_ranks(maps*.1)]
 print([a.tolist() for a in found])"""
     both = [
         subprocess.run(

@@ -14,10 +14,14 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
+from featent.explorers.registry import EXPLORERS, launcher_source
+
 root = Path(__file__).resolve().parents[1]
-EXPLORERS = ["Units", "Layers", "Rescaling", "Ablation", "Training", "Compare", "Your network"]
 CARD = ".jp-LauncherCard"
-QUICK = "from featent.explorers import app as explorers\nfrom functools import lru_cache, partial\nexplorers._default = lru_cache(partial(explorers._default.__wrapped__, per_class=2, epochs=1))"
+QUICK = """from functools import lru_cache, partial
+from featent.explorers import sources
+small = partial(sources.example_source.__wrapped__, per_class=2, epochs=1)
+sources.example_source = lru_cache(small)"""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -89,7 +93,7 @@ def listed(page, label):
 
 
 def run_command(page, label):
-    "Run the first command that the palette offers; by the keyboard, because the list is drawn anew whenever a command changes"
+    "Run the first command that the palette offers, by the keyboard: the list is drawn ever anew"
     listed(page, label).and_(page.p.locator(".lm-mod-active")).wait_for()
     page.p.keyboard.press("Enter")
 
@@ -99,8 +103,11 @@ def started(page, name):
     page.p.wait_for_function(
         """name => {
         const panel = window.jupyterapp.shell.currentWidget
-        const cell = panel?.title.label === name && panel.content.widgets?.find(c => c.model.type === 'code')
-        return cell && (cell.model.executionCount !== null || cell.model.sharedModel.executionState === 'running') }""",
+        if (panel?.title.label !== name) return false
+        const cell = panel.content.widgets?.find(c => c.model.type === 'code')
+        if (!cell) return false
+        const running = cell.model.sharedModel.executionState === 'running'
+        return cell.model.executionCount !== null || running }""",
         arg=name,
         timeout=120_000,
     )
@@ -146,12 +153,22 @@ def test_the_installed_files(installed):
         assert not any(c.get("outputs") or c.get("execution_count") for c in there)
 
 
+def test_the_list_of_explorers_is_that_of_the_registry():
+    "Cards, commands and icons in TypeScript are made from the one table of explorers."
+    source = root / "lab/src"
+    assert (source / "explorers.ts").read_text(encoding="utf-8") == launcher_source()
+    icons = re.findall(r"^  (\w+): icon\(", (source / "icons.ts").read_text(encoding="utf-8"), re.M)
+    assert set(EXPLORERS) <= set(icons)
+    bundle = next((root / "featent/labextension/static").glob("0.*.js")).read_text(encoding="utf-8")
+    assert all(entry.caption in bundle for entry in EXPLORERS.values())
+
+
 def test_a_card_opens_an_explorer_and_runs_it(lab, installed):
     with lab.page() as page:
         page.open()
         card(page, "Depth").wait_for()
         names = page.p.locator(f"{CARD}[data-category=featent]").all_inner_texts()
-        assert [n.strip() for n in names] == EXPLORERS
+        assert [n.strip() for n in names] == [entry.card for entry in EXPLORERS.values()]
         index = json.loads((installed / "labextensions/featent/notebooks/index.json").read_text())
         assert len(index) > 5 and page.p.locator(
             f"{CARD}[data-category='featent experiments']"
@@ -216,7 +233,8 @@ def test_a_card_opens_an_experiment_with_its_parameters(lab, installed):
             page.source() == ["".join(c["source"]) for c in kept] and page.title() == "depth.ipynb"
         )
         tags = page.p.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.content.widgets.map(c => c.model.getMetadata('tags')?.[0])"
+            """() => window.jupyterapp.shell.currentWidget.content.widgets
+            .map(c => c.model.getMetadata('tags')?.[0])"""
         )
         assert [t for t in tags if t] == ["parameters", "validate"]
         assert not page.p.locator(".jp-OutputArea-output").count()
@@ -250,7 +268,9 @@ def test_the_menu_of_a_result_and_its_static_page(lab, result):
     still.goto((lab.files / "scores.html").as_uri())
     assert (
         still.evaluate(
-            "() => Math.max(...[...document.images].filter(i => i.complete && i.checkVisibility()).map(i => i.naturalWidth))"
+            """() => {
+            const seen = [...document.images].filter(i => i.complete && i.checkVisibility())
+            return Math.max(...seen.map(i => i.naturalWidth)) }"""
         )
         > 500
     )
@@ -286,7 +306,7 @@ def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
 
 
 def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
-    "From the launcher to the loop of a unit of SqueezeNet on photographs; nothing is typed into a cell"
+    "From the launcher to the loop of a unit of SqueezeNet on photographs, without a cell"
     name = "squeezenet1_1_imagenet.pth"
     (lab.files / name).symlink_to(weights / name)
     (lab.files / "photos").symlink_to(imagenette_dir)
@@ -303,7 +323,8 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         assert {"squeezenet1_1", name, "photos/val"} <= set(offered)
         form(page, weights=name)
         page.p.wait_for_function(
-            "() => [...document.querySelectorAll('input')].some(i => i.value === 'squeezenet1_1')"
+            """() => [...document.querySelectorAll('input')]
+            .some(i => i.value === 'squeezenet1_1')"""
         )
         form(
             page,
@@ -314,9 +335,8 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         )
         page.p.get_by_role("button", name="Assess").click()
         page.wait_text("Unit 0 of features.3.squeeze", 120)
-        warned = page.p.locator(
-            ".featent-error"
-        ).first.inner_text()  # weights of a file of another name: what they expect is not known
+        # weights of a file of another name: what they expect is not known
+        warned = page.p.locator(".featent-error").first.inner_text()
         assert (
             "gets the images as plain values in [0, 1]" in warned
             and "Fill in mean and std" in warned
@@ -339,7 +359,8 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         ).first.inner_text().split() == ["tench", "(n01440764)"]
         assert (
             re.search(
-                r"class tench \(n01440764\): \d of 2 images have a birth .*feature entropy H = \d\.\d+",
+                r"class tench \(n01440764\): \d of 2 images have a birth "
+                r".*feature entropy H = \d\.\d+",
                 text,
             )
             and "The first loop is born at level" in text
@@ -351,7 +372,8 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
         page.p.get_by_role("button", name="Ablation", exact=True).click()
         page.wait_text("9 orders of the 16 units of features.3.squeeze")
         assert page.p.evaluate(
-            "() => [...document.querySelectorAll('.featent-explorer')].every(e => e.scrollWidth <= e.clientWidth + 1)"
+            """() => [...document.querySelectorAll('.featent-explorer')]
+            .every(e => e.scrollWidth <= e.clientWidth + 1)"""
         )
         page.check()
 

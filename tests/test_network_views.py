@@ -1,4 +1,4 @@
-"Tables and figures about rescaling, ablation, training and several networks: the numbers shown are those of the tables and of independent computations."
+"Studies and their figures: what is shown is in the tables, and what they say is computed anew."
 
 import io
 import json
@@ -14,12 +14,37 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.data.sampling import images
-from featent.explorers import network_views as nv
-from featent.explorers.explorer import png
+from featent.explorers.ablation_path import (
+    ablation_numbers,
+    ablation_study,
+    ablation_tables,
+    removed_units,
+    unit_removals,
+)
+from featent.explorers.ablation_view import ablation_figure, ablation_scene
+from featent.explorers.comparison_view import (
+    comparison_caution,
+    comparison_figure,
+    comparison_numbers,
+    comparison_scene,
+    comparison_study,
+)
+from featent.explorers.looks import png
+from featent.explorers.rescaling_grid import rescaling_numbers, rescaling_study
+from featent.explorers.rescaling_view import rescaling_figure, rescaling_scene
+from featent.explorers.scenes import painter
+from featent.explorers.study import Study, load_study
+from featent.explorers.training_view import (
+    training_figure,
+    training_losses,
+    training_numbers,
+    training_scene,
+    training_study,
+)
 from featent.studies.ablation import ablate, pooled
-from featent.studies.transitions import change_points, turning_points
 from featent.studies.rescaling import rescale
 from featent.studies.roles import roles, useful_units
+from featent.studies.transitions import change_points, turning_points
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +76,12 @@ def net():
 
 @pytest.fixture(scope="module")
 def rescaled(net, few):
-    return nv.rescaling_study(net, few, factors=(1 / 4, 3, 4), groups=("all", "2"))
+    return rescaling_study(net, few, factors=(1 / 4, 3, 4), groups=("all", "2"))
 
 
 @pytest.fixture(scope="module")
 def ablated(net, few, held_out):
-    return nv.ablation_study(
+    return ablation_study(
         net, {"train": few, "test": held_out}, by=("H/eps", "l1"), random=2, n_resamples=20
     )
 
@@ -78,12 +103,12 @@ def trained():
         for f in ("clique", "cubical")
         for i in (1, 2, 3)
     ]
-    return nv.training_study(pd.DataFrame(rows))
+    return training_study(pd.DataFrame(rows))
 
 
 @pytest.fixture(scope="module")
 def compared(net, few):
-    return nv.comparison_study(
+    return comparison_study(
         {"a": assess(net, few), "b": assess(small(5), few), "c": assess(small(7, 8), few)},
         n_resamples=10,
     )
@@ -97,7 +122,7 @@ def drawn(figure):
 
 
 def test_rescaling_against_a_network_rescaled_by_hand(rescaled, net, few):
-    t = nv.rescaling_numbers(
+    t = rescaling_numbers(
         rescaled,
         4.0,
         "layer",
@@ -131,9 +156,9 @@ def test_a_factor_that_is_no_power_of_two_rounds_and_one_that_nothing_makes_up_f
 
 def test_one_group_alone_leaves_the_layers_before_it(rescaled):
     first = rescaled.about["layers"][0]
-    still = nv.rescaling_numbers(rescaled, 4.0, "layer", "2", first)
+    still = rescaling_numbers(rescaled, 4.0, "layer", "2", first)
     assert (still.moved == 0).all() and (
-        nv.rescaling_numbers(rescaled, 4.0, "layer", "2").set_index("indicator").moved["l1"] > 0
+        rescaling_numbers(rescaled, 4.0, "layer", "2").set_index("indicator").moved["l1"] > 0
     )
 
 
@@ -168,7 +193,7 @@ def test_ablation_says_what_the_ablation_says(ablated, net, few, held_out):
     turning = turning_points(curves, "loss").set_index(["order", "class", "split"]).step
     breaks = change_points(pooled(samples), "top1", 20).set_index(["order", "split"])
     for order, name, split in [("H/eps", "0", "test"), ("l1 reversed", "2", "train")]:
-        row = nv.ablation_numbers(ablated, order, name, "loss", 3).set_index("split").loc[split]
+        row = ablation_numbers(ablated, order, name, "loss", 3).set_index("split").loc[split]
         assert row["turning point"] == turning[order, name, split]
         assert (
             row.loss
@@ -179,7 +204,7 @@ def test_ablation_says_what_the_ablation_says(ablated, net, few, held_out):
                 & (own.step == 3)
             ].loss.item()
         )
-    row = nv.ablation_numbers(ablated, "H/eps", "all", "top1", 0).set_index("split").loc["test"]
+    row = ablation_numbers(ablated, "H/eps", "all", "top1", 0).set_index("split").loc["test"]
     assert (row["break"], row["from"], row["to"]) == tuple(
         breaks.loc[("H/eps", "test"), ["step", "low", "high"]]
     )
@@ -195,15 +220,15 @@ def test_ablation_says_what_the_ablation_says(ablated, net, few, held_out):
 def test_removed_units_are_counted(ablated):
     units = int(ablated.about["units"])
     for step in (0, 3, units):
-        t = nv.removed_units(ablated, "H/eps", "1", step)
+        t = removed_units(ablated, "H/eps", "1", step)
         assert t.removed.sum() == step and t.left.sum() == units - step
-        assert nv.unit_removals(ablated, "H/eps", "1", step).removed.sum() == step
-        assert nv.unit_removals(ablated, "H/eps", "all", step).removed.sum() == pytest.approx(step)
+        assert unit_removals(ablated, "H/eps", "1", step).removed.sum() == step
+        assert unit_removals(ablated, "H/eps", "all", step).removed.sum() == pytest.approx(step)
 
 
 def test_curves_alone_are_enough(ablated):
     curves = ablated.tables["curves"].query("`class` != 'all'")
-    bare = nv.ablation_tables(curves)
+    bare = ablation_tables(curves)
     assert list(bare.tables) == ["curves", "turning"]
     everyone = (
         bare.tables["curves"]
@@ -213,27 +238,27 @@ def test_curves_alone_are_enough(ablated):
     assert everyone == pytest.approx(
         curves.query("order == 'l1' and split == 'test' and step == 5").loss.mean()
     )
-    assert drawn(nv.ablation_figure(bare, "l1")).std() > 0
+    assert drawn(ablation_figure(bare, "l1")).std() > 0
     with pytest.raises(ValueError, match="does not know which unit"):
-        nv.removed_units(bare)
+        removed_units(bare)
 
 
 def test_training_numbers(trained):
-    t = nv.training_numbers(trained, 3, "cubical")
+    t = training_numbers(trained, 3, "cubical")
     assert (
         t.H.tolist() == pytest.approx([1.7, 1.4, 1.1])
         and t.H_change.tolist() == pytest.approx([-0.3, -0.6, -0.9])
         and (t.H_null == 2.2).all()
     )
-    assert nv.training_losses(trained, 1).train_loss.item() == 1
+    assert training_losses(trained, 1).train_loss.item() == 1
     units = pd.DataFrame({"step": [5, 5], "layer": "c", "H": [1.0, 3.0], "eps": [0.2, 0.4]})
-    by_step = nv.training_study(units)
-    assert by_step.about["time"] == "step" and nv.training_numbers(by_step, 5).H.item() == 2
-    assert drawn(nv.training_figure(by_step, 5)).std() > 0
+    by_step = training_study(units)
+    assert by_step.about["time"] == "step" and training_numbers(by_step, 5).H.item() == 2
+    assert drawn(training_figure(by_step, 5)).std() > 0
 
 
 def test_comparison_numbers(compared):
-    t = nv.comparison_numbers(compared, 0.0, name="1").set_index("network")
+    t = comparison_numbers(compared, 0.0, name="1").set_index("network")
     u = compared.tables["units"]
     own = u[(u.network == "b") & (u["class"] == "1") & (u.layer == t.layer["b"])]
     assert (
@@ -242,13 +267,13 @@ def test_comparison_numbers(compared):
         and t.N["b"] == "4"
     )
     assert t.units.to_dict() == {"a": 12, "b": 12, "c": 8} and t.dH["a"] == 0
-    assert nv.comparison_caution(compared) == ""
+    assert comparison_caution(compared) == ""
 
 
 def test_comparison_of_different_images_warns(net, few):
     more = images("digits", per_class=6, classes=["0", "1", "2"], size=16)
-    caution = nv.comparison_caution(
-        nv.comparison_study({"a": assess(net, few), "b": assess(net, more)}, 0)
+    caution = comparison_caution(
+        comparison_study({"a": assess(net, few), "b": assess(net, more)}, 0)
     )
     assert "4 to 6" in caution and "ln N" in caution and "different images" in caution
 
@@ -259,27 +284,27 @@ def test_comparison_of_different_images_warns(net, few):
 def states(rescaled, ablated, trained, compared):
     last = rescaled.about["layers"][-1]
     yield (
-        nv.rescaling_scene,
+        rescaling_scene,
         rescaled,
         (4.0, 1 / 4),
         dict(per="channel", group="all", layer=last, indicator="l1"),
     )
     yield (
-        nv.rescaling_scene,
+        rescaling_scene,
         rescaled,
         (3.0, 4.0),
         dict(per="layer", group="2", layer=last, indicator="class_selectivity"),
     )
-    yield nv.ablation_scene, ablated, (0, 5), dict(order="H/eps", name="all", value="loss")
-    yield nv.ablation_scene, ablated, (1, 7), dict(order="random 0", name="2", value="top1")
-    yield nv.training_scene, trained, (0, 3), dict(filtration="clique")
-    yield nv.comparison_scene, compared, (1.0, 0.0), dict(filtration="clique", name="all")
+    yield ablation_scene, ablated, (0, 5), dict(order="H/eps", name="all", value="loss")
+    yield ablation_scene, ablated, (1, 7), dict(order="random 0", name="2", value="top1")
+    yield training_scene, trained, (0, 3), dict(filtration="clique")
+    yield comparison_scene, compared, (1.0, 0.0), dict(filtration="clique", name="all")
 
 
 def test_what_a_painter_paints_is_the_figure(rescaled, ablated, trained, compared):
     "Only the moving parts are drawn again, and the pixels are those of the whole figure."
     for scene, study, values, choices in states(rescaled, ablated, trained, compared):
-        paint, seen = nv.painter(partial(scene, study)), []
+        paint, seen = painter(partial(scene, study)), []
         for v in values:
             figure, move = scene(study, **choices)
             move(v)
@@ -345,15 +370,15 @@ def test_no_text_is_cut_off_or_written_over_another(rescaled, ablated, trained, 
 
 
 def test_the_points_are_where_the_table_says(compared, rescaled):
-    figure = nv.comparison_figure(compared, 1.0)
-    layer = nv.comparison_numbers(compared, 1.0).layer[0]
+    figure = comparison_figure(compared, 1.0)
+    layer = comparison_numbers(compared, 1.0).layer[0]
     u = compared.tables["units"]
     own = u[(u.network == "a") & (u.layer == layer)]
     points = max((line for line in figure.axes[2].lines), key=lambda line: len(line.get_xdata()))
     assert np.allclose(points.get_xdata(), own.eps) and np.allclose(points.get_ydata(), own.H)
     assert any(
-        f"{m} of {v}" in {t.get_text() for t in nv.rescaling_figure(rescaled, 4.0).axes[0].texts}
-        for m, v in nv.rescaling_numbers(rescaled, 4.0)[["moved", "values"]].itertuples(index=False)
+        f"{m} of {v}" in {t.get_text() for t in rescaling_figure(rescaled, 4.0).axes[0].texts}
+        for m, v in rescaling_numbers(rescaled, 4.0)[["moved", "values"]].itertuples(index=False)
     )
 
 
@@ -362,7 +387,7 @@ def test_the_points_are_where_the_table_says(compared, rescaled):
 
 def test_studies_come_back_from_their_folders(rescaled, ablated, trained, compared, tmp_path):
     for study in (rescaled, ablated, trained, compared):
-        again = nv.load_study(study.save(tmp_path / study.kind))
+        again = load_study(study.save(tmp_path / study.kind))
         assert again.kind == study.kind and again.about == json.loads(json.dumps(study.about))
         for name, t in study.tables.items():
             pd.testing.assert_frame_equal(
@@ -374,7 +399,7 @@ def test_studies_come_back_from_their_folders(rescaled, ablated, trained, compar
 
 def test_damaged_and_foreign_folders(trained, tmp_path):
     with pytest.raises(FileNotFoundError, match="study.json is missing"):
-        nv.load_study(tmp_path)
+        load_study(tmp_path)
     folder = trained.save(tmp_path / "s")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/x").write_text("mine")
@@ -382,50 +407,50 @@ def test_damaged_and_foreign_folders(trained, tmp_path):
         trained.save(tmp_path / "other")
     (folder / "profiles.csv").write_text("epoch\nx\n")
     with pytest.raises(ValueError, match="damaged"):
-        nv.load_study(folder)
+        load_study(folder)
     shutil.copy(folder / "losses.csv", folder / "study.json")
     with pytest.raises(ValueError, match="damaged"):
-        nv.load_study(folder)
+        load_study(folder)
 
 
 def test_errors_list_the_choices(rescaled, ablated, trained, compared, net, few):
     cases = [
-        (lambda: nv.rescaling_figure(rescaled, 5.0), "factor=5: choose from 0.25, 1, 3, 4"),
+        (lambda: rescaling_figure(rescaled, 5.0), "factor=5: choose from 0.25, 1, 3, 4"),
         (
-            lambda: nv.rescaling_figure(rescaled, 4.0, "unit"),
+            lambda: rescaling_figure(rescaled, 4.0, "unit"),
             "choose from layer, channel, uncompensated",
         ),
         (
-            lambda: nv.rescaling_figure(rescaled, 4.0, "uncompensated", "2"),
+            lambda: rescaling_figure(rescaled, 4.0, "uncompensated", "2"),
             "choose from layer, channel",
         ),
-        (lambda: nv.rescaling_figure(rescaled, 4.0, indicator="score"), "choose from H, eps, l1"),
-        (lambda: nv.ablation_figure(ablated, "entropy"), "choose from H/eps, H/eps reversed"),
-        (lambda: nv.ablation_figure(ablated, "l1", step=99), "step=99: choose from 0, 1, 2"),
-        (lambda: nv.ablation_figure(ablated, "l1", "9"), "choose from 0, 1, 2, all"),
-        (lambda: nv.ablation_figure(ablated, "l1", value="error"), "choose from loss, top1, top5"),
-        (lambda: nv.training_figure(trained, 9), "epoch=9: choose from 0, 1, 2, 3"),
-        (lambda: nv.training_figure(trained, 0, "rips"), "choose from clique, cubical"),
-        (lambda: nv.comparison_figure(compared, 2.0), "from 0, the first layer, to 1"),
-        (lambda: nv.comparison_figure(compared, 1.0, "cubical"), "choose from clique"),
-        (lambda: nv.ablation_figure(trained), "about training"),
-        (lambda: nv.rescaling_study(net, few, factors=(0, 2)), "positive and finite"),
-        (lambda: nv.rescaling_study(net, few, groups=("conv9",)), "choose from all"),
-        (lambda: nv.comparison_study({"a": assess(net, few, "0")}), "two results or more"),
+        (lambda: rescaling_figure(rescaled, 4.0, indicator="score"), "choose from H, eps, l1"),
+        (lambda: ablation_figure(ablated, "entropy"), "choose from H/eps, H/eps reversed"),
+        (lambda: ablation_figure(ablated, "l1", step=99), "step=99: choose from 0, 1, 2"),
+        (lambda: ablation_figure(ablated, "l1", "9"), "choose from 0, 1, 2, all"),
+        (lambda: ablation_figure(ablated, "l1", value="error"), "choose from loss, top1, top5"),
+        (lambda: training_figure(trained, 9), "epoch=9: choose from 0, 1, 2, 3"),
+        (lambda: training_figure(trained, 0, "rips"), "choose from clique, cubical"),
+        (lambda: comparison_figure(compared, 2.0), "from 0, the first layer, to 1"),
+        (lambda: comparison_figure(compared, 1.0, "cubical"), "choose from clique"),
+        (lambda: ablation_figure(trained), "about training"),
+        (lambda: rescaling_study(net, few, factors=(0, 2)), "positive and finite"),
+        (lambda: rescaling_study(net, few, groups=("conv9",)), "choose from all"),
+        (lambda: comparison_study({"a": assess(net, few, "0")}), "two results or more"),
         (
-            lambda: nv.training_study(pd.DataFrame({"layer": ["a"], "H": 1.0, "eps": 1.0})),
+            lambda: training_study(pd.DataFrame({"layer": ["a"], "H": 1.0, "eps": 1.0})),
             "no column epoch",
         ),
-        (lambda: nv.ablation_tables(pd.DataFrame({"order": []})), "no column class"),
-        (lambda: nv.Study("lesson", {}), "choose from rescaling"),
+        (lambda: ablation_tables(pd.DataFrame({"order": []})), "no column class"),
+        (lambda: Study("lesson", {}), "choose from rescaling"),
     ]
     for f, words in cases:
         with pytest.raises(ValueError, match=words.replace(".", r"\.").replace("(", r"\(")):
             f()
     for f in (
-        lambda: nv.ablation_figure(3),
-        lambda: nv.rescaling_study(net, few, factors=("a",)),
-        lambda: nv.comparison_study([1, 2]),
+        lambda: ablation_figure(3),
+        lambda: rescaling_study(net, few, factors=("a",)),
+        lambda: comparison_study([1, 2]),
     ):
         with pytest.raises(TypeError):
             f()
@@ -435,12 +460,11 @@ def test_another_study_is_replaced_only_when_asked(trained, compared, tmp_path):
     folder = trained.save(tmp_path / "s")
     with pytest.raises(
         FileExistsError,
-        match=r"holds another study: choose another folder, or replace it with save\(folder, replace=True\)",
+        match=r"holds another study: choose another folder, "
+        r"or replace it with save\(folder, replace=True\)",
     ):
         compared.save(folder)
-    assert nv.load_study(folder).kind == trained.kind and [p.name for p in tmp_path.iterdir()] == [
-        "s"
-    ]
-    assert nv.load_study(compared.save(folder, replace=True)).kind == compared.kind and [
+    assert load_study(folder).kind == trained.kind and [p.name for p in tmp_path.iterdir()] == ["s"]
+    assert load_study(compared.save(folder, replace=True)).kind == compared.kind and [
         p.name for p in tmp_path.iterdir()
     ] == ["s"]

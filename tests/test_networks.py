@@ -15,23 +15,24 @@ import torchvision
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from featent.data.image_sets import batches
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
-from featent.data.evaluation import accuracy
-from featent.data.inputs import expected_input, prepared, preprocessing
-from featent.data.outputs import label_map_for
 from featent.data.architectures import list_networks
+from featent.data.evaluation import accuracy
+from featent.data.image_sets import batches
+from featent.data.inputs import expected_input, prepared, preprocessing
 from featent.data.networks import network
-from featent.data.twins import random_twin
-from featent.data.trainer import train
+from featent.data.outputs import label_map_for
+from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash
+from featent.data.sampling import images
+from featent.data.trainer import train
+from featent.data.twins import random_twin
 
 imagenet = preprocess(mean="imagenet", std="imagenet")
 SQUEEZE = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
 
 
-# ---- accuracies that belong to the stored weights, to 0.1 percentage points: of all images with FEATENT_FULL=1, else of a fixed sample
+# ---- accuracies that belong to the stored weights, to 0.1 percentage points:
+# ---- of all images with FEATENT_FULL=1, else of a fixed sample
 
 full = bool(os.environ.get("FEATENT_FULL"))
 
@@ -95,7 +96,8 @@ def test_small_networks(name):
     before = torch.get_rng_state()
     net = network(name, in_channels=1, num_classes=7, seed=3)
     assert torch.equal(torch.get_rng_state(), before) and not net.training
-    assert net(torch.zeros(2, 1, 16, 16)).shape == net(torch.zeros(2, 1, 40, 33)).shape == (2, 7)
+    for sides in ((16, 16), (40, 33)):
+        assert net(torch.zeros(2, 1, *sides)).shape == (2, 7)
     assert (
         weights_hash(net)
         == weights_hash(network(name, in_channels=1, num_classes=7, seed=3))
@@ -155,12 +157,14 @@ def test_published_weights_without_a_network(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(
         ConnectionError,
-        match=f"{SQUEEZE.name} of squeezenet1_1 could not be downloaded.*fetch {SQUEEZE.url} .*weights=",
+        match=f"{SQUEEZE.name} of squeezenet1_1 could not be downloaded"
+        f".*fetch {SQUEEZE.url} .*weights=",
     ):
         network("squeezenet1_1", weights="DEFAULT")
     with pytest.raises(
         ValueError,
-        match="unknown weights 'IMAGENET' for squeezenet1_1: choose .*DEFAULT, IMAGENET1K_V1, a file",
+        match="unknown weights 'IMAGENET' for squeezenet1_1: "
+        "choose .*DEFAULT, IMAGENET1K_V1, a file",
     ):
         network("squeezenet1_1", weights="IMAGENET")
     with pytest.raises(ValueError, match="have 1000 classes: leave num_classes out"):
@@ -274,7 +278,8 @@ def test_code_is_refused_and_not_run(small, tmp_path):
             torch.save(content, path, _use_new_zipfile_serialization=zipped)
             with pytest.raises(
                 ValueError,
-                match=r"w\d.pt holds pickled code .* only tensors are loaded; .*torch.save\(net.state_dict",
+                match=r"w\d.pt holds pickled code .* only tensors are loaded; "
+                r".*torch.save\(net.state_dict",
             ):
                 again(path)
     assert not (tmp_path / "ran").exists()
@@ -310,7 +315,8 @@ def test_foreign_files(small, tmp_path):
     torch.save(network("small_vgg", in_channels=1, num_classes=4).state_dict(), path)
     with pytest.raises(
         ValueError,
-        match=r"2 of another shape \(fc.weight \(4, 128\) instead of \(10, 128\), .*pass num_classes=",
+        match=r"2 of another shape \(fc.weight \(4, 128\) instead of \(10, 128\), "
+        r".*pass num_classes=",
     ):
         again(path, num_classes=10)
     assert (
@@ -682,7 +688,8 @@ def test_labels_by_position(small):
     assert label_map_for(wide, some)[0] is None
     with pytest.warns(
         UserWarning,
-        match="each label is taken for the number of its output: there are 10 classes .* and 12 outputs.*label_map=",
+        match="each label is taken for the number of its output: "
+        "there are 10 classes .* and 12 outputs.*label_map=",
     ):
         accuracy(wide, some)
     train(wide, images("digits", per_class=2), epochs=1)
@@ -708,12 +715,8 @@ def test_names_that_a_network_brings_itself_are_used():
     class Items(TensorDataset):
         classes = ["Dog", "House_Cat"]
 
-    data = images(
-        Items(
-            torch.tensor([1.0, 0.0])[:, None, None, None].expand(2, 1, 4, 4), torch.tensor([0, 1])
-        ),
-        transform=lambda x: x,
-    )
+    x = torch.tensor([1.0, 0.0]).reshape(2, 1, 1, 1).expand(2, 1, 4, 4)
+    data = images(Items(x, torch.tensor([0, 1])), transform=lambda x: x)
     assert label_map_for(Named(), data)[0].tolist() == [1, 0] and accuracy(Named(), data) == {
         "top1": 1.0
     }
@@ -752,7 +755,8 @@ def test_weights_of_unknown_origin_on_plain_pictures_are_a_warning(squeeze, imag
     data = images(imagenette_dir, split="val", per_class=1)
     with pytest.warns(
         UserWarning,
-        match='plain values in .0, 1.: squeezenet1_1_imagenet.pth is none of the published.*mean="imagenet"',
+        match="plain values in .0, 1.: squeezenet1_1_imagenet.pth is none of the published"
+        '.*mean="imagenet"',
     ):
         assert prepared(data, squeeze) is data
     with warnings.catch_warnings():

@@ -1,5 +1,6 @@
 "The notebooks, the package, the site's sidebar and the README tell one story."
 
+import ast
 import json
 import re
 import subprocess
@@ -12,6 +13,9 @@ import pytest
 import featent as fe
 
 root = Path(__file__).parent.parent
+sys.path.insert(0, str(root / ".ci"))
+import rooms  # noqa: E402
+
 notebooks = sorted(
     p
     for p in (root / "nbs").rglob("*.ipynb")
@@ -71,30 +75,84 @@ def test_the_readme_is_the_front_page():
         assert (root / image).exists(), image
 
 
-def test_imports_go_one_way():
-    "A module imports only earlier chapters."
-    order = [re.sub(r"^\d+_", "", p.stem) for p in notebooks if re.match(r"\d+_", p.name)]
-    for name in order:
-        text = (root / f"featent/{name}.py").read_text()
-        used = re.findall(r"^from \.(\w+) import", text, re.M) + re.findall(
-            r"^from \. import (\w+)", text, re.M
-        )
-        assert used or name in (
-            "images",
-            "files",
-            "checkpoints",
-            "listening",
-            "kernels",
-            "entropy",
-            "runs",
-            "health",
-        ), name
-        assert all(order.index(u) < order.index(name) for u in used), (name, used)
+def chapters(room):
+    "Names of a room's modules, in the order of their notebooks."
+    books = (p for p in notebooks if p.parent == root / "nbs" / room)
+    return [re.sub(r"^\d+_", "", p.stem) for p in sorted(books)]
+
+
+ORDER = [f"{room}.{name}" for room in rooms.ROOMS for name in chapters(room)]
+
+
+def imported(path):
+    "The chapters that a module imports, wherever in it."
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = path.relative_to(root).with_suffix("").parts[: -node.level or None]
+            module = ".".join([*base, node.module or ""] if node.level else [node.module])
+            found = [module, *(f"{module.rstrip('.')}.{a.name}" for a in node.names)]
+            yield from (m.removeprefix("featent.") for m in found)
+        elif isinstance(node, ast.Import):
+            yield from (a.name.removeprefix("featent.") for a in node.names)
+
+
+@pytest.mark.parametrize("chapter", ORDER)
+def test_imports_go_down(chapter):
+    "A module imports only from rooms below, and from earlier chapters of its own."
+    used = set(imported(root / f"featent/{chapter.replace('.', '/')}.py")) & set(ORDER)
+    assert all(ORDER.index(u) < ORDER.index(chapter) for u in used), used
+
+
+def test_every_module_is_a_chapter_of_a_room():
+    modules = {p.relative_to(root / "featent") for p in (root / "featent").rglob("*.py")}
+    named = {p.with_suffix("").as_posix().replace("/", ".") for p in modules if p.name[0] != "_"}
+    assert named == set(ORDER)
+    for room in rooms.ROOMS:
+        assert (root / f"featent/{room}/__init__.pyi").read_text() == rooms.stub(room)
+
+
+def test_no_verb_bears_the_name_of_a_room_or_a_chapter():
+    modules = {name for chapter in ORDER for name in chapter.split(".")}
+    assert not modules & {name for name in fe.__all__ if name not in rooms.ROOMS}
+
+
+HEAVY = {"torch", "numba", "numpy", "pandas", "matplotlib", "ipywidgets", "papermill"}
+QUICK = ["--help", "run --list", "run depth --parameters", "sweep --help", "run dept", "rnu"]
+
+
+@pytest.mark.parametrize("words", QUICK)
+def test_a_word_is_answered_without_loading_what_is_heavy(words, tmp_path):
+    code = (
+        "import contextlib, io, sys\n"
+        "from featent.commands.cli import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        "        main(sys.argv[1:])\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code, *words.split()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split()), done.stdout
+
+
+def test_the_package_costs_nothing_until_a_name_is_used():
+    code = "import sys, featent as fe; print(*dir(fe)); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names, modules = (line.split() for line in done.stdout.splitlines())
+    assert {"assess", "images", "studies"} <= set(names)
+    assert not HEAVY & set(modules) and not [m for m in modules if m.startswith("featent.")]
+
+
+def test_norms_only_get_better():
+    check = [sys.executable, root / ".ci/norms.py", "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names_are_there_and_documented():
     for name in fe.__all__:
         assert getattr(fe, name).__doc__, name
+    assert len(fe.__all__) - len(rooms.ROOMS) < 40
     assert len(set(fe.__all__)) == len(fe.__all__)
 
 

@@ -1,4 +1,6 @@
-"A rescaled network computes the same, to the last bit where floating point allows it, and the scores that should not notice do not."
+"""A rescaled network computes the same, to the last bit where floating point allows it.
+
+The scores that should not notice do not."""
 
 import copy
 import json
@@ -15,12 +17,13 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
-from featent.data.layers import read_maps, select_layers
 from featent.data.evaluation import accuracy
+from featent.data.layers import select_layers
+from featent.data.maps import read_maps
 from featent.data.networks import network
+from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash
+from featent.data.sampling import images
 from featent.studies.halving import halve_filters, halve_images, target_only
 from featent.studies.invariance import check_rescaling, indicator_changes
 from featent.studies.rescaling import rescale
@@ -66,7 +69,7 @@ def lively(net, seed=0):
 
 
 def proved(report, equal=True):
-    "What must hold of every report: nothing moved but the norms; with powers of two nothing else differs."
+    "Nothing moved but the norms; with powers of two nothing else differs."
     by = report.groupby("indicator")[["values", "differ", "moved"]].sum()
     assert by.loc[NORMS, "moved"].gt(0).all() and by.moved["l1"] > 0.3 * by["values"]["l1"]
     if equal:
@@ -121,13 +124,11 @@ def test_cifar10_networks(name, photos, weights, archs):
         and channels in (None, groups[0].channels.sum())
         and groups[1].why.tolist() == [kept]
     )
-    chosen = (
-        "conv"
-        if name == "smallvgg_bn"
-        else ["features.2", "features.12"]
-        if name == "smallvgg_folded"
-        else ["conv1", "layer1.2.*", "layer2.0.*", "layer3.2.*"]
-    )
+    chosen = {
+        "smallvgg_bn": "conv",
+        "smallvgg_folded": ["features.2", "features.12"],
+        "resnet20": ["conv1", "layer1.2.*", "layer2.0.*", "layer3.2.*"],
+    }[name]
     first = assess(net, photos, chosen, filtration=("clique", "cubical"))
     for per in ("channel", "layer"):
         proved(check_rescaling(net, photos, chosen, per=per, seed=1, before=first))
@@ -146,9 +147,9 @@ def test_resnet20_stream_shares_its_factors(photos, weights, archs):
         == ["bn1", *(f"layer{s}.{b}.bn2" for s in (1, 2, 3) for b in (0, 1, 2))]
         and "linear" in stream.reads
     )
-    assert (
-        stream.channels == 64
-    )  # 16 go through all three stages, 16 join in the second, 32 in the third: padded zeros take any factor
+    # 16 go through all three stages, 16 join in the second, 32 in the third:
+    # padded zeros take any factor
+    assert stream.channels == 64
     assert all(groups.channels[1:] == [16] * 3 + [32] * 3 + [64] * 3)
 
 
@@ -236,10 +237,11 @@ def test_torchvision(name, groups, refused):
 def test_relu6_is_named_with_its_layers():
     net, x = network("mobilenet_v2", seed=0), x_of(1, 3, 64, 64)
     before = weights_hash(net)
-    with pytest.raises(
-        ValueError,
-        match=r"features.0.1 \(hardtanh in features.0.2 \(ReLU6\)\); .*partial=True to rescale the other 7 groups",
-    ):
+    said = (
+        r"features.0.1 \(hardtanh in features.0.2 \(ReLU6\)\); "
+        ".*partial=True to rescale the other 7 groups"
+    )
+    with pytest.raises(ValueError, match=said):
         rescale(net, x, inplace=True)
     assert weights_hash(net) == before
     groups, refused = rescaling_groups(net, x)
@@ -261,7 +263,7 @@ def test_groups_scale_maps_by_their_factors():
 
 
 def test_training_mode_too():
-    "Batch statistics of a rescaled network are rescaled where they should be, so that training forward passes agree as well."
+    "Batch statistics are rescaled where they should be, so that training passes agree as well."
     net, x = lively(network("small_resnet", seed=2)), x_of(8, 3, 32, 32)
     other = rescale(net, x, seed=3)
     assert torch.equal(net.train()(x), other.train()(x))
@@ -534,9 +536,8 @@ def test_every_kind_of_call(name):
         for i, p in enumerate(net.parameters()):
             p.copy_(x_of(*p.shape, seed=i) * 0.3)
     x = x_of(1, 1, 8, 8, seed=9)
-    if (
-        channels is None
-    ):  # the weights of b are used in some way that no factor can follow, and both its sides keep theirs
+    # where the weights of b are used in a way that no factor can follow, both its sides keep theirs
+    if channels is None:
         with pytest.raises(ValueError, match="nothing in this network can be rescaled"):
             rescale(net, x, partial=True)
         return
@@ -590,10 +591,9 @@ def test_activations_that_are_not_homogeneous_are_named():
         nn.Mish(),
     ):
         net = nn.Sequential(conv(1, 4), act, conv(4, 2))
-        with pytest.raises(
-            ValueError,
-            match=rf"nothing in this network can be rescaled. 0: \w+ in 1 \({type(act).__name__}\); 2: the network's output",
-        ):
+        kind = type(act).__name__
+        nothing = rf"nothing in this network can be rescaled. 0: \w+ in 1 \({kind}\); "
+        with pytest.raises(ValueError, match=nothing + "2: the network's output"):
             rescale(net, (1, 8, 8))
         net = nn.Sequential(conv(1, 4), nn.ReLU(), conv(4, 4), act, conv(4, 2))
         with pytest.raises(
@@ -850,10 +850,8 @@ def test_experiment_writes_what_it_promises(experiment):
         and exact.moved["l1"] > 0
     )
     verdict = (experiment / "verdict.txt").read_text()
-    assert (
-        "H is invariant under function-preserving rescaling, L1 is not, and class selectivity is invariant too"
-        in verdict
-    )
+    said = "H is invariant under function-preserving rescaling, L1 is not, and class selectivity is"
+    assert f"{said} invariant too" in verdict
     assert "the median L1 is 0.50 of what it was, H is the same in 100.0%" in verdict
 
 

@@ -1,4 +1,6 @@
-"""Roles of units: found where they were put, chance-corrected agreement, and the experiments `ablation` and `roles` from the command line."""
+"""Roles of units: found where they were put, and how firm they are.
+
+And the experiments `ablation` and `roles`, from the command line."""
 
 import json
 import os
@@ -31,7 +33,9 @@ torch.set_num_threads(1)
 
 
 def additive(effects, orders, n=30, noise=0.0, seed=0):
-    "Samples of a world in which removing unit u raises the loss by effects[class, split][u], whatever else is gone."
+    """Samples of a world in which a unit has one effect, whatever else is gone.
+
+    Removing unit u raises the loss by effects[class, split][u]."""
     rng, samples = np.random.default_rng(seed), {}
     for name, order in orders.items():
         for (c, s), e in effects.items():
@@ -49,7 +53,7 @@ def additive(effects, orders, n=30, noise=0.0, seed=0):
 
 @pytest.fixture(scope="module")
 def world():
-    "Two classes, eight units, with effects that are known; the path removes the least useful first."
+    "Two classes, eight units, with known effects; the path removes the least useful first."
     e = {
         ("a", "train"): np.array([-2, -1, -1, 1, 1, 2, 3, 4.0]),
         ("a", "test"): np.array([-1, -1, -1, -1, 1, 1, 1, 1.0]),
@@ -82,15 +86,8 @@ def test_roles_by_average_are_those_that_were_put_in(world):
     for c in "ab":
         for u in range(8):
             train, test = e[c, "train"][u] > 0, e[c, "test"][u] > 0
-            assert table[c, u] == (
-                "both"
-                if train and test
-                else "train only"
-                if train
-                else "test only"
-                if test
-                else "neither"
-            )
+            role = {(True, True): "both", (True, False): "train only", (False, True): "test only"}
+            assert table[c, u] == role.get((bool(train), bool(test)), "neither")
     assert set(table) == set(ROLES)
 
 

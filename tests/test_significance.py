@@ -12,23 +12,26 @@ from scipy.stats import false_discovery_control, kstest, t as student_t
 
 from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
-from featent.data.layers import select_layers, stream
+from featent.data.layers import select_layers
+from featent.data.maps import stream
 from featent.data.networks import network
 from featent.statistics.entropy import feature_entropy
 from featent.statistics.scores import score_table
-from featent.statistics.significance import (
-    _excesses,
+from featent.statistics.multiple_testing import (
     drawn_further,
     draws_needed,
-    excess_test,
-    excess_tests,
     false_discovery,
     further_stages,
+)
+from featent.statistics.significance import (
+    Setting,
+    _excesses,
+    excess_test,
+    excess_tests,
     layer_excess,
     layer_excesses,
-    layer_twins,
-    twin_test,
 )
+from featent.statistics.twins import layer_twins, twin_test
 from featent.topology.filtrations import births
 from featent.topology.nulls import shuffle_pixels
 
@@ -50,7 +53,7 @@ def dice(shape, seed=0):
 @settings(max_examples=80, deadline=None)
 def test_every_drawn_excess_is_that_of_swapped_births(pair, over, seed):
     real, null = pair
-    ((_, a, b, drawn),) = _excesses(real, null, None, over, 5, seed, None)
+    ((_, a, b, drawn),) = _excesses(real, null, Setting(over=over, seed=seed), 5)
     np.testing.assert_array_equal(a, real)
     swaps = np.random.default_rng(seed).integers(0, 2, (len(real), 5), np.uint8).T.astype(bool)
     for swap, found in zip([np.zeros(len(real), bool), *swaps], drawn):
@@ -427,7 +430,7 @@ def test_errors_say_what_is_wrong(test):
         test(b, b, np.zeros(6, int), classes={3: "dog"})
     with pytest.raises(ValueError, match="permutations=0: at least 1"):
         test(b, b, permutations=0)
-    with pytest.raises(ValueError, match="choose 'images', 'births', 'outcomes'"):
+    with pytest.raises(ValueError, match="choose from 'images', 'births', 'outcomes'"):
         test(b, b, over="units")
 
 

@@ -1,4 +1,4 @@
-"The check of the site finds nothing in the repository, and every fault in small broken copies of it."
+"The check of the site finds nothing in the repository, and every fault in small broken copies."
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ MODULE = '''"""Adding."""
 # %% auto #0
 __all__ = ['LIMIT', 'add', 'many']
 
-# %% ../nbs/00_sums.ipynb #1
+# %% ../../nbs/topology/10_sums.ipynb #1
 LIMIT = 9  # the largest sum
 
 def add(
@@ -68,7 +68,7 @@ website:
       - index.ipynb
       - section: Book
         contents:
-          - 00_sums.ipynb
+          - topology/10_sums.ipynb
           - api.ipynb
       - experiments/one.ipynb
       - references.ipynb
@@ -113,12 +113,12 @@ def small(tmp_path):
     for name, text in {
         "_quarto.yml": YAML,
         "nbs/offline.scss": "/*-- scss:defaults --*/\n$web-font-path: false !default;\n",
-        "featent/sums.py": MODULE,
-        "featent/cli.py": CLI,
-        "featent/runs.py": RUNS,
-        "featent/__init__.py": "from featent.sums import LIMIT, add\n\n__all__ = ['LIMIT', 'add']\n",
+        "featent/topology/sums.py": MODULE,
+        "featent/commands/arguments.py": CLI,
+        "featent/commands/experiments.py": RUNS,
+        "featent/__init__.pyi": "from .topology.sums import LIMIT, add\n",
     }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "nbs/_quarto.yml").symlink_to("../_quarto.yml")
     shutil.copy(root / ".ci/readme.py", tmp_path / ".ci/readme.py")
@@ -127,14 +127,16 @@ def small(tmp_path):
         tmp_path / "nbs/index.ipynb",
         md("# sums\n\n> Adding"),
         md(
-            "## More\n\nSee [add](00_sums.ipynb#what-is-a-sum), [above](#more) and ![](images/sum.png){fig-alt=\"A sum.\"}.\n\n```sh\nfeatent run one -p seed $i && ls\n```\n\n"
+            "## More\n\nSee [add](topology/10_sums.ipynb#what-is-a-sum), [above](#more) and "
+            '![](images/sum.png){fig-alt="A sum."}.\n\n'
+            "```sh\nfeatent run one -p seed $i && ls\n```\n\n"
             "```python\nimport featent as fe\nfe.add([1])\n```\n\n- a list"
         ),
     )
     write(
-        tmp_path / "nbs/00_sums.ipynb",
+        tmp_path / "nbs/topology/10_sums.ipynb",
         md("# sums\n\n> Adding numbers"),
-        code("#| default_exp sums"),
+        code("#| default_exp topology.sums"),
         md("## What is *a sum*?\n\nAs in arXiv:2103.09716."),
         code("#| export\n" + export),
         code('#| fig-alt: "A sum: a dot."\nadd([1], 2), LIMIT', shown(image_png="")),
@@ -145,7 +147,8 @@ def small(tmp_path):
         tmp_path / "nbs/references.ipynb",
         md("# References\n\n> Papers"),
         md(
-            "- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n- An old one, without a DOI."
+            "- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n"
+            "- An old one, without a DOI."
         ),
     )
     write(
@@ -167,7 +170,7 @@ def test_the_repository():
 
 def test_nothing_is_wrong_with_the_small_one(small):
     assert site.faults(small) == []
-    assert "](nbs/00_sums.ipynb#what-is-a-sum)" in (small / "README.md").read_text()
+    assert "](nbs/topology/10_sums.ipynb#what-is-a-sum)" in (small / "README.md").read_text()
     assert site.main([str(small), "--sources"]) == 0
 
 
@@ -193,7 +196,7 @@ def text(words):
     return add_cell("nbs/experiments/one.ipynb", md(words))
 
 
-Q, S, M = "_quarto.yml", "nbs/00_sums.ipynb", "featent/sums.py"
+Q, S, M = "_quarto.yml", "nbs/topology/10_sums.ipynb", "featent/topology/sums.py"
 FAULTS = {
     "a tab in YAML": (replace(Q, "  type:", "\ttype:"), "_quarto.yml: not valid YAML"),
     "a key twice": (
@@ -244,10 +247,10 @@ FAULTS = {
     ),
     "two pages of one name": (
         lambda f: (
-            write(f / "nbs/sums.ipynb", md("# x\n\n> y")),
-            replace(Q, "- index.ipynb", "- index.ipynb\n      - sums.ipynb")(f),
+            write(f / "nbs/topology/sums.ipynb", md("# x\n\n> y")),
+            replace(Q, "- index.ipynb", "- index.ipynb\n      - topology/sums.ipynb")(f),
         ),
-        "would both become sums.html",
+        "would both become topology/sums.html",
     ),
     "an empty section": (
         replace(Q, "      - references.ipynb", "      - references.ipynb\n      - section: Empty"),
@@ -262,14 +265,17 @@ FAULTS = {
         "one.ipynb, cell 2, line 1: link to ../00_sum.ipynb: there is no such file",
     ),
     "a broken anchor": (
-        text("words\n\n[x](../00_sums.ipynb#what-is-sum)"),
-        "cell 2, line 3: link to ../00_sums.ipynb#what-is-sum: 00_sums.ipynb has no anchor",
+        text("words\n\n[x](../topology/10_sums.ipynb#what-is-sum)"),
+        "link to ../topology/10_sums.ipynb#what-is-sum: 10_sums.ipynb has no anchor",
     ),
     "an anchor that nbdev's headings would shift": (
         add_cell(S, md("## Add\n\n[here](#add)")),
         "has no anchor 'add'",
     ),
-    "a link to a built page": (text("[x](../00_sums.html)"), "link to the notebook (.ipynb)"),
+    "a link to a built page": (
+        text("[x](../topology/10_sums.html)"),
+        "link to the notebook (.ipynb)",
+    ),
     "a link out of the site": (text("[x](../../README.md)"), "it leads out of the site"),
     "a broken link in the README": (
         lambda f: (f / "README.md").write_text("[x](nowhere.md)"),
@@ -295,7 +301,7 @@ FAULTS = {
     ),
     "a figure without words": (
         replace(S, '#| fig-alt: \\"A sum: a dot.\\"\\n', ""),
-        "nbs/00_sums.ipynb, cell 5: a figure without alternative text",
+        "nbs/topology/10_sums.ipynb, cell 5: a figure without alternative text",
     ),
     "a figure with no word": (
         replace(S, "A sum: a dot.", " "),
@@ -342,7 +348,7 @@ FAULTS = {
     "a heading without a blank line": (text("words\n## Heading"), "a heading needs a blank line"),
     "no docstring": (
         replace(M, '    "The sum."\n', ""),
-        "add (featent/sums.py): the docstring must be one line",
+        "add (featent/topology/sums.py): the docstring must be one line",
     ),
     "a parameter without a word": (
         replace(M, "  # what is added", ""),
@@ -362,35 +368,23 @@ FAULTS = {
     ),
     "a constant without a word": (
         replace(M, "  # the largest sum", ""),
-        "LIMIT (featent/sums.py): a constant needs a comment",
+        "LIMIT (featent/topology/sums.py): a constant needs a comment",
     ),
     "no toy": (
         replace(S, "add([1], 2), LIMIT", "add([1], 2)"),
-        "LIMIT (featent/sums.py): no cell of a chapter shows it at work",
+        "LIMIT (featent/topology/sums.py): no cell of a chapter shows it at work",
     ),
     "an error that nobody states": (
         replace(S, "with expect_fail(ValueError): add([])", "1"),
-        "add (featent/sums.py): it raises, and 00_sums.ipynb neither",
+        "add (featent/topology/sums.py): it raises, and 10_sums.ipynb neither",
     ),
     "a new public name": (
-        replace(
-            "featent/__init__.py",
-            "LIMIT, add\n\n__all__ = ['LIMIT', 'add']",
-            "LIMIT, add, many\n\n__all__ = ['LIMIT', 'add', 'many']",
-        ),
+        replace("featent/__init__.pyi", "LIMIT, add", "LIMIT, add, many"),
         "api.ipynb: lacks '| [`fe.many(values)`]",
     ),
     "a public name that nobody defines": (
-        replace(
-            "featent/__init__.py",
-            "LIMIT, add\n\n__all__ = ['LIMIT', 'add']",
-            "LIMIT, add, mani\n\n__all__ = ['LIMIT', 'add', 'mani']",
-        ),
-        "featent/sums.py does not define it",
-    ),
-    "a public name that is not imported": (
-        replace("featent/__init__.py", "['LIMIT', 'add']", "['LIMIT', 'add', 'many']"),
-        "featent/__init__.py does not import it",
+        replace("featent/__init__.pyi", "LIMIT, add", "LIMIT, add, mani"),
+        "featent/topology/sums.py does not define it",
     ),
     "a notebook that is none": (
         lambda f: (f / "nbs/experiments/one.ipynb").write_text("{"),

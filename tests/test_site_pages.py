@@ -37,18 +37,23 @@ def test_imports_beside_work_are_told_apart(source, said):
 
 
 def test_a_cell_that_mixes_is_a_fault_of_the_sources(small):
-    parts.add_cell("nbs/00_sums.ipynb", parts.code("import json\njson.dumps(add([1], 2))"))(small)
+    parts.add_cell(
+        "nbs/topology/10_sums.ipynb", parts.code("import json\njson.dumps(add([1], 2))")
+    )(small)
     parts.site.faults(small, ())
     found = list(processing.check_imports(small))
-    assert len(found) == 1 and "nbs/00_sums.ipynb, cell 7" in found[0]
+    assert len(found) == 1 and "nbs/topology/10_sums.ipynb, cell 7" in found[0]
 
 
 def test_the_reference_has_a_row_for_each_parameter_and_the_source(small):
-    text = reference.markdown(small, "sums", "add")
+    text = reference.markdown(small, "topology.sums", "add")
     assert "### add" in text and "*The sum.*" in text and "add(a, b=0)" in text
     assert "| `b` | `int` | `0` | what is added |" in text
     assert "| *returns* | `np.ndarray` |  | (n,) |" in text
-    assert "(../featent/sums.py)" in text and reference.markdown(small, "sums", "none") is None
+    assert (
+        "(../../featent/topology/sums.py)" in text
+        and reference.markdown(small, "topology.sums", "none") is None
+    )
 
 
 def test_the_reference_of_a_class_has_fields_and_methods_also_later_ones(small):
@@ -56,11 +61,11 @@ def test_the_reference_of_a_class_has_fields_and_methods_also_later_ones(small):
         "\nclass Box:\n    'A box.'\n    size: int  # cells on a side\n\n"
         "    def open(self):\n        'Look in.'\n\nBox.sum = add\n"
     )
-    (small / "featent/sums.py").write_text(module)
+    (small / "featent/topology/sums.py").write_text(module)
     parts.site.faults(small, ())
-    text = reference.markdown(small, "sums", "Box")
+    text = reference.markdown(small, "topology.sums", "Box")
     assert "| `size` | `int` | cells on a side |" in text and "| `open` | Look in. |" in text
-    assert "[`sum`](00_sums.ipynb) | The sum. |" in text
+    assert "[`sum`](10_sums.ipynb) | The sum. |" in text
 
 
 def test_a_long_call_is_broken_at_its_arguments_and_fits():
@@ -85,15 +90,19 @@ def test_widgets_of_a_page_that_is_gone_disturb_no_other(small, tmp_path, monkey
     left.comm = None
     monkeypatch.setitem(widget._instances, "left", left)
     parts.site.faults(small, ())
-    book, fault = processing.process(small, small / "nbs/00_sums.ipynb")
+    book, fault = processing.process(small, small / "nbs/topology/10_sums.ipynb")
     assert fault is None and "widgets" not in book.metadata
 
 
 @needs_pandoc
 def test_a_page_that_nbdev_cannot_prepare_is_named_with_its_cell(small, tmp_path):
-    parts.add_cell("nbs/00_sums.ipynb", parts.code("import json\njson.dumps(nobody)"))(small)
+    parts.add_cell("nbs/topology/10_sums.ipynb", parts.code("import json\njson.dumps(nobody)"))(
+        small
+    )
     found = build.by_pandoc(small, tmp_path / "html")
-    assert len(found) == 1 and found[0].startswith("nbs/00_sums.ipynb: fails while nbdev prepares")
+    assert len(found) == 1 and found[0].startswith(
+        "nbs/topology/10_sums.ipynb: fails while nbdev prepares"
+    )
     assert "NameError" in found[0] or "nobody" in found[0]
 
 
@@ -106,9 +115,10 @@ def test_the_small_site_is_built_and_nothing_is_wrong_with_it(small, tmp_path):
     for name in ("nbs/images/favicon.svg", "nbs/offline.scss"):
         (small / name).write_text((root / name).read_text())
     assert build.by_pandoc(small, folder) == []
-    page = (folder / "sums.html").read_text()
-    assert 'href="featent/sums.py"' in page and (folder / "featent/sums.py").exists()
-    assert 'href="sums.html#what-is-a-sum"' in (folder / "index.html").read_text()
+    page = (folder / "topology/sums.html").read_text()
+    source = "featent/topology/sums.py"
+    assert f'href="../{source}"' in page and (folder / source).exists()
+    assert 'href="topology/sums.html#what-is-a-sum"' in (folder / "index.html").read_text()
     assert browser.look(folder) == []
 
 

@@ -622,7 +622,7 @@ def test_a_file_system_without_locks_warns_and_works(store, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    monkeypatch.setattr("featent.tools.locks.fcntl.flock", no_locks)
     with pytest.warns(UserWarning, match="has no locks"), claim(store, 0) as mine:
         assert mine
     assert list(shard_states(store).state) == ["missing"] * 3

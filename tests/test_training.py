@@ -1,4 +1,4 @@
-"Training that survives being killed, is not disturbed by being watched, and correlations that know a lag from a trend."
+"Training survives being killed and watched, and correlations know a lag from a trend."
 
 import json
 import math
@@ -17,22 +17,18 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
+from featent.data.calibration import recalibrate
 from featent.data.checkpoints import intact as _intact
-from featent.data.sampling import images
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
-from featent.data.calibration import recalibrate
-from featent.data.trainer import train
 from featent.data.records import weights_hash
-from featent.studies import training as module
-from featent.studies.training import (
-    _natural,
-    _place_of,
-    assess_checkpoints,
-    follow,
-    monitor,
-    plot_training,
-)
+from featent.data.sampling import images
+from featent.data.trainer import train
+from featent.studies import moments as module
+from featent.studies.following import follow
+from featent.studies.looking_back import assess_checkpoints, natural_order, place_of
+from featent.studies.training import monitor
+from featent.studies.training_plots import plot_training
 
 
 def tiny(seed=0):
@@ -103,18 +99,24 @@ def job(name, step=None, write=None):
             watch(epoch, step, **logs)
             if step == look.die: die()
         look.die = step
-        history = train(net, data, data, epochs=5, batch_size=16, augment=noise, checkpoints=f"{here}/{name}/run", resume=f"{here}/{name}/training.pt", callback=look)
-        history.to_csv(f"{here}/{name}.csv"); watch.table.to_csv(f"{here}/{name}_moments.csv"); open(f"{here}/{name}.hash", "w").write(weights_hash(net))
+        kept = dict(checkpoints=f"{here}/{name}/run", resume=f"{here}/{name}/training.pt")
+        how = dict(epochs=5, batch_size=16, augment=noise, callback=look, **kept)
+        history = train(net, data, data, **how)
+        history.to_csv(f"{here}/{name}.csv")
+        watch.table.to_csv(f"{here}/{name}_moments.csv")
+        open(f"{here}/{name}.hash", "w").write(weights_hash(net))
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-codes = [job("quiet"), job("killed", step=rng.randrange(1, 8)), job("killed", write=rng.randrange(4, 9)), job("killed", step=rng.randrange(12, 19)), job("killed")]
+codes = [job("quiet"), job("killed", step=rng.randrange(1, 8))]
+codes.append(job("killed", write=rng.randrange(4, 9)))
+codes += [job("killed", step=rng.randrange(12, 19)), job("killed")]
 print(json.dumps(codes))
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_three_times(tmp_path):
-    "Three SIGKILLs, one of them while a file is being written: the same weights, history, checkpoints and scores"
+    "Three SIGKILLs, one while a file is being written: the same weights, history and scores"
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path), os.path.dirname(__file__)],
         capture_output=True,
@@ -145,7 +147,7 @@ def test_killed_three_times(tmp_path):
 
 @pytest.mark.parametrize("steps", [(1,), (4,), (5, 11), (3, 8, 14)])
 def test_interrupted(data, options, quiet, tmp_path, steps):
-    "An epoch has 4 steps: within the first, at the end of an epoch before its file is written, in the middle, several times"
+    "Of 4 steps: within the first, at the end before its file is written, several times"
     file = tmp_path / "deep" / "training.pt"
     for stop in steps:
 
@@ -492,7 +494,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "epoch", "step"), NAMES)
 def test_names(tmp_path, name, epoch, step):
-    assert _place_of(tmp_path / name) == {"epoch": epoch, "step": step}
+    assert place_of(tmp_path / name) == {"epoch": epoch, "step": step}
 
 
 def test_foreign_checkpoints(data, tmp_path, monkeypatch):
@@ -600,7 +602,7 @@ def test_bad_checkpoints(data, tmp_path, monkeypatch):
 def test_natural_order(numbers):
     from pathlib import Path
 
-    assert sorted((Path(f"net_{n}.pt") for n in numbers), key=_natural) == [
+    assert sorted((Path(f"net_{n}.pt") for n in numbers), key=natural_order) == [
         Path(f"net_{n}.pt") for n in sorted(numbers)
     ]
 

@@ -1,4 +1,4 @@
-"""Random twins are of the network as it is; networks of one's own code, their arguments and their errors."""
+"""Random twins are of the network as it is; networks of one's own code and their errors."""
 
 import functools
 import json
@@ -8,11 +8,11 @@ import torch
 import torchvision
 from torch import nn
 
-from featent.data.sampling import images
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
-from featent.data.twins import random_twin
 from featent.data.records import weights_hash
+from featent.data.sampling import images
+from featent.data.twins import random_twin
 
 
 def swapped(net, new):
@@ -253,7 +253,8 @@ def test_arguments_of_own_code(mine):
     [
         (
             "Net(depth=2)",
-            r"got an unexpected keyword argument 'depth'; it is Net\(num_classes=10, width=4, \*, act='relu'\)",
+            r"got an unexpected keyword argument 'depth'; "
+            r"it is Net\(num_classes=10, width=4, \*, act='relu'\)",
         ),
         (
             "Net(width=open('x'))",
@@ -273,7 +274,8 @@ def test_arguments_of_own_code(mine):
         ("Nothing", "mine.py has no function or class 'Nothing'; it has Net, Broken, Leaves"),
         (
             "Net(3, num_classes=4)",
-            r"^mine.py:Net\(3, num_classes=4\): multiple values for argument 'num_classes'; it is Net",
+            r"^mine.py:Net\(3, num_classes=4\): "
+            r"multiple values for argument 'num_classes'; it is Net",
         ),
     ],
 )
@@ -288,7 +290,8 @@ def test_errors_in_own_code_are_one_clear_error(mine, call, text):
         ("class A(nn.Module)\n    pass\n", r"a.py cannot be run: SyntaxError: .* \(a.py, line 1\)"),
         (
             "import not_there\n",
-            r"a.py cannot be run: ModuleNotFoundError: No module named 'not_there' \(a.py, line 1\)",
+            r"a.py cannot be run: ModuleNotFoundError: "
+            r"No module named 'not_there' \(a.py, line 1\)",
         ),
         (
             "x = 1\nclass A(nn.Module): pass\n",

@@ -14,8 +14,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import digamma
 
 import featent as fe
-from featent.data.layers import select_layers, stream
-from featent.statistics import uncertainty as un
+from featent.data.layers import select_layers
+from featent.data.maps import stream
+from featent.statistics import estimators, resampling, resolution, uncertainty as un
 from featent.statistics.entropy import feature_entropy
 from featent.topology.filtrations import births as births_of
 
@@ -65,8 +66,8 @@ def plain(column, over, name):
 @given(births, overs)
 @settings(max_examples=120, deadline=None)
 def test_estimates_are_their_definitions(b, over):
-    found = un.entropy_estimates(b, over)
-    assert list(found) == list(un.ESTIMATORS)
+    found = estimators.entropy_estimates(b, over)
+    assert list(found) == list(estimators.ESTIMATORS)
     for name, v in found.items():
         np.testing.assert_allclose(v, [plain(c, over, name) for c in b.T], atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(found["H"], feature_entropy(b, over))
@@ -89,7 +90,7 @@ def test_the_unseen_part_at_its_extremes(n, f1, f2):
     "Against exact rational arithmetic."
     from fractions import Fraction as F
 
-    found = un._unseen(n, f1, f2)
+    found = estimators._unseen(n, f1, f2)
     a = F(2 * f2, (n - 1) * f1 + 2 * f2) if f2 else F(2, (n - 1) * (f1 - 1) + 2) if f1 else F(1)
     if a == 1 or f1 == 0:
         assert found == 0
@@ -112,9 +113,9 @@ def test_order_and_names_of_levels_do_not_matter(b, over, rnd):
     order = list(range(len(b)))
     rnd.shuffle(order)
     a, c, d = (
-        un.entropy_estimates(b, over),
-        un.entropy_estimates(b[order], over),
-        un.entropy_estimates(np.where(b > 0, 40 - 2 * b, 0), over),
+        estimators.entropy_estimates(b, over),
+        estimators.entropy_estimates(b[order], over),
+        estimators.entropy_estimates(np.where(b > 0, 40 - 2 * b, 0), over),
     )
     for name in a:
         np.testing.assert_allclose(a[name], c[name], atol=1e-12)
@@ -125,13 +126,14 @@ def test_order_and_names_of_levels_do_not_matter(b, over, rnd):
 
 def test_more_dimensions():
     b = np.random.default_rng(0).integers(0, 9, (30, 4, 3))
-    for name, v in un.entropy_estimates(b).items():
+    for name, v in estimators.entropy_estimates(b).items():
         assert v.shape == (4, 3)
-        np.testing.assert_array_equal(v[:, 1], un.entropy_estimates(b[:, :, 1])[name])
-    assert un.bootstrap(b, n_resamples=7).shape == (7, 4, 3)
-    assert un.bootstrap(b, np.arange(30) % 2, 7).shape == (7, 4, 3, 2)
+        np.testing.assert_array_equal(v[:, 1], estimators.entropy_estimates(b[:, :, 1])[name])
+    assert resampling.bootstrap(b, n_resamples=7).shape == (7, 4, 3)
+    assert resampling.bootstrap(b, np.arange(30) % 2, 7).shape == (7, 4, 3, 2)
     np.testing.assert_array_equal(
-        un.bootstrap(b, n_resamples=7)[:, 2, 1], un.bootstrap(b[:, 2, 1], n_resamples=7)
+        resampling.bootstrap(b, n_resamples=7)[:, 2, 1],
+        resampling.bootstrap(b[:, 2, 1], n_resamples=7),
     )
 
 
@@ -140,14 +142,16 @@ def test_more_dimensions():
 def test_plain_resamples_are_estimates_of_resampled_images(over, estimator):
     rng = np.random.default_rng(1)
     b, labels = rng.integers(0, 12, (50, 4)), np.repeat([7, 3], [20, 30])
-    found = un.bootstrap(b, labels, 25, over, estimator, unseen=False, seed=5)
-    parts = un._by_class(b, labels)
-    assert list(parts) == [3, 7] and found.shape == (25, 4, 2)
-    for k, (part, drawn, _) in enumerate(un._draws(parts, 25, 5)):
+    found = resampling.bootstrap(b, labels, 25, over, estimator, unseen=False, seed=5)
+    draws = resampling.image_draws(b, labels, 25, 5)
+    assert list(draws) == [3, 7] and found.shape == (25, 4, 2)
+    for k, (part, drawn, _) in enumerate(draws.values()):
         assert drawn.shape == (25, len(part)) and drawn.max() < len(part)
         for r in range(25):
             np.testing.assert_allclose(
-                found[r, :, k], un.entropy_estimates(part[drawn[r]], over)[estimator], atol=1e-12
+                found[r, :, k],
+                estimators.entropy_estimates(part[drawn[r]], over)[estimator],
+                atol=1e-12,
             )
 
 
@@ -156,8 +160,8 @@ def test_resamples_with_unseen_births():
     b = np.r_[1:21, [30] * 6, [40] * 2, [41] * 2, [0] * 10][:, None]
     f1, f2, n = 20, 2, 30
     f0 = (n - 1) / n * f1**2 / (2 * f2)
-    ((part, drawn, coin),) = un._draws(un._by_class(b, None), 40, 3)
-    found = un.bootstrap(b, None, 40, "births", "H", seed=3)
+    ((_, drawn, coin),) = resampling.image_draws(b, None, 40, 3).values()
+    found = resampling.bootstrap(b, None, 40, "births", "H", seed=3)
     for r in range(40):
         seen, values = set(), []
         for i, c in zip(drawn[r], coin[r]):
@@ -168,32 +172,33 @@ def test_resamples_with_unseen_births():
             values.append(v)
         assert found[r, 0] == pytest.approx(plain(values, "births", "H"), abs=1e-12)
     assert (
-        found.mean() > un.bootstrap(b, None, 40, "births", "H", unseen=False, seed=3).mean() + 0.1
+        found.mean()
+        > resampling.bootstrap(b, None, 40, "births", "H", unseen=False, seed=3).mean() + 0.1
     )
 
 
 def test_resamples_are_the_same_for_all_units_and_layers():
     rng = np.random.default_rng(2)
     b, labels = rng.integers(0, 30, (60, 8)), np.arange(60) % 3
-    whole = un.bootstrap(b, labels, 50)
-    np.testing.assert_array_equal(un.bootstrap(b[:, [6, 2]], labels, 50), whole[:, [6, 2]])
-    np.testing.assert_array_equal(un.bootstrap(b, labels, 50), whole)
-    assert (un.bootstrap(b, labels, 50, seed=1) != whole).any()
+    whole = resampling.bootstrap(b, labels, 50)
+    np.testing.assert_array_equal(resampling.bootstrap(b[:, [6, 2]], labels, 50), whole[:, [6, 2]])
+    np.testing.assert_array_equal(resampling.bootstrap(b, labels, 50), whole)
+    assert (resampling.bootstrap(b, labels, 50, seed=1) != whole).any()
     np.testing.assert_allclose(un.bootstrap_means(b, labels, 50), whole.mean((1, 2)), atol=1e-12)
-    twins = un.bootstrap(np.c_[b[:, :1], b[:, :1] * 2], labels, 50)
+    twins = resampling.bootstrap(np.c_[b[:, :1], b[:, :1] * 2], labels, 50)
     np.testing.assert_array_equal(twins[:, 0], twins[:, 1])
 
 
 def test_interval_has_the_estimate_s_place_and_the_resamples_width():
     rng = np.random.default_rng(3)
     r = rng.normal(5, 1, (4000, 2))
-    lo, hi = un.interval(np.array([10.0, 0.1]), r, 0.9)
+    lo, hi = resampling.interval(np.array([10.0, 0.1]), r, 0.9)
     assert (
         lo[0] == pytest.approx(10 - 1.645, abs=0.1)
         and hi[0] == pytest.approx(10 + 1.645, abs=0.1)
         and lo[1] == 0
     )
-    narrow = un.interval(np.array([10.0, 0.1]), r, 0.5)
+    narrow = resampling.interval(np.array([10.0, 0.1]), r, 0.5)
     assert lo[0] < narrow[0][0] < narrow[1][0] < hi[0]
 
 
@@ -207,8 +212,10 @@ def test_intervals_and_mean_interval_agree_with_their_parts():
         and len(t) == 10
     )
     cat = t[t["class"] == "cat"]
-    np.testing.assert_array_equal(cat.H_cwj, un.entropy_estimates(b[:40])["H_cwj"])
-    lo, hi = un.interval(cat.H_cwj.to_numpy(), un.bootstrap(b, labels, 100)[..., 1], 0.8)
+    np.testing.assert_array_equal(cat.H_cwj, estimators.entropy_estimates(b[:40])["H_cwj"])
+    lo, hi = resampling.interval(
+        cat.H_cwj.to_numpy(), resampling.bootstrap(b, labels, 100)[..., 1], 0.8
+    )
     np.testing.assert_allclose(cat[["lo", "hi"]], np.c_[lo, hi], atol=1e-12)
     m = un.mean_interval(b, labels, n_resamples=100, confidence=0.8)
     np.testing.assert_allclose(
@@ -254,7 +261,7 @@ def test_coverage_of_units(name, eps, over):
     assert abs(t.H_cwj.mean() - H) < 0.6 * abs(t.H.mean() - H)
     if name != "steep":
         lo, hi = np.quantile(
-            un.bootstrap(b, None, 300, over, "H", unseen=False), [0.025, 0.975], axis=0
+            resampling.bootstrap(b, None, 300, over, "H", unseen=False), [0.025, 0.975], axis=0
         )
         assert ((lo <= H) & (H <= hi)).mean() < 0.6 < covered
 
@@ -300,13 +307,13 @@ def test_convergence():
     t = un.convergence(b, labels, sizes=[40, 10, 20], n_subsets=8)
     assert (
         t.n_images.tolist() == [10] * 3 + [20] * 3 + [40] * 3
-        and t.estimator.tolist() == list(un.ESTIMATORS) * 3
+        and t.estimator.tolist() == list(estimators.ESTIMATORS) * 3
     )
     H = t.pivot(index="n_images", columns="estimator", values="mean")
     assert H.H.is_monotonic_increasing and (H.H < H.H_mm).all()
     full = un.convergence(b[:40], n_subsets=3)
     assert full.n_images.max() == 40 and len(full.n_images.unique()) == 8
-    for name, v in un.entropy_estimates(b[:40]).items():
+    for name, v in estimators.entropy_estimates(b[:40]).items():
         assert full[full.estimator == name]["mean"].iloc[-1] == pytest.approx(v.mean())
     assert (
         full.sd.iloc[-1] == pytest.approx(0, abs=1e-12)
@@ -363,8 +370,8 @@ def test_warn_shapes_and_limits():
 @pytest.mark.parametrize("filtration", ["clique", "cubical"])
 def test_share_is_the_share_of_cells_at_or_above_the_birth(filtration):
     maps = np.random.default_rng(8).normal(size=(40, 9, 9))
-    b, cells = births_of(maps, filtration), un.n_cells(filtration, 9, 9)
-    for m, birth, got in zip(maps, b, un.coarse(b, cells, cells, "share")):
+    b, cells = births_of(maps, filtration), resolution.n_cells(filtration, 9, 9)
+    for m, birth, got in zip(maps, b, resolution.coarse(b, cells, cells, "share")):
         weights = np.sort(
             (np.maximum(m, m.T)[np.triu_indices(9, 1)] if filtration == "clique" else m.ravel())
         )[::-1]
@@ -376,7 +383,7 @@ def test_share_is_the_share_of_cells_at_or_above_the_birth(filtration):
 @settings(max_examples=100, deadline=None)
 def test_coarse_is_monotone_and_within_its_bins(cells, bins, scale):
     b = np.unique(np.linspace(0, cells, 200).astype(int))
-    c = un.coarse(b, cells, bins, scale)
+    c = resolution.coarse(b, cells, bins, scale)
     assert (
         c[0] == 0
         and (c[1:] >= 1).all()
@@ -389,11 +396,13 @@ def test_coarse_is_monotone_and_within_its_bins(cells, bins, scale):
 
 
 def test_coarse_edges():
-    exact = un.coarse(2 ** np.arange(11), 1024, 10)  # exact powers: each level opens its bin
+    exact = resolution.coarse(
+        2 ** np.arange(11), 1024, 10
+    )  # exact powers: each level opens its bin
     assert exact.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10]
-    assert un.coarse(np.array([1, 5]), 10**6).tolist() == [1, 1]
-    assert un.n_cells("clique", 5, 7) == 21 and un.n_cells("cubical", 5, 7) == 35
-    assert un.coarse(np.zeros((3, 2), int), 10).tolist() == [[0, 0]] * 3
+    assert resolution.coarse(np.array([1, 5]), 10**6).tolist() == [1, 1]
+    assert resolution.n_cells("clique", 5, 7) == 21 and resolution.n_cells("cubical", 5, 7) == 35
+    assert resolution.coarse(np.zeros((3, 2), int), 10).tolist() == [[0, 0]] * 3
 
 
 def test_coarse_makes_sizes_comparable():
@@ -402,24 +411,25 @@ def test_coarse_makes_sizes_comparable():
         b = [births_of(rng.normal(size=(1500, m, m)).astype("float32"), f) for m in (14, 42)]
         level = [float(feature_entropy(x)) for x in b]
         log_ = [
-            float(feature_entropy(un.coarse(x, un.n_cells(f, m, m)))) for x, m in zip(b, (14, 42))
+            float(feature_entropy(resolution.coarse(x, resolution.n_cells(f, m, m))))
+            for x, m in zip(b, (14, 42))
         ]
         assert level[1] - level[0] > 0.6 and abs(log_[1] - log_[0]) < 0.2
 
 
 def test_a_layer_in_seconds():
     b = np.random.default_rng(10).integers(0, 40, (100, 512))
-    un.bootstrap(b[:, :2], n_resamples=2)
+    resampling.bootstrap(b[:, :2], n_resamples=2)
     start = time.process_time()
-    un.bootstrap(b)
+    resampling.bootstrap(b)
     assert time.process_time() - start < 5
 
 
 def test_errors_say_what_is_wrong():
     b = np.ones((4, 2), np.int32)
     for f in (
-        un.entropy_estimates,
-        un.bootstrap,
+        estimators.entropy_estimates,
+        resampling.bootstrap,
         un.intervals,
         un.mean_interval,
         un.bootstrap_means,
@@ -433,7 +443,7 @@ def test_errors_say_what_is_wrong():
             ValueError, match="over='all': choose from 'images', 'births', 'outcomes'"
         ):
             f(b, over="all")
-    for f in (un.bootstrap, un.intervals, un.mean_interval, un.convergence):
+    for f in (resampling.bootstrap, un.intervals, un.mean_interval, un.convergence):
         with pytest.raises(
             ValueError,
             match=r"at least 2 images of every class are needed to resample them \(class 1: 1\)",
@@ -442,9 +452,9 @@ def test_errors_say_what_is_wrong():
         with pytest.raises(ValueError, match="4 images have births but 3 have labels"):
             f(b, [0, 0, 0])
     with pytest.raises(ValueError, match="estimator='x': choose from 'H', 'H_mm', 'H_cwj'"):
-        un.bootstrap(b, estimator="x")
+        resampling.bootstrap(b, estimator="x")
     with pytest.raises(ValueError, match="n_resamples=0: must be at least 1"):
-        un.bootstrap(b, n_resamples=0)
+        resampling.bootstrap(b, n_resamples=0)
     for level in (0, 1, 95):
         with pytest.raises(ValueError, match="between 0 and 1"):
             un.intervals(b, confidence=level)
@@ -455,15 +465,15 @@ def test_errors_say_what_is_wrong():
             un.convergence(b, sizes=sizes)
     for bins in (0, -1, 2.5):
         with pytest.raises(ValueError, match="whole number, at least 1"):
-            un.coarse(b, 10, bins)
+            resolution.coarse(b, 10, bins)
     with pytest.raises(ValueError, match="'log', 'share'"):
-        un.coarse(b, 10, 5, "sqrt")
+        resolution.coarse(b, 10, 5, "sqrt")
     with pytest.raises(ValueError, match="floor=0"):
-        un.coarse(b, 10, 5, floor=0)
+        resolution.coarse(b, 10, 5, floor=0)
     with pytest.raises(ValueError, match="level 1 in maps of 0 cells"):
-        un.coarse(b, 0)
+        resolution.coarse(b, 0)
     with pytest.raises(ValueError, match="choose from 'clique', 'cubical'"):
-        un.n_cells("rips", 4, 4)
+        resolution.n_cells("rips", 4, 4)
 
 
 QUICK = dict(

@@ -13,24 +13,21 @@ import torch
 from torch import nn
 
 from featent.data.held_out import corrupt_labels
-from featent.data.sampling import images
 from featent.data.layers import list_layers
 from featent.data.networks import network
 from featent.data.records import weights_hash
-from featent.studies.zoo import (
+from featent.data.sampling import images
+from featent.studies.margins import evaluate
+from featent.studies.regularisers import augmentation, dropping
+from featent.studies.zoo import train_zoo
+from featent.studies.zoo_folder import history, load_network, read_zoo
+from featent.studies.zoo_plans import (
     PLAN,
     SETTINGS_A,
-    augmentation,
     check_plans,
-    dropping,
-    evaluate,
-    history,
-    load_network,
     part,
-    read_zoo,
     set_a,
     set_b,
-    train_zoo,
     training_images,
 )
 
@@ -38,25 +35,32 @@ JOB = """
 import json, os, random, signal, sys, time, pathlib, torch
 torch.set_num_threads(1)
 import pandas as pd
-from featent.data import networks
+from featent.data import resuming
 from featent.data.sampling import images
 from featent.studies.zoo import train_zoo
 folder, plans, wait = pathlib.Path(sys.argv[1]), pd.read_json(sys.argv[2]), [0]
-real = networks._write_whole
+real = resuming._save
 def slow(*args): time.sleep(wait[0]); return real(*args)
-networks._write_whole = slow
+resuming._save = slow
 
 def begun(name):
     "A process of its own that trains the zoo."
     if pid := os.fork(): return pid
-    try: train_zoo(plans, images("digits", per_class=4, size=8), images("digits", per_class=3, size=8, split="test"), folder/name); os._exit(0)
+    try:
+        test = images("digits", per_class=3, size=8, split="test")
+        train_zoo(plans, images("digits", per_class=4, size=8), test, folder/name)
+        os._exit(0)
     finally: os._exit(1)
+
+def in_work(killed):
+    "Whether the first network has been begun, or one is finished."
+    return (killed/"plain-0.resume").exists() or any(killed.glob("*-0.json"))
 
 wait[0], rng, done = .1, random.Random(0), []
 for _ in range(3):
     pid = begun("killed")
     start = time.time()
-    while not (folder/"killed/plain-0.resume").exists() and not list((folder/"killed").glob("*-0.json")) and time.time() - start < 60: time.sleep(.01)
+    while not in_work(folder/"killed") and time.time() - start < 60: time.sleep(.01)
     time.sleep(rng.uniform(.1, 1.5))
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -113,7 +117,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    "One process that starts others: three are killed at random moments, then two work side by side."
+    "One process starts others: three are killed at random moments, then two work side by side."
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork")
     folder = tmp_path_factory.mktemp("jobs")
@@ -130,7 +134,7 @@ def jobs(tmp_path_factory):
 
 
 def test_killed_three_times(jobs, quiet, digits, held_out):
-    "At random moments of the training, writing included; afterwards the table is that of an uninterrupted run, bit for bit."
+    "At random moments, writing included; the table is that of an uninterrupted run, bit for bit."
     folder, done = jobs[0] / "killed", jobs[1]["done"]
     assert len(done[-1]) < 1 + len(plans())  # it was not finished
     for earlier, later in zip(done, done[1:]):
@@ -323,7 +327,8 @@ def test_augmentation_moves_whole_images():
         assert len(moves) == 1
     torch.manual_seed(0)
     z = augmentation("flip")(x.repeat(50, 1, 1, 1))
-    flipped = [(i.equal(j.flip(2)), i.equal(j)) for i, j in zip(z, x.repeat(50, 1, 1, 1))]
+    pairs = list(zip(z, x.repeat(50, 1, 1, 1)))
+    flipped = [(i.equal(j.flip(2)), i.equal(j)) for i, j in pairs]
     assert all(a != b for a, b in flipped) and 30 < sum(a for a, _ in flipped) < 70
     assert augmentation("") is None
 

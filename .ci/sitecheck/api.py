@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from .package import chapters, of_modules, public
+from .package import chapters, file_of, of_modules, public
 from .sources import anchors, cells, defined, exported, outputs
 
 
@@ -44,7 +44,7 @@ def escape(text):
     return text.replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("$", "\\$")
 
 
-def row(n, prefix):
+def row(root, n, prefix):
     "A name as a row of the table."
     anchor = anchor_of(n.chapter, n.name)
     call = prefix + (signature(n.node) if isinstance(n.node, ast.FunctionDef) else n.name)
@@ -53,11 +53,11 @@ def row(n, prefix):
         if isinstance(n.node, (ast.FunctionDef, ast.ClassDef))
         else n.comments.get(n.node.lineno) or n.comments.get(n.node.end_lineno)
     )
-    link, first = (
-        f"{n.chapter.name}#{anchor}" if anchor else n.chapter.name,
-        (what or "a constant").strip().split("\n")[0],
-    )
-    source = f"[{n.module}.py](../featent/{n.module}.py)"
+    page = n.chapter.relative_to(root / "nbs").as_posix()
+    link = f"{page}#{anchor}" if anchor else page
+    first = (what or "a constant").strip().split("\n")[0]
+    file = file_of(n.module)
+    source = f"[{Path(file).name}](../{file})"
     shown = call.replace("|", "\\|")
     return f"| [`{shown}`]({link}) | {escape(first)} | {source} |"
 
@@ -68,17 +68,27 @@ def api(root):
     for prefix, names in (("fe.", public(root)), ("", of_modules(root))):
         for n in names:
             if n.chapter and n.node:
-                rows.setdefault(n.module, []).append(row(n, prefix))
-    about = lambda m: next(
-        line[2:]
-        for line in cells(chapters(root)[m])[0].source.splitlines()
-        if line.startswith("> ")
-    )
-    part = lambda m: (
-        f"## {m}\n\n{about(m)}\n\n| call | what it does | source |\n|---|---|---|\n"
-        + "\n".join(rows[m])
-    )
-    return "\n\n".join(part(m) for m in sorted(rows, key=lambda m: chapters(root)[m].name))
+                rows.setdefault(n.module, []).append(row(root, n, prefix))
+    order = {m: (place(m), chapters(root)[m].name) for m in rows}
+    parts = [part(root, m, rows[m]) for m in sorted(rows, key=order.get)]
+    return "\n\n".join(parts)
+
+
+FLOORS = "data topology statistics assessment studies explorers commands tools".split()
+
+
+def place(module):
+    "The number of a module's room, as a reader meets them."
+    room = module.partition(".")[0]
+    return FLOORS.index(room) if room in FLOORS else len(FLOORS)
+
+
+def part(root, module, rows):
+    "The section of a chapter."
+    first = cells(chapters(root)[module])[0].source.splitlines()
+    about = next(line[2:] for line in first if line.startswith("> "))
+    head = "| call | what it does | source |\n|---|---|---|\n"
+    return f"## {module}\n\n{about}\n\n{head}" + "\n".join(rows)
 
 
 def check_api(root):

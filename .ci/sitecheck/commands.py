@@ -66,8 +66,8 @@ def wrong(root, words):
     if not book.exists():
         return f"there is no experiment {name!r}"
     try:
-        (experiments.read_grid if args.do.__name__ == "_sweep" else experiments.read_parameters)(
-            book, [(k, v) for k, *v in args.p] if args.do.__name__ == "_sweep" else args.p
+        (experiments.read_grid if args.do == "run_sweep" else experiments.read_parameters)(
+            book, [(k, v) for k, *v in args.p] if args.do == "run_sweep" else args.p
         )
     except ValueError as e:
         return str(e)

@@ -13,11 +13,16 @@ from .sources import cells, pages
 
 class Name(NamedTuple):
     name: str
-    module: str
+    module: str  # with its room: data.images
     node: object  # its definition: function, class, or assignment
     tree: object
     comments: dict  # line: comment
     chapter: Path
+
+
+def file_of(module):
+    "Path of a module within the repository."
+    return f"featent/{str(module).replace('.', '/')}.py"
 
 
 @functools.lru_cache(None)
@@ -67,7 +72,7 @@ def assigned(tree, name):
 
 def described(root, name, module):
     "A name of a module with its definition."
-    path = root / f"featent/{module}.py"
+    path = root / file_of(module)
     tree, comments = module_source(path) if path.exists() else (ast.Module([], []), {})
     node = next(
         (n for n in tree.body if getattr(n, "name", None) == name or name in targets(n)), None
@@ -77,15 +82,11 @@ def described(root, name, module):
 
 @functools.lru_cache(None)
 def public(root):
-    "The names that `import featent as fe` gives, in the package's order, with their definitions."
-    tree, _ = module_source(root / "featent/__init__.py")
-    home = {
-        a.asname or a.name: n.module.split(".")[-1]
-        for n in tree.body
-        if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("featent")
-        for a in n.names
-    }
-    return [described(root, name, home.get(name)) for name in assigned(tree, "__all__")]
+    "The names that `import featent as fe` gives, but the rooms, with their definitions."
+    tree, _ = module_source(root / "featent/__init__.pyi")
+    imports = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module]
+    found = [(a.name, n.module) for n in imports for a in n.names]
+    return [described(root, name, m) for name, m in found if not name.startswith("_")]
 
 
 def of_modules(root):
@@ -94,7 +95,7 @@ def of_modules(root):
     names = [
         described(root, name, m)
         for m, p in chapters(root).items()
-        if (f := root / f"featent/{m}.py").exists()
+        if (f := root / file_of(m)).exists()
         for name in assigned(module_source(f)[0], "__all__")
     ]
     return [n for n in names if (n.module, n.name) not in top and n.node is not None]
@@ -128,11 +129,7 @@ def undocumented(n):
     "What the documentation of a function or class lacks."
     node = n.node
     if node is None:
-        return [
-            f"featent/{n.module}.py does not define it"
-            if n.module
-            else "featent/__init__.py does not import it"
-        ]
+        return [f"{file_of(n.module)} does not define it"]
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return (
             []
@@ -176,4 +173,4 @@ def check_names(root):
     "Every public name is documented in its definition."
     for n in public(root):
         for fault in undocumented(n):
-            yield f"{n.name} (featent/{n.module}.py): {fault}"
+            yield f"{n.name} ({file_of(n.module)}): {fault}"

@@ -112,11 +112,12 @@ def methods(node):
 
 def attached(root, name):
     "(method, module, function) that later chapters give to a class: `Result.plot = plot`."
-    for path in sorted((root / "featent").glob("*.py")):
-        for n in package.module_source(path)[0].body:
+    for module in package.chapters(root):
+        path = root / package.file_of(module)
+        for n in package.module_source(path)[0].body if path.exists() else ():
             for target, value in assignments(n):
                 if ast.unparse(target).startswith(f"{name}.") and isinstance(value, ast.Name):
-                    yield target.attr, path.stem, value.id
+                    yield target.attr, module, value.id
 
 
 def assignments(node):
@@ -156,7 +157,9 @@ def markdown(root, module, name, level=3):
         node = next((f for f in getattr(node, "body", []) if getattr(f, "name", "") == rest), None)
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return None
-    source = f'[source](../featent/{module}.py){{style="float:right; font-size:smaller"}}'
+    up = "../" * (module.count(".") + 1)
+    file = package.file_of(module)
+    source = f'[source]({up}{file}){{style="float:right; font-size:smaller"}}'
     parts = [f"---\n\n{source}\n\n{'#' * level} {name}", f"*{cell(ast.get_docstring(node))}*"]
     if isinstance(node, ast.ClassDef):
         parts += of_class(Path(root), node, found.comments)

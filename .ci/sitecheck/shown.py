@@ -4,7 +4,7 @@ import ast
 import functools
 import re
 
-from .package import chapters, module_source, public
+from .package import chapters, file_of, module_source, public
 from .sources import cells, defined, exported, headings
 
 
@@ -39,7 +39,7 @@ def check_toys(root):
     }
     for n in public(root):
         if not any({n.name, MADE_BY.get(n.name)} & names for names in there.values()):
-            yield f"{n.name} (featent/{n.module}.py): no cell of a chapter shows it at work"
+            yield f"{n.name} ({file_of(n.module)}): no cell of a chapter shows it at work"
 
 
 @functools.lru_cache(None)
@@ -82,13 +82,13 @@ def check_errors(root):
     for n in public(root):
         if not isinstance(n.node, ast.FunctionDef) or n.chapter is None or n.name in shown:
             continue
-        path = root / f"featent/{n.module}.py"
+        path = root / file_of(n.module)
         shared = set().union(*(raising(path, f) for f in shown))
         if raising(path, n.name) - shared and not any(
             ERROR.search(t) for t in section(n.chapter, n.name)
         ):
             yield (
-                f"{n.name} (featent/{n.module}.py): it raises, and {n.chapter.name} neither shows "
+                f"{n.name} ({file_of(n.module)}): it raises, and {n.chapter.name} neither shows "
                 "an error of it nor speaks of one in its section"
             )
 

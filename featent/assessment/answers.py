@@ -12,14 +12,10 @@ import pandas as pd
 from .evidence import twins_of
 from .options import TWINS
 from .result import Result
-from featent.statistics.contrast import (
-    class_shares,
-    contrasts,
-    followed,
-    layer_share,
-    values_of,
-)
-from ..statistics.significance import false_discovery
+from ..statistics.shares import class_shares, layer_share
+from ..statistics.contrast import contrasts, values_of
+from ..statistics.redundancy import followed
+from ..statistics.multiple_testing import false_discovery
 
 # %% ../../nbs/assessment/48_answers.ipynb #cefed7c5
 def _said(result, layer, by, kind):

@@ -17,21 +17,12 @@ from .result import Result
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations
 from ..statistics.scores import class_label
-from featent.statistics.significance import (
-    excess_tests,
-    false_discovery,
-    layer_excesses,
-    layer_twins,
-    twin_ranks,
-    warn_of_few_twins,
-)
-from featent.statistics.uncertainty import (
-    ESTIMATORS,
-    bootstrap_means,
-    interval,
-    intervals,
-    mean_interval,
-)
+from ..statistics.significance import excess_tests, layer_excesses
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
+from ..statistics.estimators import ESTIMATORS
+from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval
+from ..statistics.resampling import interval
 
 # %% ../../nbs/assessment/46_evidence.ipynb #486113b2
 _KEYS = ["layer", "filtration"]

@@ -21,7 +21,8 @@ from .store import Store, open_store
 from .stored import StoredBirths, StoredSummaries
 from ..statistics.entropy import check_rule
 from ..tools.digests import sha256
-from ..tools.files import affordable, as_path, leftovers
+from ..tools.files import affordable, as_path
+from ..tools.places import leftovers
 
 # %% ../../nbs/assessment/39_loading.ipynb #ec85fc9a
 _KINDS = {"births": "iu", "summaries": "f", "kernels": "f"}  # group: kinds of numbers

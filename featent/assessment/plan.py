@@ -16,7 +16,8 @@ from .options import TWINS, Options
 from .preflight import act, preflight as look
 from ..data.image_sets import Images, check_unchanged
 from ..data.inputs import prepared
-from ..data.layers import select_layers, unwrap
+from ..data.layers import select_layers
+from ..data.tracing import unwrap
 from ..data.sampling import images as as_images
 from ..data.twins import random_twin, shuffled_twin
 from ..topology.kernels import n_threads

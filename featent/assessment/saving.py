@@ -21,17 +21,8 @@ from .result import Result
 from .shards import npy_bytes
 from .stored import StoredBirths
 from ..tools.digests import differing_entries, json_value, sha256
-from featent.tools.files import (
-    as_path,
-    claimed,
-    keep,
-    must_be_free,
-    parse_json,
-    publish,
-    read_bounded,
-    workplace,
-    write_whole,
-)
+from ..tools.files import as_path, parse_json, read_bounded, write_whole
+from ..tools.places import claimed, keep, must_be_free, publish, workplace
 from ..tools.release import version_of
 
 # %% ../../nbs/assessment/38_saving.ipynb #ec0e17fa

@@ -19,8 +19,9 @@ from tqdm.auto import tqdm
 
 from .plan import Plan
 from ..data.image_sets import batches
-from ..data.layers import read_finite
-from ..statistics.indicators import kernel_l1, map_summaries
+from ..data.maps import read_finite
+from ..data.filters import kernel_l1
+from ..statistics.indicators import map_summaries
 from ..topology.filtrations import births, finite_births, ordinal
 from ..topology.kernels import n_threads
 from ..topology.nulls import shuffle_pixels

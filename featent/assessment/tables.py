@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from .options import TWINS
-from ..statistics.contrast import contrasts, layer_share
+from ..statistics.contrast import contrasts
+from ..statistics.shares import layer_share
 from ..statistics.scores import class_scores, score_table
-from ..statistics.significance import false_discovery
-from ..statistics.uncertainty import entropy_estimates, warn
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.estimators import entropy_estimates
+from ..statistics.uncertainty import warn
 
 # %% ../../nbs/assessment/34_tables.ipynb #4d1885ea
 def _corrected(births, table, labels, classes, over):

@@ -30,8 +30,10 @@ from .experiments import experiments, parameters, read_parameters
 from ..data.image_sets import Images
 from ..data.architectures import built_network, list_networks
 from ..data.networks import network as as_network
-from ..explorers.app import EXPLORERS, explore
-from ..tools.files import as_path, claimed
+from ..explorers.registry import EXPLORERS
+from ..explorers.app import explore
+from ..tools.files import as_path
+from ..tools.places import claimed
 
 # %% ../../nbs/commands/80_magics.ipynb #8eab7ae1
 _EXPLORE = """examples:

@@ -28,4 +28,12 @@ from . import trainer as trainer
 from . import sameness as sameness
 from . import twins as twins
 from . import listening as listening
+from . import calls as calls
+from . import coordinates as coordinates
+from . import tracing as tracing
+from . import activations as activations
 from . import layers as layers
+from . import following as following
+from . import maps as maps
+from . import identity as identity
+from . import filters as filters

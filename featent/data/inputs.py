@@ -17,7 +17,7 @@ from torch import nn
 from .architectures import SMALL_NETWORKS, torchvision_models
 from .checkpoints import torch_file
 from .image_sets import Images
-from .preprocessing import describe_transform, preprocess
+from .preprocessing import IMAGENET, describe_transform, preprocess
 from .pretrained import preset_of
 from .records import record_of
 
@@ -137,9 +137,6 @@ def _published_accuracy(preset):
     return found[0] / 100 if found else None
 
 # %% ../../nbs/data/31_inputs.ipynb #974d0473
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-
 def shown(
     images: Images,  # of a training
 ) -> dict:  # mean and std where the transform has them, size, channels, transform
@@ -148,7 +145,7 @@ def shown(
     known = {}
     if hasattr(t, "mean") and hasattr(t, "std"):
         known = {"mean": t.mean, "std": t.std}
-    known = {k: _IMAGENET[k] if v == "imagenet" else v for k, v in known.items()}
+    known = {k: IMAGENET[k] if v == "imagenet" else v for k, v in known.items()}
     known |= {"size": _side(x.shape[1:]), "channels": len(x)}
     return {**known, "transform": describe_transform(t)}
 

@@ -21,12 +21,12 @@ from .architectures import seeded
 from .calibration import batch_reader, random_batches
 from .evaluation import loss_and_accuracy
 from .forward import class_logits, device_of, evaluating
-from .image_sets import Images
 from .held_out import corrupt_labels
-from .preprocessing import describe_transform
+from .image_sets import Images
 from .inputs import prepared, shown
 from .matching import bare_name
 from .outputs import check_outputs, classes_digest
+from .preprocessing import describe_transform
 from .records import weights_hash
 from .resuming import Keeper, Training
 from ..tools.progress import progress

@@ -5,27 +5,21 @@
 # %% auto #0
 __all__ = ['SHUFFLES', 'rank_bins', 'class_informations', 'class_information', 'layer_information']
 
-# %% ../../nbs/statistics/40_information.ipynb #6b296647
+# %% ../../nbs/statistics/40_information.ipynb #07226dbe
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import scipy
 
+from .counting import count_gains
 from .entropy import checked_births
-from featent.statistics.significance import (
-    count_gains,
-    drawn_further,
-    draws_needed,
-    false_discovery,
-    sum_of_blocks,
-    warn_of_floor,
-)
+from .multiple_testing import corrected, key_first, rows_of, sum_of_blocks
 from ..topology.kernels import compiled
 
-# %% ../../nbs/statistics/40_information.ipynb #e9d99049
+# %% ../../nbs/statistics/40_information.ipynb #1f0d7a04
 def rank_bins(
-    values: np.ndarray,  # (n_images, units): integers are births (0 = none), real numbers any other value of an image
+    values: np.ndarray,  # (n_images, units): integers are births (0 = none), or real numbers
     bins: int = 12,  # bins of equal frequency
 ) -> np.ndarray:  # (n_images, units) int32: 0 = no birth, then 1, ..., bins by increasing value
     "Each value by the bin of its rank over the images; equal values share a bin."
@@ -33,27 +27,27 @@ def rank_bins(
         raise ValueError(f"bins={bins}: at least 2 are needed, or all values are the same symbol")
     values, born = _values(values)
     n = born.sum(0)
-    rank = scipy.stats.rankdata(values, axis=0) - (
-        len(values) - n
-    )  # no birth is less than any birth
+    silent = len(values) - n  # they have the lowest ranks
+    rank = scipy.stats.rankdata(values, axis=0) - silent
     return np.where(born, 1 + np.floor(bins * (rank - 0.5) / np.maximum(n, 1)), 0).astype(np.int32)
 
 
-def _values(values, what="values"):
+def _values(values):
     "Values (n_images, units), and which of them are not `no birth`."
     values = np.asarray(values)
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(
-            f"{what} have shape (n_images, units), both at least 1; got {values.shape}"
+            f"values have shape (n_images, units), both at least 1; got {values.shape}"
         )
     if values.dtype.kind not in "iufb":
-        raise TypeError(f"{what} are integers (births) or real numbers, not {values.dtype}")
+        raise TypeError(f"values are integers (births) or real numbers, not {values.dtype}")
     if values.dtype.kind in "iu":
         return checked_births(values), values > 0
     bad = np.isnan(values).any(0)
     if bad.any():
         raise ValueError(
-            f"NaN has no rank: {what} of {bad.sum()} of {values.shape[1]} units, the first unit {bad.argmax()}"
+            f"NaN has no rank: values of {bad.sum()} of {len(bad)} units, "
+            f"the first unit {bad.argmax()}"
         )
     return values, np.ones(values.shape, bool)
 
@@ -83,10 +77,10 @@ def _in_strata(strata):
         free[s] += 1
     return start, members
 
-# %% ../../nbs/statistics/40_information.ipynb #d3cf7f88
+# %% ../../nbs/statistics/40_information.ipynb #3eab8456
 @compiled
 def _joint_sums(symbols, strata, labels, orders, gain):
-    "The sum of c ln c over the joint counts of stratum, symbol and label (orders, units), labels dealt anew in each stratum by orders."
+    "The sum of c ln c over counts of stratum, symbol and label, for labels dealt by each order."
     units, n = symbols.shape
     n_labels, n_symbols = labels.max() + 1, symbols.max() + 1
     out = np.empty((len(orders), units))
@@ -106,12 +100,12 @@ def _joint_sums(symbols, strata, labels, orders, gain):
             out[r, u] = total
     return out
 
-# %% ../../nbs/statistics/40_information.ipynb #83426dc5
+# %% ../../nbs/statistics/40_information.ipynb #58c976d1
 SHUFFLES = 200  # of the labels, to begin with
 
 
 class _Counted(NamedTuple):
-    "What is needed to measure information again with other labels."
+    "What it takes to measure information again with other labels."
 
     symbols: np.ndarray  # (units, n) int32
     strata: np.ndarray  # (units, n) int32
@@ -136,7 +130,7 @@ def _counted(values, labels, bins, given, of):
 
 
 def _informations(counted, permutations, seed):
-    "Information (1 + permutations, units), the observed one first, and which units a permutation can change at all."
+    "Information (1 + permutations, units), the observed first, and which units can change at all."
     if permutations < 1:
         raise ValueError(
             f"permutations={permutations}: at least 1 is needed; 200 allow p-values down to 0.005"
@@ -161,7 +155,7 @@ def _testable(symbols, strata, labels):
         out[u] = (varied[:, 0] & varied[:, 1]).any()
     return out
 
-# %% ../../nbs/statistics/40_information.ipynb #3f85a4c4
+# %% ../../nbs/statistics/40_information.ipynb #513be61a
 def _labels(labels, n, bins, of):
     "Labels as 0, 1, ...; with `of`, 1 for that class and 0 for the rest."
     labels = np.asarray(labels)
@@ -170,7 +164,8 @@ def _labels(labels, n, bins, of):
     classes, y = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"all images are of class {classes[0]}: information about the class needs at least two classes"
+            f"all images are of class {classes[0]}: "
+            "information about the class needs at least two classes"
         )
     if of is not None:
         if of not in classes:
@@ -179,7 +174,8 @@ def _labels(labels, n, bins, of):
     least = np.bincount(y).argmin()
     if (count := np.bincount(y)[least]) < bins:
         raise ValueError(
-            f"class {classes[least]} has {count} images, fewer than the {bins} bins: pass more images, or bins={max(count, 2)}"
+            f"class {classes[least]} has {count} images, fewer than the {bins} bins: "
+            f"pass more images, or bins={max(count, 2)}"
         )
     return y.astype(np.int32)
 
@@ -192,58 +188,32 @@ def _strata(given, shape, bins):
     given = given[:, None] if given.ndim == 1 else given
     if given.ndim != 2 or len(given) != shape[1] or given.shape[1] not in (1, shape[0]):
         raise ValueError(
-            f"given has shape {given.shape}: it must be (n_images, units) = {shape[::-1]}, or ({shape[1]},) for all units"
+            f"given has shape {given.shape}: it must be (n_images, units) = {shape[::-1]}, "
+            f"or ({shape[1]},) for all units"
         )
     return np.array(np.broadcast_to(rank_bins(given, bins).T, shape), order="C")
 
-# %% ../../nbs/statistics/40_information.ipynb #f303d2de
-def class_informations(
-    values: dict,  # name: a function that returns values (n_images, units) and what is given, or None, as for `class_information`
-    labels: np.ndarray,  # (n_images,) class of each image
-    bins: int = 12,  # as for `class_information`
-    permutations: "int | None" = None,  # as for `class_information`
-    seed: int = 0,  # seed of the shuffles
-    of: "object | None" = None,  # one class, against the rest
-    mean: bool = False,  # the mean over the units of each name, instead of each unit
-) -> pd.DataFrame:  # key (the name), then as `class_information`, or `layer_information` with draws and q; q knows of all names
-    "Class information for several layers together."
-    first, parts = SHUFFLES if permutations is None else permutations, []
-    for key, read in values.items():
-        counted = _counted(*_read(read, labels, bins, of))
-        rows = _information_rows(*_informations(counted, first, seed), mean)
-        parts.append(rows.assign(key=[key] * len(rows)))
-    table = pd.concat(parts, ignore_index=True).assign(draws=first)
-    if permutations is None:
-        counts = np.rint(table.p.to_numpy()[None] * (1 + first)) - 1
-        more = _more_shuffles(table, values, labels, bins, of, seed, mean)
-        (p,), draws = drawn_further(counts, first, more)
-        table = table.assign(p=p, draws=draws)
-    else:
-        needed = draws_needed(int(table.p.notna().sum()))
-        remedy = f"pass permutations={needed}, or None for as many as each test needs"
-        warn_of_floor(table.p, 1 / (1 + first), remedy)
-    table = table.assign(q=false_discovery(table.p))
-    return table[["key", *[c for c in table if c != "key"]]]
+# %% ../../nbs/statistics/40_information.ipynb #7d5f244a
+def _beyond_chance(found, testable):
+    "Corrected information, z and p from values whose first row is the observed one."
+    seen, drawn = found[0], found[1:]
+    by_chance = drawn.mean(0)
+    sd = drawn.std(0, ddof=1) if len(drawn) > 1 else np.full(seen.shape, np.nan)
+    known = testable & (sd > 1e-9)
+    z = np.divide(seen - by_chance, sd, out=np.full_like(sd, np.nan), where=known)
+    p = (1 + _reaching(drawn, seen)) / len(found)
+    return {
+        "I": seen,
+        "I_null": by_chance,
+        "I_corrected": seen - by_chance,
+        "z": z,
+        "p": np.where(testable, p, np.nan),
+    }
 
 
-def class_information(
-    values: np.ndarray,  # (n_images, units): integers are births (0 = none), real numbers any other summary of a unit's map
-    labels: np.ndarray,  # (n_images,) class of each image
-    bins: int = 12,  # bins of equal frequency for the ranks over images; each class needs as many images
-    given: "np.ndarray | None" = None,  # (n_images, units) or (n_images,): what is known already, binned in the same way
-    permutations: "int | None" = None,  # shuffles of the labels; None: 200, and more where the number of units asks for them
-    seed: int = 0,  # seed of the shuffles
-    of: "object | None" = None,  # one class: the information about being of this class or of the rest
-) -> pd.DataFrame:  # a row for each unit: I, I_null, I_corrected (nats), z, p, draws, q
-    "What the values of each unit tell about the class, beyond what chance would."
-    read = {"": lambda: (values, given)}
-    return class_informations(read, labels, bins, permutations, seed, of).drop(columns="key")
-
-# %% ../../nbs/statistics/40_information.ipynb #052a800c
-def _read(read, labels, bins, of):
-    "What `_counted` takes."
-    values, given = read()
-    return values, labels, bins, given, of
+def _reaching(drawn, seen):
+    "How many draws reach what was seen, but for the last bits of sums in another order."
+    return (drawn >= seen - 1e-9).sum(0)
 
 
 def _information_rows(found, testable, mean):
@@ -253,50 +223,84 @@ def _information_rows(found, testable, mean):
     one = _beyond_chance(found.mean(1, keepdims=True), testable.any(keepdims=True))
     return pd.DataFrame({"n_units": [found.shape[1]], **one})
 
+# %% ../../nbs/statistics/40_information.ipynb #0feb1e92
+class _Setting(NamedTuple):
+    "What the tests of a table have in common."
 
-def _beyond_chance(found, testable):
-    "Corrected information, z and p from values whose first row is observed and the others are of shuffled labels."
-    seen, drawn = found[0], found[1:]
-    sd = drawn.std(0, ddof=1) if len(drawn) > 1 else np.full(seen.shape, np.nan)
-    z = np.divide(
-        seen - drawn.mean(0), sd, out=np.full_like(sd, np.nan), where=testable & (sd > 1e-9)
-    )
-    p = (1 + (drawn >= seen - 1e-9).sum(0)) / len(
-        found
-    )  # sums of logarithms in another order differ in the last bits
-    return {
-        "I": seen,
-        "I_null": drawn.mean(0),
-        "I_corrected": seen - drawn.mean(0),
-        "z": z,
-        "p": np.where(testable, p, np.nan),
-    }
+    labels: np.ndarray  # (n_images,) class of each image
+    bins: int  # of equal frequency
+    seed: int  # of the shuffles
+    of: object  # one class, against the rest, or None
+    mean: bool  # the mean over the units of a layer, instead of each unit
+
+    def counted(self, read):
+        "Symbols, strata and labels of a layer; `read` returns its values and what is given."
+        values, given = read()
+        return _counted(values, self.labels, self.bins, given, self.of)
 
 
-def _more_shuffles(table, values, labels, bins, of, seed, mean):
-    "A function more(at, first, last): how many further shuffles reach the information of these rows, (1, rows)."
+def class_informations(
+    values: dict,  # name: a function that returns values and what is given (or None)
+    labels: np.ndarray,  # (n_images,) class of each image
+    bins: int = 12,  # as for `class_information`
+    permutations: "int | None" = None,  # as for `class_information`
+    seed: int = 0,  # seed of the shuffles
+    of: "object | None" = None,  # one class, against the rest
+    mean: bool = False,  # the mean over the units of each name, instead of each unit
+) -> pd.DataFrame:  # key (the name), then as `class_information`; q knows of all names
+    "Class information for several layers together."
+    setting, parts = _Setting(labels, bins, seed, of, mean), []
+    drawn = SHUFFLES if permutations is None else permutations
+    for key, read in values.items():
+        found, testable = _informations(setting.counted(read), drawn, seed)
+        rows = _information_rows(found, testable, mean)
+        parts.append(rows.assign(key=[key] * len(rows)))
+    table = pd.concat(parts, ignore_index=True)
+    more = _more_shuffles(table, values, setting) if permutations is None else None
+    return key_first(corrected(table, ["p"], drawn, more))
+
+# %% ../../nbs/statistics/40_information.ipynb #17c5abfe
+def _more_shuffles(table, values, setting):
+    "A function more(at, first, last): how many further shuffles reach these rows, (1, rows)."
 
     def more(at, first, last):
         out, rows = np.zeros((1, len(at))), table.iloc[at]
         for key, read in values.items():
-            mine = np.flatnonzero([k == key for k in rows.key])
-            if not len(mine):
-                continue
-            counted, seen = _counted(*_read(read, labels, bins, of)), rows.I.to_numpy()[mine]
-            units = slice(None) if mean else rows.unit.to_numpy()[mine]
-
-            def count(start, stop):
-                rng = np.random.default_rng([seed, start])
-                orders = np.stack(
-                    [rng.permutation(len(counted.labels)) for _ in range(start, stop)]
-                )
-                drawn = counted.measured(orders, units)
-                return ((drawn.mean(1, keepdims=True) if mean else drawn) >= seen - 1e-9).sum(0)
-
-            out[0, mine] = sum_of_blocks(count, first, last, 100)
+            mine = rows_of(rows, key)
+            if len(mine):
+                count = _counter(setting.counted(read), rows.iloc[mine], setting)
+                out[0, mine] = sum_of_blocks(count, first, last, 100)
         return out
 
     return more
+
+
+def _counter(counted, rows, setting):
+    "A function count(start, stop): how many shuffles of a block reach the information of each row."
+    n, seen = len(counted.labels), rows.I.to_numpy()
+    units = slice(None) if setting.mean else rows.unit.to_numpy()
+
+    def count(start, stop):
+        rng = np.random.default_rng([setting.seed, start])
+        orders = np.stack([rng.permutation(n) for _ in range(start, stop)])
+        drawn = counted.measured(orders, units)
+        return _reaching(drawn.mean(1, keepdims=True) if setting.mean else drawn, seen)
+
+    return count
+
+# %% ../../nbs/statistics/40_information.ipynb #9275caa5
+def class_information(
+    values: np.ndarray,  # (n_images, units): integers are births (0 = none), or real numbers
+    labels: np.ndarray,  # (n_images,) class of each image
+    bins: int = 12,  # bins of equal frequency for the ranks; each class needs as many images
+    given: "np.ndarray | None" = None,  # (n_images, units) or (n_images,): what is known already
+    permutations: "int | None" = None,  # shuffles of the labels; None: 200, and more if needed
+    seed: int = 0,  # seed of the shuffles
+    of: "object | None" = None,  # one class: the information about being of it or of the rest
+) -> pd.DataFrame:  # a row for each unit: I, I_null, I_corrected (nats), z, p, draws, q
+    "What the values of each unit tell about the class, beyond what chance would."
+    read = {"": lambda: (values, given)}
+    return class_informations(read, labels, bins, permutations, seed, of).drop(columns="key")
 
 # %% ../../nbs/statistics/40_information.ipynb #38e6f7b0
 def layer_information(

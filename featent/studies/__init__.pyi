@@ -1,7 +1,16 @@
 "What can be done with scores: tables out."
 
 from . import comparison as comparison
+from . import separability as separability
+from . import moments as moments
 from . import training as training
+from . import looking_back as looking_back
+from . import following as following
+from . import training_plots as training_plots
+from . import zoo_plans as zoo_plans
+from . import regularisers as regularisers
+from . import margins as margins
+from . import zoo_folder as zoo_folder
 from . import zoo as zoo
 from . import weight_norms as weight_norms
 from . import generalization as generalization

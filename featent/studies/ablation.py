@@ -14,16 +14,18 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..data.image_sets import Images, batches
-from ..data.layers import select_layers, stream, to_network, unwrap
-from ..data.outputs import check_outputs, output_indices, outputs_of_labels
 from ..data.forward import evaluating
+from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
-from ..tools.progress import progress
+from ..data.layers import select_layers
+from ..data.maps import stream
+from ..data.outputs import check_outputs, output_indices, outputs_of_labels
+from ..data.tracing import to_network, unwrap
 from ..statistics.scores import class_label, distinct_names
 from .masking import HALF, checked_engine, masks_at_once, one_layer, tail_of
 from .orders import checked_orders, checked_steps
 from .replay import Cut, checked_scores
+from ..tools.progress import progress
 
 # %% ../../nbs/studies/66_ablation.ipynb #c58b64bb
 def prepared_splits(
@@ -234,13 +236,13 @@ def _together(entries):
     (steps, *_), losses, ranks = entries[0], [e[1] for e in entries], [e[2] for e in entries]
     return steps, np.concatenate(losses, 1), np.concatenate(ranks, 1)
 
-# %% ../../nbs/studies/66_ablation.ipynb #555448e6
+# %% ../../nbs/studies/66_ablation.ipynb #1506b05e
 def ablate(
     network: nn.Module,  # any classifier, in any mode, on any device; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first gives means
     layer: str,  # name of one layer, as in `list_layers`
     orders: dict,  # {name: permutation}, as from `unit_orders`; the unit removed first comes first
-    value: str = "zero",  # what a removed unit's map becomes: "zero", or "mean", its own
+    value: str = "zero",  # a removed unit's map: "zero", or its "mean" over the first image set
     classes: "list | None" = None,  # names or labels; default: those of the first image set
     steps: "int | list | None" = None,  # units to remove, or where to measure; default: one by one
     batch_size: int = 32,  # images in one recorded pass

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from ..statistics.significance import draws_needed, false_discovery, warn_of_floor
+from ..statistics.multiple_testing import draws_needed, false_discovery, warn_of_floor
 from .generalization import ACTIVITY, TOPOLOGY, WEIGHTS, network_rows
 
 # %% ../../nbs/studies/44_correlations.ipynb #1d0e812d

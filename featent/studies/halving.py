@@ -16,10 +16,11 @@ from torch import nn
 
 from ..assessment.result import Result
 from ..data.image_sets import Images
+from ..data.layers import select_layers
 from ..data.preprocessing import preprocess
-from ..data.layers import select_layers, unwrap
-from ..statistics.scores import class_label
+from ..data.tracing import unwrap
 from ..statistics.indicators import indicators
+from ..statistics.scores import class_label
 from .rescaling import checked_factors, write_parameters
 from .scale_groups import layer_of, ledger_of
 

@@ -16,15 +16,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..data.image_sets import Images, batches
-from ..data.layers import select_layers, to_network, unwrap
 from ..data.forward import evaluating
+from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
+from ..data.layers import select_layers
+from ..data.tracing import to_network, unwrap
 from .replay import Cut, recorded, replayed, rerun
 
-# %% ../../nbs/studies/62_masking.ipynb #3f565b85
+# %% ../../nbs/studies/62_masking.ipynb #37de6e03
 _ACCEPTED, _ACCEPTED_OF_HALF = 512, 8  # units in the last place of the largest score
-HALF = torch.float16, torch.bfloat16
+HALF = torch.float16, torch.bfloat16  # precisions of 16 bits
 _NOT_REPLAYED = RuntimeError, ValueError, TypeError, IndexError, KeyError
 
 

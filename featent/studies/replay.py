@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.layers import Follower, checked_maps
+from ..data.following import Follower
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
+from ..data.maps import checked_maps
 
 # %% ../../nbs/studies/60_replay.ipynb #d126a184
 class Cut(NamedTuple):

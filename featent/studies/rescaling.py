@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..data.image_sets import Images
-from ..data.layers import example_of, unwrap
-from ..data.listening import tensors
 from ..data.forward import evaluating
+from ..data.image_sets import Images
+from ..data.listening import tensors
 from ..data.records import weights_hash
+from ..data.tracing import example_of, unwrap
 from .scale_groups import RescalingPlan, rescaling_plan
 from .slots import thin_slots
 

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..data.image_sets import Images
-from ..data.layers import example_of, unwrap
-from ..data.listening import Frame, Listener, op_name, tensors
 from ..data.forward import evaluating
+from ..data.image_sets import Images
+from ..data.listening import Frame, Listener, op_name, tensors
+from ..data.tracing import example_of, unwrap
 from .scale_rules import LAYER_CALLS, SHAPE_CALLS, Operation, ruled_shadows
 from .slots import Ledger, distinct_slots
 

@@ -82,7 +82,7 @@ class Role(NamedTuple):
     up: torch.Tensor  # slots that multiply it, broadcast from the left
     down: torch.Tensor  # slots that divide it
 
-# %% ../../nbs/studies/50_slots.ipynb #67c10944
+# %% ../../nbs/studies/50_slots.ipynb #adbef501
 class Ledger(Ties):
     "Which elements must share a factor, and which keep the factor 1."
 
@@ -95,7 +95,8 @@ class Ledger(Ties):
         self.why, self.fixed = {}, set()  # {slot: {`Reason`: None}}; slots of the factor 1
         self.slots, self.alive = {}, []  # {id of a tensor: its shadow}; the tensors
         self.roles = {}  # {id of a parameter: `Role`}
-        self.written, self.norms = {}, {}  # for a convolution and its normalisation
+        self.written = {}  # {first slot of a layer: (units, weight)}
+        self.norms = {}  # {id of a convolution's weight: weight and bias of its normalisation}
         self.trace = []  # of each call (words, shadow of the first result)
 
     def of(self, t):

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from ..data.image_sets import Images
-from ..data.layers import example_of, trace, unwrap
+from ..data.tracing import example_of, trace, unwrap
 
 # %% ../../nbs/studies/40_weight_norms.ipynb #b1f1aec1
 _WEIGHTED = nn.modules.conv._ConvNd, nn.Linear
