@@ -1,4 +1,4 @@
-"Maps are read where they should be, whatever the network is made of, and nothing stays on the network."
+"Maps are read where they should be, whatever the network is made of, and no hook stays on it."
 
 import gc
 import tracemalloc
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from featent.data.sampling import images
 from featent.data.layers import list_layers, select_layers
 from featent.data.maps import read_maps, stream
 from featent.data.networks import network
+from featent.data.sampling import images
 
 
 def x_of(*shape, seed=0):
@@ -64,7 +64,7 @@ def test_resnet_with_a_reused_in_place_relu(resnet):
 
 
 class Functional(nn.Module):
-    "No activation is a module, one convolution is used twice, the weights of one are a bare parameter, and the output is a tuple."
+    "No activation is a module; a convolution used twice, a bare parameter, a tuple as output."
 
     def __init__(self):
         super().__init__()
@@ -217,7 +217,7 @@ def test_another_path_or_size_is_refused():
 
 
 class Overwriting(nn.Module):
-    "Writes into the maps that it has made: at once, through a view, or only when the image is bright."
+    "Writes into its own maps: at once, through a view, or only when the image is bright."
 
     def __init__(self, how):
         super().__init__()

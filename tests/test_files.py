@@ -1,4 +1,4 @@
-"Writing: whole or not at all, precautions that may be refused, locks that end, places that are claimed, work that is kept."
+"Writing that is whole, precautions that may be refused, locks that end, places that are claimed."
 
 import errno
 import fcntl
@@ -16,26 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from featent.tools import files
+from featent.tools import files, locks, places
+from featent.tools.ending import Terminated, ending_well
 from featent.tools.files import (
-    Busy,
-    Terminated,
     affordable,
-    alone,
     as_path,
-    claimed,
-    ending_well,
     explained,
-    keep,
-    leftovers,
     make_folder,
-    publish,
     read_json,
     sync_folder,
     sync_tree,
-    workplace,
     write_whole,
 )
+from featent.tools.locks import Busy, alone
+from featent.tools.places import claimed, keep, leftovers, publish, workplace
 
 REFUSALS = [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.EBADF, errno.ENOSYS]
 NO_LOCKS = [errno.ENOLCK, errno.ENOSYS, errno.EBADF, errno.EOPNOTSUPP]
@@ -57,17 +51,9 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-ALONE = f"""
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("files", {files.__file__!r})
-sys.modules["files"] = files = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(files)
-"""  # the chapter without the package, which takes long to load
-
-
 def python(code, *words, **options):
     return subprocess.Popen(
-        [sys.executable, "-c", ALONE + code, *words], stdout=subprocess.PIPE, text=True, **options
+        [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True, **options
     )
 
 
@@ -135,7 +121,11 @@ def test_a_folder_that_cannot_be_opened_for_its_sync_is_no_obstacle(tmp_path, mo
 
 @pytest.mark.parametrize(
     "content, found",
-    [(b"\x00\xff", b"\x00\xff"), ("ü\n", "ü\n".encode()), (lambda f: f.write(b"x") and None, b"x")],
+    [
+        (b"\x00\xff", b"\x00\xff"),
+        ("ü\n", "ü\n".encode()),
+        (lambda f: f.write(b"x") and None, b"x"),
+    ],
 )
 def test_bytes_text_and_functions_are_written(tmp_path, content, found):
     assert write_whole(tmp_path / "a", content).read_bytes() == found
@@ -248,7 +238,7 @@ def test_a_lock_names_its_owner_and_ends_with_its_block(tmp_path):
 
 HOLD = """
 import sys, time
-from files import alone
+from featent.tools.locks import alone
 with alone(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)
@@ -305,8 +295,8 @@ def test_a_stale_file_of_another_machine_is_taken_over_and_a_living_one_is_not(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
-    monkeypatch.setattr(files, "_PATIENCE", 0.6)
-    monkeypatch.setattr(files, "_BEAT", 0.1)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.6)
+    monkeypatch.setattr(locks, "_BEAT", 0.1)
     held, far = (
         tmp_path / "lock.held",
         {"host": "node17", "pid": 1, "started": 5, "since": "yesterday"},
@@ -362,7 +352,7 @@ def test_of_many_only_one_is_alone(tmp_path, before):
         before
         + """
 import os, sys, time
-from files import Busy, alone
+from featent.tools.locks import Busy, alone
 done = 0
 while done < 5:
     try:
@@ -384,14 +374,17 @@ while done < 5:
 
 def test_a_place_is_claimed_before_the_work(tmp_path):
     process = python(
-        f"import time\nfrom files import claimed\nwith claimed({str(tmp_path / 'out')!r}):\n    print('held', flush=True)\n    time.sleep(60)"
+        "import time\nfrom featent.tools.places import claimed\n"
+        f"with claimed({str(tmp_path / 'out')!r}):\n"
+        "    print('held', flush=True)\n    time.sleep(60)"
     )
     try:
         assert process.stdout.readline() == "held\n"
         with (
             pytest.raises(
                 FileExistsError,
-                match=f"out is in use by process {process.pid} on .*: wait for it, or choose another folder",
+                match=f"out is in use by process {process.pid} on .*: "
+                "wait for it, or choose another folder",
             ),
             claimed(tmp_path / "out"),
         ):
@@ -537,7 +530,7 @@ def test_on_a_disk_of_its_own_the_work_is_done_inside(tmp_path, monkeypatch):
         work = finished(out)
         assert work.parent == tmp_path / "out"
         with pytest.raises(FileExistsError, match="in use"):
-            files._mine.set(frozenset())
+            places._mine.set(frozenset())
             with claimed(out):
                 pass
         publish(work, out)
@@ -585,7 +578,8 @@ def test_unfinished_work_is_kept_under_a_name_that_is_seen(tmp_path):
 def test_a_process_that_is_asked_to_end_cleans_up(tmp_path, number):
     code = f"""
 import shutil, time
-from files import claimed, ending_well, workplace
+from featent.tools.ending import ending_well
+from featent.tools.places import claimed, workplace
 with ending_well(), claimed({str(tmp_path / 'out')!r}) as out:
     work = workplace(out)
     try:

@@ -18,10 +18,10 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+from featent.data.held_out import check_disjoint
+from featent.data.image_sets import batches
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import as_given, preprocess
-from featent.data.image_sets import batches
-from featent.data.held_out import check_disjoint
 from featent.data.sampling import images
 
 X = torch.from_numpy(np.random.default_rng(0).random((6, 3, 8, 8), np.float32))

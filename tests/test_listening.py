@@ -13,11 +13,11 @@ from torch import nn
 
 import featent as fe
 from featent.data import listening
-from featent.data.layers import list_layers, select_layers
-from featent.data.identity import network_identity
-from featent.data.maps import read_maps
-from featent.data.listening import Listener, OtherPath
 from featent.data.forward import evaluating
+from featent.data.identity import network_identity
+from featent.data.layers import list_layers, select_layers
+from featent.data.listening import Listener, OtherPath
+from featent.data.maps import read_maps
 from featent.data.records import weights_hash
 from featent.studies.masking import masked_scores
 
@@ -80,7 +80,8 @@ def test_a_network_put_in_training_mode_meanwhile_is_an_error():
     net[2].register_forward_hook(lambda m, a, o: [net.train()] and None)  # as another thread might
     with pytest.raises(
         OtherPath,
-        match="module '3' was put in training mode while the network was being listened to.*copy.deepcopy",
+        match="module '3' was put in training mode while the network was being listened to"
+        ".*copy.deepcopy",
     ):
         read_maps(net, x, chosen)
     assert untouched(net) and not any(m.training for m in net.modules()) and nothing_left()
@@ -220,8 +221,10 @@ def test_the_identity_is_that_of_every_process_and_of_any_number_of_images():
         network_identity(Function().train(), x),
     }
     code = (
-        "import torch, sys; sys.path.insert(0, 'tests'); from test_listening import Function, x_of; "
-        "from featent.data.identity import network_identity; print(network_identity(Function(), x_of(5, 3, 8, 8)))"
+        "import torch, sys; sys.path.insert(0, 'tests'); "
+        "from test_listening import Function, x_of; "
+        "from featent.data.identity import network_identity; "
+        "print(network_identity(Function(), x_of(5, 3, 8, 8)))"
     )
     from pathlib import Path
 

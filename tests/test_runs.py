@@ -25,7 +25,7 @@ from filelock import FileLock
 from hypothesis import given, settings, strategies as st
 
 from featent.commands import cli, experiments, plans, processes, reports, runs, sweeps
-from featent.tools import files
+from featent.tools import files, places
 
 EVIL = "<script>alert('1')</script>&\"=,{x}"
 WORK = """
@@ -778,7 +778,7 @@ def test_a_killed_kernel_leaves_its_page_and_its_files(tmp_path):
 def test_a_folder_is_claimed_before_the_work(fake, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "execute_notebook", lambda *a: pytest.fail("something was run"))
     with (
-        files.claimed(tmp_path / "out"),
+        places.claimed(tmp_path / "out"),
         ThreadPoolExecutor(1) as pool,
         pytest.raises(FileExistsError, match="is in use by process"),
     ):

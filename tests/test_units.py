@@ -1,4 +1,4 @@
-"Units of a result: contrasts in its table, statuses, twins with shuffled weights; also for stores and saved results."
+"Units of a result: contrasts in its table, statuses, twins with shuffled weights; also saved."
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent.data.twins import shuffled_twin
 from featent.data.records import weights_hash
-from featent.statistics.shares import class_shares, layer_share
+from featent.data.twins import shuffled_twin
 from featent.statistics.contrast import contrasts
 from featent.statistics.multiple_testing import false_discovery
+from featent.statistics.shares import class_shares, layer_share
 
 LAYERS = ["features.conv4", "features.conv6"]
 NEW = ["contrast", "contrast_lo", "contrast_hi", "contrast_q", "d_prime"]
@@ -220,7 +220,7 @@ def test_a_shuffled_twin_has_the_values_of_every_tensor(net, digits):
 
 
 def test_batch_normalisation_of_a_twin_fits_what_it_computes(net, digits):
-    "After the measurement the outputs of the first normalisation have mean and spread of its shift and scale."
+    "Once measured, outputs of the first normalisation have mean and spread of its shift and scale."
     twin = shuffled_twin(net, 1, digits)
     x = torch.stack(
         [

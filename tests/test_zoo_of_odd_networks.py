@@ -1,7 +1,8 @@
-"""Property: every map is what a plain forward hook sees, image by image, for 1, 2 and 32 images, or there is an error.
+"""Property: every map is what a plain forward hook sees, or there is an error.
 
-The reference is made without any of the package's code: by hooks on modules for networks made of modules, and by
-hand for networks that are not. `pytest -s` prints a table of networks, layers and verdicts.
+It is compared image by image, for 1, 2 and 32 images. The reference is made without any of the
+package's code: by hooks on modules for networks made of modules, and by hand for networks that are
+not. `pytest -s` prints a table of networks, layers and verdicts.
 """
 
 import copy
@@ -42,7 +43,7 @@ def pictures(n, size, channels=3, seed=1):
 
 
 def hooked(net, x):
-    "What plain hooks see: [(name, module, tensors that went in, copy of the output, the output itself)], in order."
+    "What plain hooks see, in order: [(name, module, inputs, copy of the output, the output)]."
     seen, handles = [], []
 
     def hook(name):
@@ -64,7 +65,7 @@ def hooked(net, x):
 
 
 def candidates(seen, module, k, parts):
-    "What the k-th output of a module can be after the named calls: one tensor where modules make them, else several."
+    "What the k-th output of a module can be after the named calls: one tensor, or several."
     at = [i for i, s in enumerate(seen) if s[0] == module][k]
     value, thing = seen[at][3], seen[at][4]
     for part in parts:
@@ -242,7 +243,8 @@ def test_odd_networks_from_timm(name):
         )
 
 
-# Networks written by hand. `maps(x)` is the reference, {module: maps}; `refused` is what the error says instead.
+# Networks written by hand. `maps(x)` is the reference, {module: maps}; `refused` is what the
+# error says instead.
 
 
 class Net(nn.Module):
@@ -1087,7 +1089,8 @@ def test_an_activation_that_cannot_be_heard_is_told():
 
     with pytest.warns(
         UserWarning,
-        match=r"maps of conv1\+bn are not the activated ones: read before its activation, or its output goes where calls cannot be heard",
+        match=r"maps of conv1\+bn are not the activated ones: read before its activation, "
+        "or its output goes where calls cannot be heard",
     ):
         chosen, _ = select_layers(Numpy().eval(), pictures(2, 12), "conv")
     assert dict(zip(chosen.layer, chosen.activated)) == {"conv1+bn": False, "conv2+relu": True}
@@ -1301,7 +1304,8 @@ def test_a_change_that_nobody_counts_is_told_and_the_map_is_copied_before_it():
     net, x = Made(written(change)).eval(), pictures(2, 12)
     with pytest.warns(
         UserWarning,
-        match="conv1 are not the activated ones: read before its memory was changed where calls cannot be heard",
+        match="conv1 are not the activated ones: read before its memory was changed "
+        "where calls cannot be heard",
     ):
         chosen, _ = select_layers(net, x, "conv")
     assert torch.equal(read_maps(net, x, chosen)["conv1"], net.conv1(x).detach())
@@ -1473,7 +1477,8 @@ def test_every_note_is_told_once_with_the_layers_that_it_belongs_to():
     (text,) = [str(w.message) for w in told]
     before = "are not the activated ones: read before what follows"
     assert text == (
-        f"the maps of a.0, a.1, a.2, a.3, a.4 and 2 more {before} (gelu); the maps of b.0 {before} (glu); "
+        f"the maps of a.0, a.1, a.2, a.3, a.4 and 2 more {before} (gelu); "
+        f"the maps of b.0 {before} (glu); "
         f"the maps of c.0, c.1 {before} (max). list_layers shows it in its column note"
     )
 

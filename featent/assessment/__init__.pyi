@@ -1,5 +1,6 @@
 "The verb, its result, what survives a kill, the pictures of a result."
 
+from . import repeatability as repeatability
 from . import preflight as preflight
 from . import store as store
 from . import shards as shards

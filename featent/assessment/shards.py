@@ -23,7 +23,8 @@ import pandas as pd
 
 from .store import Store, store_explained
 from ..tools.digests import canonical_json, sha256
-from ..tools.files import affordable, make_folder, try_lock, unlock, write_whole
+from ..tools.files import affordable, make_folder, write_whole
+from ..tools.locks import try_lock, unlock
 
 # %% ../../nbs/assessment/22_shards.ipynb #56432d30
 # characters of the comment: start and size of shard.json, two checksums, spaces

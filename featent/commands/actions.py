@@ -107,7 +107,7 @@ def run_assess(
     args: argparse.Namespace,  # of featent assess
 ):
     "featent assess."
-    from featent.tools.files import claimed
+    from featent.tools.places import claimed
 
     options = optional(args)
     with claimed(args.output) if args.output else contextlib.nullcontext() as out:
@@ -220,7 +220,7 @@ def run_bench(
     args: argparse.Namespace,  # of featent bench
 ):
     "featent bench."
-    from featent.tools.files import claimed, publish, workplace
+    from featent.tools.places import claimed, publish, workplace
 
     whole_package()
     from featent.commands import bench

@@ -64,7 +64,7 @@ def _ending_well(action, args):
     "An action; a signal to end the process ends it as Ctrl-C does."
     if args.do in _QUICK:
         return action(args)
-    from featent.tools.files import ending_well
+    from featent.tools.ending import ending_well
 
     with ending_well():
         return action(args)

@@ -32,7 +32,8 @@ from ..data.architectures import built_network, list_networks
 from ..data.networks import network as as_network
 from ..explorers.registry import EXPLORERS
 from ..explorers.app import explore
-from ..tools.files import as_path, claimed
+from ..tools.files import as_path
+from ..tools.places import claimed
 
 # %% ../../nbs/commands/80_magics.ipynb #8eab7ae1
 _EXPLORE = """examples:

@@ -56,7 +56,7 @@ def explain(
 
 def _exit_code_of_interrupt(error):
     "143 where the process was told to end, 130 for Ctrl-C; both as shells have it."
-    from featent.tools.files import Terminated
+    from featent.tools.ending import Terminated
 
     return 143 if isinstance(error, Terminated) else 130
 

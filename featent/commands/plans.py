@@ -16,7 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .experiments import checked_value, known_parameters, notebook_cells
-from ..tools.files import Busy, alone, explained, must_be_free
+from ..tools.locks import Busy, alone
+from ..tools.files import explained
+from ..tools.places import must_be_free
 
 # %% ../../nbs/commands/24_plans.ipynb #ceba7d73
 def run_key(

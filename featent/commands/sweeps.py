@@ -16,7 +16,7 @@ from featent.commands.processes import (
     stop_runs,
 )
 from .reports import run_rows, write_report
-from ..tools.files import ending_well
+from ..tools.ending import ending_well
 
 # %% ../../nbs/commands/29_sweeps.ipynb #707d1f16
 import contextlib

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['op_name', 'tensors', 'made_by', 'OtherPath', 'Frame', 'Listener']
 
-# %% ../../nbs/data/40_listening.ipynb #dc2a6604
+# %% ../../nbs/data/40_listening.ipynb #c78e3cb7
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# %% ../../nbs/data/40_listening.ipynb #c2207cc0
+# %% ../../nbs/data/40_listening.ipynb #a17dd527
 _SAME = {
     "iadd": "add",
     "radd": "add",
@@ -40,16 +41,16 @@ _SAME = {
 
 
 def op_name(
-    func,  # what PyTorch was asked to call
+    func: object,  # what PyTorch was asked to call
 ) -> str:  # "conv2d", "relu", ...
     "One name for `add`, `__add__`, `add_`, `add.Tensor` and `__iadd__`."
     name = getattr(func, "__name__", str(func)).split(".")[0].strip("_")
     return _SAME.get(name, name)
 
-# %% ../../nbs/data/40_listening.ipynb #dcdda881
+# %% ../../nbs/data/40_listening.ipynb #16e1fd05
 def tensors(
-    value,  # a tensor, or tuples, lists, dictionaries and dataclasses that hold some, nested
-):  # yields the tensors, in order
+    value: object,  # a tensor, or tuples, lists, dictionaries and dataclasses that hold some
+) -> Iterator:  # the tensors, in order
     "The tensors in a nested value."
     if isinstance(value, torch.Tensor):
         yield value
@@ -67,24 +68,26 @@ def tensors(
 def made_by(
     name: str,  # of the call, as from `op_name`
     args: tuple,  # its arguments
-    out,  # what it returned
+    out: object,  # what it returned
 ) -> list:  # tensors
     "The tensors that a call returned, or that it has written into."
     return [args[0]] if name == "setitem" else list(tensors(out))
 
-# %% ../../nbs/data/40_listening.ipynb #6537e0e7
+# %% ../../nbs/data/40_listening.ipynb #b9867731
 _here = threading.local()  # .listener: the one at work in this thread
 _lock = threading.Lock()
 _users, _handles = [0], []
 
 
 def _before(module, args):
+    "A module of any network begins."
     listener = getattr(_here, "listener", None)
     if listener is not None:
         listener.entered(module)
 
 
 def _after(module, args, out):
+    "A module of any network ends."
     listener = getattr(_here, "listener", None)
     if listener is not None:
         listener.left(module, args, out)
@@ -139,20 +142,22 @@ class Frame:
         self.module = module
         self.counts = {}  # calls made in it, for those who count
 
-# %% ../../nbs/data/40_listening.ipynb #ccb77eb3
+# %% ../../nbs/data/40_listening.ipynb #0e2f301b
 class Listener(TorchFunctionMode):
     "Hears the calls that one network makes in this thread; `hear` says what to do with them."
 
     def __init__(
         self,
         network: nn.Module,  # whose modules are known by name
-        modes: "dict | None" = None,  # {id(module): training}, as from `evaluating`; None: do not look
-        deep: bool = False,  # whether to hear the calls of TorchScript as well, where PyTorch can; slower
+        modes: "dict | None" = None,  # {id(module): training}, as from `evaluating`; or do not look
+        deep: bool = False,  # whether to hear TorchScript as well, where PyTorch can; slower
     ):
         super().__init__()
         self.through = _Through() if deep else None
         self.names = {id(m): name for name, m in network.named_modules()}
-        self.modes, self.entries, self.trouble = modes, {}, None
+        self.modes = modes
+        self.entries = {}  # path: how often the module was entered
+        self.trouble = None  # what was raised, in case the network swallows it
         self.frames = [Frame("", 0, None)]
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -180,12 +185,16 @@ class Listener(TorchFunctionMode):
             return None
         if self.modes and self.modes.get(id(module)) is not module.training:
             self.changed(module, name)
+        if self.frames[-1].module is module:
+            return self.frames.pop()
+        return self.pop_until(module)
+
+    def pop_until(self, module):
+        "Take away the frames of modules that raised; None where the module had not begun."
         frames = self.frames
-        if frames[-1].module is module:
-            return frames.pop()
         at = next((i for i in range(len(frames) - 1, 0, -1) if frames[i].module is module), None)
         if at is None:
-            return None  # it had not begun: a hook before it raised
+            return None  # a hook before it raised
         frame = frames[at]
         del frames[at:]
         return frame

@@ -37,7 +37,7 @@ from featent.studies.zoo_folder import (
 )
 from .zoo_plans import check_plans, training_images
 from ..tools.digests import plain_json
-from ..tools.files import Busy, alone
+from ..tools.locks import Busy, alone
 from ..tools.progress import progress
 
 # %% ../../nbs/studies/30_zoo.ipynb #10bd74a7

@@ -4,4 +4,7 @@ from . import words as words
 from . import digests as digests
 from . import release as release
 from . import files as files
+from . import locks as locks
+from . import places as places
+from . import ending as ending
 from . import progress as progress
