@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from featent.commands import bench as b
+from featent.commands import bench as b, end_to_end, engines as engines_of
 from featent.topology.kernels import clique_births, cubical_births
 
 
@@ -36,15 +36,18 @@ def test_structure(quick):
     ]
     assert set(engines["size"]) == {7, 14} and len(pipeline) == 0
     one = engines[engines.cores == 1]
-    assert set(one.engine) == {*b.OURS, *b.PEERS} and not one.duplicated(["engine", "size"]).any()
+    assert (
+        set(one.engine) == {*engines_of.OURS, *engines_of.PEERS}
+        and not one.duplicated(["engine", "size"]).any()
+    )
     assert about["cores"] >= 1 and about["versions"]["gudhi"] and about["peak_MB"] == {}
 
 
 def test_every_installed_engine_agrees_and_is_timed(quick):
     engines = quick[0]
-    needed = {name: row[1] for name, row in b.PEERS.items()}
+    needed = {name: row[1] for name, row in engines_of.PEERS.items()}
     installed = engines.engine.map(
-        lambda e: e in b.OURS or importlib.util.find_spec(needed[e]) is not None
+        lambda e: e in engines_of.OURS or importlib.util.find_spec(needed[e]) is not None
     )
     assert (engines.status[installed] == "ok").all() and (
         engines.status[~installed] == "not installed"
@@ -58,7 +61,7 @@ def test_ratios_are_to_the_yardstick(quick):
     engines = quick[0]
     one = engines[(engines.cores == 1) & (engines.status == "ok")]
     for (race, _), rows in one.groupby(["race", "size"]):
-        peers = rows[~rows.engine.isin(b.OURS)]
+        peers = rows[~rows.engine.isin(engines_of.OURS)]
         yard = (
             peers.maps_per_s.max()
             if race != "cubical"
@@ -69,23 +72,23 @@ def test_ratios_are_to_the_yardstick(quick):
 
 
 def test_maps():
-    maps = b.relu_maps(500, 14)
+    maps = engines_of.relu_maps(500, 14)
     assert maps.shape == (500, 14, 14) and maps.dtype == np.float32 and maps.flags.c_contiguous
     assert 0.45 < (maps == 0).mean() < 0.55
-    assert np.array_equal(maps, b.relu_maps(500, 14)) and not np.array_equal(
-        maps, b.relu_maps(500, 14, seed=1)
+    assert np.array_equal(maps, engines_of.relu_maps(500, 14)) and not np.array_equal(
+        maps, engines_of.relu_maps(500, 14, seed=1)
     )
 
 
 @pytest.mark.parametrize("size", [4, 7, 14, 28])
 def test_referee(size):
-    maps = b.relu_maps(64, size, seed=5)
+    maps = engines_of.relu_maps(64, size, seed=5)
     for race, births in (
         ("cubical", cubical_births(maps)),
         ("clique", clique_births(maps)),
         ("clique, 51 levels", clique_births(maps, max_level=51)),
     ):
-        assert np.array_equal(b._gudhi_births(race, maps), births), race
+        assert np.array_equal(engines_of.referee_births(race, maps), births), race
 
 
 def run(**given):
@@ -98,7 +101,7 @@ def run(**given):
     "peer", ["gudhi CubicalComplex", "gudhi RipsPersistence", "gudhi RipsPersistence, 51 levels"]
 )
 def test_a_wrong_peer_is_caught(monkeypatch, peer):
-    race, module, prepare, work = b.PEERS[peer]
+    race, module, prepare, work = engines_of.PEERS[peer]
     off = 1e-3 if race == "cubical" else 1
 
     def wrong(x):
@@ -107,7 +110,7 @@ def test_a_wrong_peer_is_caught(monkeypatch, peer):
         found[k][:, 0] += off
         return found
 
-    monkeypatch.setitem(b.PEERS, peer, (race, module, prepare, wrong))
+    monkeypatch.setitem(engines_of.PEERS, peer, (race, module, prepare, wrong))
     rows = run(peers=(peer,))
     assert (
         rows.status[peer].startswith("wrong births: 1 of")
@@ -119,9 +122,9 @@ def test_a_wrong_peer_is_caught(monkeypatch, peer):
 
 def test_a_wrong_kernel_is_caught(monkeypatch):
     monkeypatch.setitem(
-        b.OURS,
+        engines_of.OURS,
         "featent births, cubical",
-        ("cubical", lambda m, j: cubical_births(m) + 1, np.asarray),
+        ("cubical", lambda m, n_jobs: cubical_births(m) + 1, np.asarray),
     )
     rows = run(peers=())
     assert rows.status["featent births, cubical"].startswith("wrong births")
@@ -132,8 +135,10 @@ def test_peers_that_fail_or_are_missing(monkeypatch):
     def fail(x):
         raise RuntimeError("out of order")
 
-    monkeypatch.setitem(b.PEERS, "broken", ("cubical", "gudhi", b._negated, fail))
-    monkeypatch.setitem(b.PEERS, "absent", ("cubical", "no_such_module_anywhere", b._negated, fail))
+    monkeypatch.setitem(engines_of.PEERS, "broken", ("cubical", "gudhi", engines_of.negated, fail))
+    monkeypatch.setitem(
+        engines_of.PEERS, "absent", ("cubical", "no_such_module_anywhere", engines_of.negated, fail)
+    )
     rows = run(peers=("broken", "absent"))
     assert (
         rows.status["broken"] == "failed: RuntimeError: out of order"
@@ -155,15 +160,15 @@ def test_wrong_arguments():
 
 
 def test_pipeline():
-    table = b.pipeline(("small_vgg",), images=4, size=32, turns=1)
-    assert list(table["mode"]) == list(b.MODES) and (table.layers > 0).all()
+    table = end_to_end.pipeline(("small_vgg",), images=4, size=32, turns=1)
+    assert list(table["mode"]) == list(end_to_end.MODES) and (table.layers > 0).all()
     assert (table.ratio_whole >= table.ratio).all() and (
         table[["forward_s", "setup_s", "assess_s"]] > 0
     ).all().all()
 
 
 def test_memory():
-    found = b.peak_memory(per_class=(2,), turns=1)
+    found = end_to_end.peak_memory(per_class=(2,), turns=1)
     assert list(found) == [20] and (found[20] is None or 50 < found[20] < 20000)
 
 
@@ -175,7 +180,9 @@ def test_targets(quick):
     assert table.met["peak memory, 1000 over 100 images"] == "yes"
     assert table.met["assess VGG16, cubical, over forward pass"] == "not measured"
     assert set(table.met) <= {"yes", "no", "not measured"}
-    fake = pd.DataFrame({"network": "vgg16", "mode": list(b.MODES), "ratio": [1.05, 1.2, 1.29]})
+    fake = pd.DataFrame(
+        {"network": "vgg16", "mode": list(end_to_end.MODES), "ratio": [1.05, 1.2, 1.29]}
+    )
     met = b.targets(engines, fake, about).set_index("goal").met
     assert [
         met[f"assess VGG16, {m}, over forward pass"]

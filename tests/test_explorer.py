@@ -9,8 +9,8 @@ import nbformat
 import pytest
 
 from featent.assessment.assessing import assess
-from featent.data.sampling import images
 from featent.data.networks import network
+from featent.data.sampling import images
 from featent.explorers.frame import View, shell, slider
 from featent.explorers.states import unit_state, unit_topology
 from featent.explorers.unit_explorers import explore_layers, explore_units

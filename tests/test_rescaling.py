@@ -18,8 +18,8 @@ from torch import nn
 from featent.assessment.assessing import assess
 from featent.commands import cli
 from featent.data.evaluation import accuracy
-from featent.data.maps import read_maps
 from featent.data.layers import select_layers
+from featent.data.maps import read_maps
 from featent.data.networks import network
 from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash

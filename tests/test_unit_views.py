@@ -11,8 +11,8 @@ from PIL import Image
 
 from featent.assessment.assessing import assess
 from featent.assessment.loading import load
-from featent.data.sampling import images
 from featent.data.networks import network
+from featent.data.sampling import images
 from featent.explorers.layer_pictures import layer_units, layers_figure, layers_words
 from featent.explorers.states import layers_state, unit_state, unit_topology
 from featent.explorers.unit_numbers import birth_table, ranked_images, unit_scores, unit_words

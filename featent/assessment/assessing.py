@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['assess', 'estimate']
 
-# %% ../../nbs/assessment/42_assessing.ipynb #4107bfd3
+# %% ../../nbs/assessment/42_assessing.ipynb #77c7b405
 import time
 
 import pandas as pd
@@ -21,8 +21,8 @@ from .store import expected_bytes
 from .streaming import array_units, kernels_of, run_plan
 from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..tools.progress import progress
 from ..statistics.entropy import check_rule
+from ..tools.progress import progress
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/42_assessing.ipynb #f5a2c5d0

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['filled', 'fill']
 
-# %% ../../nbs/assessment/40_filling.ipynb #d72a5686
+# %% ../../nbs/assessment/40_filling.ipynb #d927a7bd
 import copy
 import errno
 import os
@@ -37,8 +37,8 @@ from featent.assessment.store import (
 from .streaming import array_units, kernels_of, run_plan
 from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..tools.progress import progress
 from ..tools.files import as_path
+from ..tools.progress import progress
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/40_filling.ipynb #f8d17ecd

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['BIRTHS_VERSION', 'SCHEME', 'record_of', 'identity_of', 'calls_of']
 
-# %% ../../nbs/assessment/30_record.ipynb #2aed1d96
+# %% ../../nbs/assessment/30_record.ipynb #48e00b0b
 import torch
 
 from .options import TWINS
 from .plan import Plan
-from ..data.preprocessing import describe_transform
 from ..data.identity import network_identity
+from ..data.preprocessing import describe_transform
 from ..data.records import weights_hash
 from ..statistics.entropy import check_rule
 from ..tools.release import versions

@@ -10,6 +10,8 @@ from . import reports as reports
 from . import verdicts_of_use as verdicts_of_use
 from . import sweeps as sweeps
 from . import claims as claims
+from . import engines as engines
+from . import end_to_end as end_to_end
 from . import bench as bench
 from . import health as health
 from . import messages as messages

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..assessment.result import Result
 from ..assessment.depth import lone_classes, profiles
 from ..assessment.plots import AXES, literal, series_band, short_names
+from ..assessment.result import Result
 from ..data.outputs import class_words
 from .looks import THEMES, labelled, plain_axes
 from .states import layers_state

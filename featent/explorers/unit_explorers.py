@@ -11,9 +11,9 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..assessment.result import Result
 from ..assessment.evidence import indicator_table
 from ..assessment.plots import short_names
+from ..assessment.result import Result
 from ..data.outputs import class_words
 from featent.explorers.frame import (
     LABEL_WIDTH,

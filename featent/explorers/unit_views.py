@@ -16,18 +16,18 @@ import pandas as pd
 import torch
 from PIL import Image, ImageOps
 
-from ..assessment.result import Result
 from ..assessment.loading import load
 from ..assessment.plots import short_names
+from ..assessment.result import Result
 from ..data.image_sets import Images, batches, other_images
-from ..data.sampling import images as as_images
-from ..data.maps import read_finite
-from ..data.layers import select_layers
 from ..data.inputs import prepared
-from ..tools.progress import progress
+from ..data.layers import select_layers
+from ..data.maps import read_finite
 from ..data.records import weights_hash
+from ..data.sampling import images as as_images
 from ..statistics.scores import class_label
 from ..tools.files import write_whole
+from ..tools.progress import progress
 from ..topology.filtrations import births
 
 # %% ../../nbs/explorers/10_unit_views.ipynb #dd96f474
@@ -208,14 +208,14 @@ def _births_again(record, maps, filtration):
     convention = record["convention"] if filtration == "clique" else "text"
     return births(maps, filtration, convention, record["pad"], n_jobs=-1)
 
-# %% ../../nbs/explorers/10_unit_views.ipynb #d882880b
+# %% ../../nbs/explorers/10_unit_views.ipynb #7e1b6424
 def unit_maps(
     result: Result,  # what `assess` returned for this network and these images
     network: torch.nn.Module,  # the network that was assessed
     images: "Images | object",  # the images that it was assessed on
     layers: "str | list | None" = None,  # layers whose maps are kept; None for all
     units: "list | dict | None" = None,  # units to keep: numbers, or layer: numbers; None for all
-    classes: "str | list | None" = None,  # classes to keep, by name or label; None for all
+    classes: "str | list | None" = None,  # of the kept images, by name or label; None for all
     per_class: int = 8,  # images of each class whose maps are kept, the first ones
     budget: int = 256 * 2**20,  # bytes that maps and pictures may take
 ) -> Views:  # what the explorers draw from

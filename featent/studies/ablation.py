@@ -19,8 +19,8 @@ from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import stream
-from ..data.tracing import to_network, unwrap
 from ..data.outputs import check_outputs, output_indices, outputs_of_labels
+from ..data.tracing import to_network, unwrap
 from ..statistics.scores import class_label, distinct_names
 from .masking import HALF, checked_engine, masks_at_once, one_layer, tail_of
 from .orders import checked_orders, checked_steps

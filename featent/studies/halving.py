@@ -17,8 +17,8 @@ from torch import nn
 from ..assessment.result import Result
 from ..data.image_sets import Images
 from ..data.layers import select_layers
-from ..data.tracing import unwrap
 from ..data.preprocessing import preprocess
+from ..data.tracing import unwrap
 from ..statistics.indicators import indicators
 from ..statistics.scores import class_label
 from .rescaling import checked_factors, write_parameters

@@ -11,13 +11,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ..assessment.result import Result
 from ..assessment.assessing import assess
+from ..assessment.result import Result
 from ..data.forward import evaluating
 from ..data.image_sets import Images, batches
 from ..data.inputs import prepared
-from ..data.tracing import to_network, unwrap
 from ..data.listening import Listener, tensors
+from ..data.tracing import to_network, unwrap
 from ..statistics.indicators import indicators
 from featent.studies.rescaling import (
     chosen_factors,

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from ..data.following import Follower
-from ..data.maps import checked_maps
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
+from ..data.maps import checked_maps
 
 # %% ../../nbs/studies/60_replay.ipynb #d126a184
 class Cut(NamedTuple):

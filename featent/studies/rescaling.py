@@ -15,9 +15,9 @@ from torch import nn
 
 from ..data.forward import evaluating
 from ..data.image_sets import Images
-from ..data.tracing import example_of, unwrap
 from ..data.listening import tensors
 from ..data.records import weights_hash
+from ..data.tracing import example_of, unwrap
 from .scale_groups import RescalingPlan, rescaling_plan
 from .slots import thin_slots
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from ..data.forward import evaluating
 from ..data.image_sets import Images
-from ..data.tracing import example_of, unwrap
 from ..data.listening import Frame, Listener, op_name, tensors
+from ..data.tracing import example_of, unwrap
 from .scale_rules import LAYER_CALLS, SHAPE_CALLS, Operation, ruled_shadows
 from .slots import Ledger, distinct_slots
 

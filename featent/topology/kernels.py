@@ -1109,7 +1109,7 @@ def cubical_diagrams(
     offsets = np.concatenate([[0], *(p[1] for p in parts)]).cumsum()
     return np.concatenate([p[0] for p in parts]), offsets
 
-# %% ../../nbs/topology/10_kernels.ipynb #4817a27a
+# %% ../../nbs/topology/10_kernels.ipynb #b89ac598
 def cubical_betti(
     maps: np.ndarray,  # (n, h, w) float32 or float64, finite
     n_jobs: int = 1,  # threads
@@ -1118,7 +1118,8 @@ def cubical_betti(
     bits = _bits(maps)
     n, h, w = bits.shape
     if n == 0 or h * w == 0:
-        return np.zeros((n, 0), np.int32), np.zeros((n, 0), np.int32), np.zeros(n, np.int32)
+        empty = np.zeros((2, n, 0), np.int32)
+        return *empty, np.zeros(n, np.int32)
 
     def work(a, b):
         return _cubical_chunk(bits[a:b], True)
