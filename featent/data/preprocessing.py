@@ -36,7 +36,7 @@ def resized(
 
 # %% ../../nbs/data/11_preprocessing.ipynb #fe8b5b15
 def _to_channels(x, channels):
-    "Tensor (C, H, W) with that many channels: gray is repeated, colour becomes luma (ITU-R BT.601)."
+    "Tensor (C, H, W) of so many channels: gray is repeated, colour becomes luma (ITU-R BT.601)."
     if channels is None or len(x) == channels:
         return x
     if len(x) == 1:
