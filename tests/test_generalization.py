@@ -244,7 +244,7 @@ def test_stored_work_is_read_again(zoo, digits, tmp_path, monkeypatch):
     some = dict(layers="features.conv6", alpha=False, n_jobs=1)
     first = compare_networks(nets, digits, store=tmp_path / "s", **some)
     monkeypatch.setattr(
-        "featent.assessment.filling.run_plan", lambda *a, **k: pytest.fail("computed again")
+        "featent.assessment.streaming.run_plan", lambda *a, **k: pytest.fail("computed again")
     )
     pd.testing.assert_frame_equal(
         compare_networks(nets, digits, store=tmp_path / "s", **some), first
