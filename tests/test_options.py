@@ -10,7 +10,7 @@ import pytest
 import featent as fe
 from featent.assessment.options import DEFAULTS, Options, asked, option_words, typed_options
 from featent.assessment.plan import plan_for
-from featent.assessment.record import identity_of, record_of
+from featent.assessment.record import identity_of, plan_record
 from featent.statistics.scores import class_scores
 
 NAMES = [f.name for f in fields(Options)]
@@ -85,7 +85,7 @@ def test_how_the_work_is_done_is_no_part_of_its_identity():
     plan = plan_for(network, digits, Options("features.conv1"))
 
     def identity(**changed):
-        return identity_of(record_of(plan._replace(options=replace(plan.options, **changed))))
+        return identity_of(plan_record(plan._replace(options=replace(plan.options, **changed))))
 
     free = dict(n_jobs=1, budget=1, store="s", shard_size=8, workers=2, preflight="off")
     assert identity(**free, rule={"min_eps": 0.2}) == identity()

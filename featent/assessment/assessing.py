@@ -15,7 +15,7 @@ from .filling import filled
 from .loading import result_of_store
 from .options import asked, takes_options
 from .plan import looked, plan_for
-from .record import record_of
+from .record import plan_record
 from .result import Result, result_from
 from .store import expected_bytes
 from .streaming import array_units, kernels_of, run_plan
@@ -50,7 +50,7 @@ def assess(
 
 def _in_one_piece(plan, start):
     "The result of a plan, without a store."
-    record, n = record_of(plan), len(plan.images)
+    record, n = plan_record(plan), len(plan.images)
     n_jobs, budget = plan.options.n_jobs, plan.options.budget
     with progress(total=n, desc="assess", unit="image") as bar:
         births, summaries, waited = run_plan(plan, 0, n, n_jobs, budget, bar)

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .options import asked, takes_options
 from .plan import Plan, looked, plan_for
-from .record import SCHEME, calls_of, identity_of, record_of
+from .record import SCHEME, calls_of, identity_of, plan_record
 from .shards import claim, missing, shard_fault, shard_states, write_shard
 from featent.assessment.store import (
     Store,
@@ -91,7 +91,7 @@ def _opened_for(plan, folder):
     if not (folder / "manifest.json").exists():
         needed = expected_bytes(n * sum(births.values()), n * sum(summaries.values()))
         _enough_space(folder, needed)
-    record = record_of(plan)
+    record = plan_record(plan)
     identity = {**identity_of(record), "calls": calls_of(plan), "scheme": SCHEME}
     norms = [[*key, _plain(v)] for key, v in kernels_of(plan).items()]
     record = {**record, "kernel_l1": norms}

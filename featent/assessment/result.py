@@ -228,7 +228,7 @@ def result_from(
     kernels: dict,  # (layer, kind): (units,)
     labels: np.ndarray,  # (n_images,)
     layers: pd.DataFrame,  # the assessed layers
-    record: dict,  # what `record_of` gives
+    record: dict,  # what `plan_record` gives
 ) -> Result:  # with its table
     "A result from its parts."
     classes = distinct_names({int(c): name for c, name in record["classes"].items()})

@@ -20,13 +20,13 @@ from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.inputs import prepared
-from ..data.tracing import unwrap
 from ..data.networks import network as as_network
 from ..data.sampling import images as as_images
+from ..data.tracing import unwrap
 from ..statistics.information import layer_information
 from ..statistics.scores import summarise
-from .weight_norms import weight_measures, weightwatcher_alpha
 from .margins import evaluate
+from .weight_norms import weight_measures, weightwatcher_alpha
 from .zoo_folder import load_network, read_zoo
 from ..tools.progress import progress
 

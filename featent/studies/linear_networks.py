@@ -16,9 +16,9 @@ from ..data.image_sets import Images
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import stream
-from ..data.tracing import unwrap
 from ..data.preprocessing import as_given
 from ..data.sampling import images as as_images
+from ..data.tracing import unwrap
 
 # %% ../../nbs/studies/88_linear_networks.ipynb #65401650
 def linear_stack(

@@ -16,8 +16,8 @@ import scipy
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
+from ..assessment.result import Result
 from ..data.calibration import recalibrate
 from ..data.evaluation import accuracy
 from ..data.image_sets import Images
