@@ -1,4 +1,4 @@
-"One verb: the right maps, the same births however the work is cut, early errors, and a result that survives the disk."
+"One verb: the right maps, the same births however the work is cut, results that survive the disk."
 
 import errno
 import json
@@ -31,7 +31,10 @@ from featent.tools.digests import sha256
 
 DATA = Path(__file__).parent / "data"
 
-COLUMNS = "layer unit class n_images n_births eps H H_mm H_cwj warning H/eps score status height width filtration".split()
+COLUMNS = (
+    "layer unit class n_images n_births eps H H_mm H_cwj warning H/eps score status "
+    "height width filtration"
+).split()
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -105,7 +108,7 @@ def test_the_result_does_not_depend_on_how_the_work_is_shared_out(net, digits, r
 
 
 def test_another_batch_size_moves_only_rounding(net, digits, result):
-    "The network may round the last bit of an activation differently; the shuffles and the kernels do not know of batches."
+    "The network may round otherwise; the shuffles and the kernels do not know of batches."
     again = fe.assess(net, digits, filtration=("clique", "cubical"), null="shuffle", batch_size=1)
     moved = np.concatenate([(again.births[k] != result.births[k]).ravel() for k in result.births])
     assert moved.mean() < 0.01
@@ -254,7 +257,8 @@ def test_another_result_is_replaced_only_when_asked(tiny, tmp_path):
     before = (folder / "record.json").read_bytes()
     with pytest.raises(
         FileExistsError,
-        match=r"r holds another result \(filtrations: .*\): choose another folder, or replace it with save\(folder, replace=True\)",
+        match=r"r holds another result \(filtrations: .*\): choose another folder, "
+        r"or replace it with save\(folder, replace=True\)",
     ):
         other.save(folder)
     changed = replace(tiny, births={k: b + 1 for k, b in tiny.births.items()})
@@ -287,7 +291,8 @@ def test_saving_never_overwrites_other_things(tiny, tmp_path):
     for asked in (False, True):
         with pytest.raises(
             FileExistsError,
-            match=r"other things, which would be lost \(thesis.txt\): choose another folder, or move them away",
+            match=r"other things, which would be lost \(thesis.txt\): "
+            "choose another folder, or move them away",
         ):
             tiny.save(folder, replace=asked)
     assert (folder / "thesis.txt").read_text() == "x" and sorted(
@@ -659,7 +664,8 @@ def test_an_old_store_is_not_gone_on_with(old, tmp_path):
     before = sorted(p.name for p in (tmp_path / "s").rglob("*"))
     with pytest.raises(
         ValueError,
-        match="was made by an earlier version of featent, which told networks and images apart in another way: .* load reads it as it is; to go on, choose another folder",
+        match="was made by an earlier version of featent, which told networks and images apart "
+        "in another way: .* load reads it as it is; to go on, choose another folder",
     ) as e:
         fe.fill(
             tmp_path / "s",
@@ -762,7 +768,10 @@ def test_names_from_data_are_text_and_not_html(net):
     r = fe.assess(net, data, "conv1")
     r.record["network"]["name"] = r.record["images"]["source"] = "<img src=x onerror=alert(1)>"
     assert "<img" not in r._repr_markdown_() and "&lt;img" in r._repr_markdown_()
-    evil = "![t](http://127.0.0.1:9/beacon.png) [click](javascript:alert(4)) line1\n\n<b>line2</b> `code` $x$ |"
+    evil = (
+        "![t](http://127.0.0.1:9/beacon.png) [click](javascript:alert(4)) "
+        "line1\n\n<b>line2</b> `code` $x$ |"
+    )
     table = r.table.assign(layer=evil)
     r = replace(
         r,

@@ -96,7 +96,7 @@ def test_within_counts_only_pairs_of_one_layer():
 
 
 def test_interval_covers_and_has_the_right_width():
-    "Independent units: about 95% of the intervals hold the true AUC, and their width is that of the normal approximation."
+    "Independent units: about 95% of the intervals hold the true AUC, as wide as normal ones."
     true, hits, widths = 0.6382, 0, []
     for seed in range(40):
         a, b = units(60, classes=1, seed=seed, shift=0.5), units(60, classes=1, seed=1000 + seed)
@@ -107,7 +107,7 @@ def test_interval_covers_and_has_the_right_width():
 
 
 def test_networks_are_drawn_whole():
-    "Random networks that differ as wholes widen the interval; so do classes that only repeat their unit."
+    "Random networks that differ as wholes widen the interval; so do classes that repeat a unit."
     a, b = units(50, classes=1, seed=1), units(50, 4, 1, seed=2)
     moved = b.assign(x=b.x + 3 * (b.run % 2) - 1.5)
     width = lambda b, a=a: separation(a, b, ["x"], n_resamples=300).eval("high - low")[0]

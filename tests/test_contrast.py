@@ -1,4 +1,4 @@
-"Contrasts and class shares: equal to their definitions, exact under ties, of the promised size and coverage."
+"Contrasts and class shares: as defined, exact under ties, of the promised size and coverage."
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"Evidence from a result: shapes and identities, agreement with the chapters it wraps, words of its errors, and no network."
+"Evidence from a result: identities, agreement with the chapters it wraps, words of its errors."
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def test_given_networks_as_twins(net, digits):
 
 
 def test_null_columns(result):
-    "H_null is the unit's own shuffled maps; H_random the mean over all units of the random networks, for each class."
+    "H_null is of the unit's own shuffled maps; H_random the mean over all units of all twins."
     layer = result.layers.layer.iloc[-1]
     t = result.table.query("layer == @layer and filtration == 'clique'")
     b = result.births[layer, "clique", "shuffled"][result.labels == 3]
@@ -146,7 +146,7 @@ def test_excess(result):
 
 
 def test_draws_follow_the_number_of_tests_in_all_layers(result):
-    "What one layer would settle with few draws takes more among all layers; what is settled stays as it was."
+    "What few draws settle in one layer takes more among all layers; what is settled stays."
     layer = result.layers.layer.iloc[0]
     both = [result.births[layer, "clique", k] for k in ("real", "shuffled")]
     alone = excess_test(*both, result.labels, permutations=999, classes=result.classes)
@@ -169,7 +169,8 @@ def test_information(result):
     layer = result.layers.layer.iloc[-1]
     with pytest.warns(
         UserWarning,
-        match="392 of 481 have the smallest p-value there is, 0.048, and it would take 459 of them; pass permutations=9619",
+        match="392 of 481 have the smallest p-value there is, 0.048, "
+        "and it would take 459 of them; pass permutations=9619",
     ):
         mine = result.information(permutations=20, bins=4).query(
             "layer == @layer and filtration == 'cubical'"

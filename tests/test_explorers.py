@@ -8,19 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from featent.assessment.result import Result
 from featent.assessment.assessing import assess
 from featent.assessment.loading import load
+from featent.assessment.result import Result
 from featent.data import networks
-from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
+from featent.data.sampling import images
 from featent.explorers import costs, form as form_chapter, sources
 from featent.explorers.ablation_path import ablation_numbers, ablation_study
 from featent.explorers.about import field_words
 from featent.explorers.app import explore
 from featent.explorers.comparison_view import comparison_study
 from featent.explorers.costs import ablation_cost
-from featent.explorers.folders import near_folders
 from featent.explorers.registry import lacking
 from featent.explorers.requests import (
     EMPTY_FORM,
@@ -31,6 +30,7 @@ from featent.explorers.requests import (
 from featent.explorers.rescaling_grid import rescaling_numbers, rescaling_study
 from featent.explorers.sources import Source, first_of_each
 from featent.explorers.study import Study
+from featent.explorers.surroundings import near_folders
 from featent.explorers.training_view import training_study
 
 
@@ -375,7 +375,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
         net,
         pets,
         ["features.conv1", "features.conv4"],
-        ("clique", "cubical"),
+        filtration=("clique", "cubical"),
         null="shuffle",
         batch_size=1,
     )

@@ -9,7 +9,7 @@ from featent.topology.filtrations import as_maps, betti_curves, births, diagrams
 
 
 def random_maps(n, h, w, seed):
-    "Maps of every kind: noise, ReLU noise, few levels, binary, constant, negative, smooth, products."
+    "Noise, ReLU noise, few levels, binary, constant, negative, smooth, products."
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(n, h, w))
     smooth = noise + np.roll(noise, 1, 1) + np.roll(noise, 1, 2)
@@ -44,7 +44,7 @@ def test_cubical_births_equal_gudhi(shape):
 
 
 def test_dense_ties_in_large_maps():
-    "Products of two vectors tie whole rows: one edge may kill any number of loops of its own batch."
+    "Products of two vectors tie whole rows: an edge may kill any number of loops of its batch."
     rng = np.random.default_rng(0)
     row, column = np.round(rng.random((60, 32, 1)), 1), np.round(rng.random((60, 1, 32)), 1)
     maps = np.concatenate([row * column, np.minimum(row, column), (row > 0.2) * column])
@@ -76,7 +76,7 @@ def test_golden_examples(shared):
 
 
 def test_golden_curves(shared):
-    "The released pipeline stops at 80% of the levels; up to there the curves agree, and with them the uncut birth."
+    "The released pipeline stops at 80% of the levels; up to there curves and uncut births agree."
     with np.load(shared / "golden/clique_births.npz", allow_pickle=False) as z:
         for m, n, curve, rows, first in zip(
             z["maps"], z["n"], z["betti1"], z["num_filtrations"], z["first_nonzero_index"]
@@ -177,7 +177,7 @@ def test_births_where_the_maps_are(device):
 
 
 def test_padding_keeps_the_map():
-    "New vertices get their edges only when the graph is complete, so a square map inside a padded one keeps its birth."
+    "New vertices get their edges when the graph is complete, so a padded map keeps its birth."
     maps = np.random.default_rng(0).normal(size=(200, 8, 8))
     padded = np.concatenate(
         [maps, np.broadcast_to(maps.min((1, 2), keepdims=True), (200, 8, 3))], 2

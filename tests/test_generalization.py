@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import sys
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,8 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from featent.commands import cli
-from featent.data.sampling import images
 from featent.data.networks import network
+from featent.data.sampling import images
 from featent.studies.correlations import gap_correlations, weighted_kendall, weighted_spearman
 from featent.studies.generalization import TOPOLOGY, compare_networks, network_rows
 from featent.studies.generalization_plots import (
@@ -26,12 +25,12 @@ from featent.studies.generalization_plots import (
     plot_gap,
     plot_network_profiles,
 )
+from featent.studies.margins import evaluate
 from featent.studies.rescaling import rescale
 from featent.studies.weight_norms import weight_measures
-from featent.studies.margins import evaluate
+from featent.studies.zoo import train_zoo
 from featent.studies.zoo_folder import load_network
 from featent.studies.zoo_plans import set_a
-from featent.studies.zoo import train_zoo
 
 INVARIANT = [
     "H",
@@ -245,9 +244,7 @@ def test_stored_work_is_read_again(zoo, digits, tmp_path, monkeypatch):
     some = dict(layers="features.conv6", alpha=False, n_jobs=1)
     first = compare_networks(nets, digits, store=tmp_path / "s", **some)
     monkeypatch.setattr(
-        sys.modules["featent.assessment.assessing"],
-        "_pass",
-        lambda *a, **k: pytest.fail("computed again"),
+        "featent.assessment.streaming.run_plan", lambda *a, **k: pytest.fail("computed again")
     )
     pd.testing.assert_frame_equal(
         compare_networks(nets, digits, store=tmp_path / "s", **some), first

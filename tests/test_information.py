@@ -1,4 +1,4 @@
-"Information about the class: against another implementation, known truths, permutation laws and the pilot's numbers."
+"Information: against another implementation, known truths, permutation laws, a pilot's numbers."
 
 import time
 
@@ -140,7 +140,7 @@ def test_shuffled_labels_give_the_null():
 
 
 def test_shuffles_stay_within_strata():
-    "Where the given value fixes the class, no shuffle changes anything, and there is nothing to test."
+    "Where the given value fixes the class, no shuffle changes anything: nothing to test."
     y = np.arange(120) % 2
     z = (y + 0.1 * np.random.default_rng(0).random(120))[:, None]
     t = class_information(noise(120, 1), y, 2, given=z)
@@ -337,7 +337,7 @@ def summaries(net, data):
 
 
 def test_pilot_of_class_information(first_images, weights, archs):
-    "Births and means of a trained network know what the pilot found, and its random twin knows less with depth."
+    "Births and means of a trained network know what the pilot found; its twin less with depth."
     net = network(archs.SmallVGG(), weights=weights / "smallvgg_bn_cifar10.pth").eval()
     y = first_images.labels
     birth, mean = (
@@ -352,13 +352,14 @@ def test_pilot_of_class_information(first_images, weights, archs):
 
 
 def test_few_units_among_many_are_picked_or_it_is_said_that_they_cannot_be():
-    "Three of 400 units know the class: 200 shuffles cannot tell, as many as needed can, and silence stays silent."
+    "Three of 400 units know the class: 200 shuffles cannot tell, as many as needed can."
     rng, y = np.random.default_rng(4), np.arange(96) % 3
     x = rng.normal(size=(96, 400))
     x[:, :3] += 1.5 * y[:, None]
     with pytest.warns(
         UserWarning,
-        match="no test can reach q = 0.05 here: .* of 400 have the smallest p-value there is, 0.005, and it would take 40 of them; pass permutations=7999",
+        match="no test can reach q = 0.05 here: .* of 400 have the smallest p-value there is, "
+        "0.005, and it would take 40 of them; pass permutations=7999",
     ):
         fixed = class_information(x, y, 6, permutations=200)
     found = class_information(x, y, 6)

@@ -1,4 +1,4 @@
-"""The compiled kernels against gudhi, against the released pipeline's integers, and against their own symmetries."""
+"""The compiled kernels against gudhi, the released pipeline's integers, their own symmetries."""
 
 import os
 import shutil
@@ -429,7 +429,7 @@ def test_clique_symmetries(shape):
 @given(small)
 @settings(max_examples=100, deadline=None)
 def test_padding_with_the_least_value(shape):
-    "A frame of the least value moves holes off the border and changes no birth of a map that has this value"
+    "A frame of the least value moves holes off the border and changes no birth of such a map."
     maps = pick(shape)
     maps[:, 0, 0] = -1
     framed = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-1.0)
@@ -448,7 +448,8 @@ def golden():
     )
     if not at.exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(
-            "golden cases not found: set FEATENT_SHARED to the folder that has golden/clique_births.npz"
+            "golden cases not found: set FEATENT_SHARED to the folder that has "
+            "golden/clique_births.npz"
         )
     return np.load(at, allow_pickle=False)
 
@@ -588,7 +589,7 @@ def kept(tmp_path_factory):
     [("*.nbi", emptied), ("*.nbi", one_bit), ("*.nbc", halved), ("*.nbc", one_bit)],
 )
 def test_a_damaged_cache_is_told_and_made_anew(kept, tmp_path, pattern, damage):
-    "Emptied, cut or changed in one bit: the result is the same, one warning names the folder, and the next process is silent."
+    "Emptied, cut or changed in one bit: same result, one warning, and the next process is silent."
     cache = shutil.copytree(kept, tmp_path / "cache")
     damaged = next(cache.rglob(f"kernels._keys{pattern}"))
     damaged.write_bytes(damage(damaged.read_bytes()))
@@ -603,7 +604,10 @@ def test_a_damaged_cache_is_told_and_made_anew(kept, tmp_path, pattern, damage):
 
 def test_a_full_disk_costs_the_cache_alone(tmp_path):
     "No file can grow beyond a kilobyte, as on a disk without space."
-    full = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    full = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    )
     said = alone(full + ALONE, NUMBA_CACHE_DIR=str(tmp_path))
     assert (
         said.count("RuntimeWarning") == 1
@@ -613,9 +617,12 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path):
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
-    "What should be a folder of the cache is a file: without any folder, each process compiles, and says where to change it."
+    "Where the folder of the cache is a file, each process compiles, and says where to change it."
     (tmp_path / "file").touch()
-    nowhere = "import numba.core.caching as c; c.CacheImpl._locator_classes = [c.CacheImpl._locator_classes[0]]"
+    nowhere = (
+        "import numba.core.caching as c; "
+        "c.CacheImpl._locator_classes = [c.CacheImpl._locator_classes[0]]"
+    )
     said = alone(nowhere + ALONE, NUMBA_CACHE_DIR=str(tmp_path / "file" / "cache"))
     assert (
         said.count("RuntimeWarning") == 1
@@ -624,13 +631,15 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_a_process_without_compiler_has_these_kernels():
-    "NUMBA_DISABLE_JIT=1 leaves other functions as they are, and births are those of a process that compiles."
+    "NUMBA_DISABLE_JIT=1 leaves other functions alone; births are as in a process that compiles."
     code = """
 import numba, os, types, numpy as np
 from featent.topology import kernels as k
-assert isinstance(numba.njit(lambda x: x), types.FunctionType) == (os.environ["NUMBA_DISABLE_JIT"] == "1")
+off = os.environ["NUMBA_DISABLE_JIT"] == "1"
+assert isinstance(numba.njit(lambda x: x), types.FunctionType) == off
 maps = np.random.default_rng(0).integers(0, 9, (4, 7, 7)).astype("f8")
-found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps), *k.clique_betti1(maps), k.dense_ranks(maps*.1)]
+found = [k.cubical_births(maps), k.clique_births(maps), *k.cubical_diagrams(maps)]
+found += [*k.clique_betti1(maps), k.dense_ranks(maps*.1)]
 print([a.tolist() for a in found])"""
     both = [
         subprocess.run(

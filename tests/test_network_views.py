@@ -42,9 +42,9 @@ from featent.explorers.training_view import (
     training_study,
 )
 from featent.studies.ablation import ablate, pooled
-from featent.studies.transitions import change_points, turning_points
 from featent.studies.rescaling import rescale
 from featent.studies.roles import roles, useful_units
+from featent.studies.transitions import change_points, turning_points
 
 
 @pytest.fixture(scope="module")

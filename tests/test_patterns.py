@@ -15,12 +15,12 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from featent.commands import cli
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
 from featent.data.networks import network
-from featent.data.twins import random_twin
-from featent.data.trainer import train
+from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash
+from featent.data.sampling import images
+from featent.data.trainer import train
+from featent.data.twins import random_twin
 from featent.studies.activation_patterns import as_patterns, patterns, plot_patterns
 from featent.studies.linear_depth import depth_advice, depth_trials, plot_depths
 from featent.studies.linear_networks import linear_stack, unit_means

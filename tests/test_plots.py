@@ -102,7 +102,8 @@ def test_a_class_of_one_image_is_drawn_without_an_interval_and_told():
         drawn(r.plot(n_resamples=0))
     with pytest.raises(
         ValueError,
-        match="at least 2 of every class, and there is one of 1: assess more images, leave these classes out",
+        match="at least 2 of every class, and there is one of 1: "
+        "assess more images, leave these classes out",
     ):
         r.intervals()
     assert (

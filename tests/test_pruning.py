@@ -12,13 +12,13 @@ import torchvision
 from torch import nn
 
 from featent.commands import cli
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
+from featent.data.calibration import recalibrate
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
-from featent.data.calibration import recalibrate
-from featent.data.trainer import train
+from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash
+from featent.data.sampling import images
+from featent.data.trainer import train
 from featent.studies.importance import entropy_importance, unit_importance
 from featent.studies.pruning import CRITERIA, cost, prune
 from featent.studies.pruning_curves import plot_prune_curve, prune_curve, score_differences

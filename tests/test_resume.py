@@ -1,4 +1,4 @@
-"A long run survives: shards, kills, several processes and a cluster give the table of one quiet run, bit for bit."
+"A long run survives: kills, several processes and a cluster give the table of one quiet run."
 
 import json
 import os
@@ -35,7 +35,9 @@ def slow(*args): time.sleep(float(sys.argv[2])); return real(*args)
 filling.write_shard = slow
 net = fe.network("small_vgg", in_channels=1, seed=3)
 images = fe.images("digits", per_class=8)
-fe.fill(sys.argv[1], net, images, ["features.conv4", "features.conv6"], shard_size=8, filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)
+layers = ["features.conv4", "features.conv6"]
+options = dict(filtration=("clique", "cubical"), null=("shuffle", "random"), twins=1, batch_size=8)
+fe.fill(sys.argv[1], net, images, layers, shard_size=8, **options)
 """
 
 
@@ -133,7 +135,8 @@ class Slow(torch.utils.data.Dataset):
         return torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(i)), i % 2
 if __name__ == "__main__":
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.ReLU())
-    fe.fill(sys.argv[1], net, fe.images(Slow()), batch_size=4, shard_size=4, workers=2, preflight="off")
+    options = dict(batch_size=4, shard_size=4, workers=2, preflight="off")
+    fe.fill(sys.argv[1], net, fe.images(Slow()), **options)
 """
 
 
@@ -231,7 +234,8 @@ def test_workers_that_are_threads_refuse_a_network_that_cannot_be_copied(tmp_pat
         parallel_config(backend="threading"),
         pytest.raises(
             ValueError,
-            match="need a copy of the network each, and this one cannot be copied .*one of a kind.*: use joblib's processes",
+            match="need a copy of the network each, and this one cannot be copied "
+            ".*one of a kind.*: use joblib's processes",
         ),
     ):
         fe.fill(tmp_path / "s", net, Noise(), batch_size=4, shard_size=8, workers=2)
@@ -324,7 +328,7 @@ def test_a_store_refuses_other_work(net, digits, tmp_path):
 
 
 def test_a_bad_image_keeps_the_rest(net, tmp_path):
-    "NaN in one image: named, finished shards kept; with the image repaired the store goes on only for the repaired set."
+    "NaN in one image is named, finished shards are kept; the repaired set is another one."
     x = torch.rand(24, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     x[17] = 3e38  # finite, but its maps are not
     data = fe.images([(a, 0) for a in x])
@@ -368,7 +372,7 @@ def test_ctrl_c_is_a_clean_stop(net, digits, quiet, tmp_path):
 
 
 def test_memory_stays_flat(net):
-    "Twice the images, the same largest layer: nothing but births may grow, and with a store not even these."
+    "Twice the images, the same largest layer: only births may grow, with a store not even these."
     few, many = (
         fe.estimate(net, fe.images("digits", per_class=n), null="shuffle", sample=2)
         for n in (8, 16)
@@ -491,7 +495,7 @@ def test_another_setting_of_a_module_is_another_network(tmp_path, colours):
 
 
 def test_other_pixels_under_the_same_names_are_other_images(tmp_path):
-    "A file of the same length with other pixels; two files that change places; the folder renamed is the same images."
+    "Other pixels, or two files that change places, are others; the folder renamed is not."
     from PIL import Image
 
     net, rng, top = (

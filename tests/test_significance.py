@@ -170,7 +170,7 @@ def test_layer_is_the_mean_over_units_and_classes():
 
 
 def test_layer_p_knows_that_units_share_their_images():
-    "Copies of a unit are no new evidence; and means of correlated units give p-values that are still uniform."
+    "Copies of a unit are no new evidence; means of correlated units give uniform p-values."
     rng = np.random.default_rng(0)
     real, null = dice((30, 1), 1), dice((30, 1), 2)
     np.testing.assert_allclose(
@@ -253,7 +253,8 @@ def test_few_units_among_thousands_are_picked_or_it_is_said_that_they_cannot_be(
     real, null = signals()
     with pytest.warns(
         UserWarning,
-        match="no test can reach q = 0.05 here: .* of 2,000 .* it would take 40 of them; pass permutations=39999",
+        match="no test can reach q = 0.05 here: .* of 2,000 .* it would take 40 of them; "
+        "pass permutations=39999",
     ):
         fixed = excess_test(real, null, permutations=999)
     found = excess_test(real, null)
@@ -269,7 +270,7 @@ def test_few_units_among_thousands_are_picked_or_it_is_said_that_they_cannot_be(
 
 
 def test_p_in_stages_is_as_honest_as_from_a_fixed_number_of_draws():
-    "At every level the share of false alarms is that level, and further down too, where only the later draws can tell."
+    "At every level the share of false alarms is that level, also where only later draws can tell."
     chance = np.random.default_rng(0).uniform(size=400_000)
     toss = np.random.default_rng(1)
 
@@ -346,7 +347,8 @@ def test_twins_that_are_too_few_for_the_correction_are_told():
     real[:, 0] = 4
     with pytest.warns(
         UserWarning,
-        match="1 of 60 have the smallest p-value there is, 0.016, and it would take 20 of them; take more twins, or test whole layers",
+        match="1 of 60 have the smallest p-value there is, 0.016, and it would take 20 of them; "
+        "take more twins, or test whole layers",
     ):
         assert (twin_test(real, twins).q > 0.05).all()
 

@@ -1,4 +1,4 @@
-"The store: whole shards or none after SIGKILL, damage always found, one key in one store, locks that die with their process, lawful merging."
+"The store: whole shards or none after SIGKILL, damage found, locks that die, lawful merging."
 
 import errno
 import io
@@ -548,7 +548,7 @@ def test_a_claim_ends_with_its_process(store):
 
 @forks
 def test_processes_on_one_store_share_the_work(tmp_path):
-    "Each shard is computed once; one of the three is killed, and its shard is taken over by the next round."
+    "Each shard is computed once; one of three is killed, and the next round takes over its shard."
     store, log = new(tmp_path / "store", shard_size=1), tmp_path / "log"
 
     def work(dies=False):

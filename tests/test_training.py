@@ -25,7 +25,7 @@ from featent.data.records import weights_hash
 from featent.data.sampling import images
 from featent.data.trainer import train
 from featent.studies import moments as module
-from featent.studies.following import follow
+from featent.studies.trends import follow
 from featent.studies.looking_back import assess_checkpoints, natural_order, place_of
 from featent.studies.training import monitor
 from featent.studies.training_plots import plot_training

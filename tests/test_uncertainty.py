@@ -1,4 +1,4 @@
-"Estimates against their definitions, intervals against known truth, warnings and coarse births against counting."
+"Estimates against definitions, intervals against truth, warnings and bins against counting."
 
 import json
 import time
@@ -279,7 +279,7 @@ def test_coverage_of_means(rho):
 
 
 def test_real_births_converge():
-    "Digits through a convolution: with 100 images the corrected mean is nearer to that of 1000 than the plug-in is."
+    "With 100 digits the corrected mean is nearer to that of 1000 than the plug-in is."
     images = fe.images("digits", per_class=100, seed=0)
     net = fe.network("small_vgg", in_channels=1, seed=1)
     chosen, _ = select_layers(net, images, "features.conv2")
@@ -358,7 +358,8 @@ def test_warn_shapes_and_limits():
     )
     with pytest.raises(
         ValueError,
-        match=r"unknown entries in limits: \['p'\]; choose from \['min_births', 'ceiling_distance'\]",
+        match=r"unknown entries in limits: \['p'\]; "
+        r"choose from \['min_births', 'ceiling_distance'\]",
     ):
         un.warn(1, 1.0, 9, limits={"p": 1})
     with pytest.raises(ValueError, match="from 0 up"):

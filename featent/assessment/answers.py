@@ -84,7 +84,7 @@ def unit_table(
             table[f"share_{twins}"] = table.layer.map(_mean_shares(result, by, kinds))
     return table[[c for c in UNIT_COLUMNS if c in table]]
 
-# %% ../../nbs/assessment/48_answers.ipynb #58d03a1c
+# %% ../../nbs/assessment/48_answers.ipynb #40143e04
 def _answers(table, rows, classes, alpha):
     "The table with the strongest contrast, the counts of classes answered to, and the status."
     answers = table.share_q <= alpha
@@ -95,11 +95,16 @@ def _answers(table, rows, classes, alpha):
     found = best[_STRONGEST].set_axis(table.index)
     names = found.label.map(classes).where(~dead)
     found["label"] = found.label.where(~dead, -1)
-    seen = rows.answers & (rows.contrast_q <= alpha)
-    count = lambda side: (seen & side).groupby(keys, sort=False).sum().to_numpy()
-    up, down = count(rows.contrast > 0), count(rows.contrast < 0)
-    table = table.assign(**found, answers_up=up, answers_down=down, **{"class": names})
-    return table.assign(status=_status(dead, table.follows >= 0, answers))
+    counts = _counts(rows, keys, rows.answers & (rows.contrast_q <= alpha))
+    status = _status(dead, table.follows >= 0, answers)
+    return table.assign(**found, **counts, status=status, **{"class": names})
+
+
+def _counts(rows, keys, seen):
+    "How many classes each unit answers to, by being high and by being low."
+    sides = {"answers_up": rows.contrast > 0, "answers_down": rows.contrast < 0}
+    counts = {name: (seen & side).groupby(keys, sort=False).sum() for name, side in sides.items()}
+    return {name: n.to_numpy() for name, n in counts.items()}
 
 
 def _status(dead, follows, answers):

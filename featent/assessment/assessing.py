@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['assess', 'estimate']
 
-# %% ../../nbs/assessment/42_assessing.ipynb #4107bfd3
+# %% ../../nbs/assessment/42_assessing.ipynb #77c7b405
 import time
 
 import pandas as pd
@@ -15,14 +15,14 @@ from .filling import filled
 from .loading import result_of_store
 from .options import asked, takes_options
 from .plan import looked, plan_for
-from .record import record_of
+from .record import plan_record
 from .result import Result, result_from
 from .store import expected_bytes
 from .streaming import array_units, kernels_of, run_plan
 from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..tools.progress import progress
 from ..statistics.entropy import check_rule
+from ..tools.progress import progress
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/42_assessing.ipynb #f5a2c5d0
@@ -50,7 +50,7 @@ def assess(
 
 def _in_one_piece(plan, start):
     "The result of a plan, without a store."
-    record, n = record_of(plan), len(plan.images)
+    record, n = plan_record(plan), len(plan.images)
     n_jobs, budget = plan.options.n_jobs, plan.options.budget
     with progress(total=n, desc="assess", unit="image") as bar:
         births, summaries, waited = run_plan(plan, 0, n, n_jobs, budget, bar)

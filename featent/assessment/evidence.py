@@ -70,21 +70,26 @@ def _layer_intervals(result, layer, f, of, size):
     rows = intervals(*given, **size) if of == "unit" else mean_interval(*given, **size).to_frame().T
     return rows.assign(layer=layer, filtration=f)
 
-# %% ../../nbs/assessment/46_evidence.ipynb #dd201a12
+# %% ../../nbs/assessment/46_evidence.ipynb #32249395
 def _network_interval(result, f, confidence, n_resamples, seed):
     "Means over all units of all layers; the layers' resamples are the same images."
     names = [layer for layer, g in _pairs(result) if g == f]
     units = np.array([result.births[name, f, "real"].shape[1] for name in names])
-    labels, over = result.labels, result.record["over"]
     means, drawn = [], 0
     for name, share in zip(names, units / units.sum()):
-        births = result.births[name, f, "real"]
-        found = mean_interval(births, labels, over, confidence, 1, seed)
-        means.append(found[list(ESTIMATORS)] * share)
-        drawn = drawn + share * bootstrap_means(births, labels, n_resamples, over, seed=seed)
+        found, resampled = _layer_mean(result, (name, f, "real"), n_resamples, seed)
+        means.append(found * share)
+        drawn = drawn + share * resampled
     mean = pd.concat(means, axis=1).sum(axis=1)
     lo, hi = interval(mean["H_cwj"], drawn, confidence)
     return {"filtration": f, "n_units": units.sum(), **mean, "lo": lo, "hi": hi}
+
+
+def _layer_mean(result, key, n_resamples, seed):
+    "Means of a layer by each estimator, and in resamples of the images, (n_resamples,)."
+    births, labels, over = result.births[key], result.labels, result.record["over"]
+    found = mean_interval(births, labels, over, n_resamples=1, seed=seed)
+    return found[list(ESTIMATORS)], bootstrap_means(births, labels, n_resamples, over, seed=seed)
 
 # %% ../../nbs/assessment/46_evidence.ipynb #e4981c63
 def excess(

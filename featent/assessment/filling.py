@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['filled', 'fill']
 
-# %% ../../nbs/assessment/40_filling.ipynb #d72a5686
+# %% ../../nbs/assessment/40_filling.ipynb #d927a7bd
 import copy
 import errno
 import os
@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .options import asked, takes_options
 from .plan import Plan, looked, plan_for
-from .record import SCHEME, calls_of, identity_of, record_of
+from .record import SCHEME, calls_of, identity_of, plan_record
 from .shards import claim, missing, shard_fault, shard_states, write_shard
 from featent.assessment.store import (
     Store,
@@ -37,8 +37,8 @@ from featent.assessment.store import (
 from .streaming import array_units, kernels_of, run_plan
 from ..data.image_sets import Images
 from ..data.layers import INTERNAL
-from ..tools.progress import progress
 from ..tools.files import as_path
+from ..tools.progress import progress
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/40_filling.ipynb #f8d17ecd
@@ -91,7 +91,7 @@ def _opened_for(plan, folder):
     if not (folder / "manifest.json").exists():
         needed = expected_bytes(n * sum(births.values()), n * sum(summaries.values()))
         _enough_space(folder, needed)
-    record = record_of(plan)
+    record = plan_record(plan)
     identity = {**identity_of(record), "calls": calls_of(plan), "scheme": SCHEME}
     norms = [[*key, _plain(v)] for key, v in kernels_of(plan).items()]
     record = {**record, "kernel_l1": norms}

@@ -24,7 +24,7 @@ from ..tools.digests import sha256
 from ..tools.files import affordable, as_path
 from ..tools.places import leftovers
 
-# %% ../../nbs/assessment/39_loading.ipynb #fe2abeab
+# %% ../../nbs/assessment/39_loading.ipynb #ec85fc9a
 _KINDS = {"births": "iu", "summaries": "f", "kernels": "f"}  # group: kinds of numbers
 
 
@@ -47,17 +47,16 @@ def _unpacked(z, members, keys, content):
     n = _length(z, members["labels"])
     lead = {"births": (n,), "summaries": (n,), "kernels": ()}
 
-    def read(name, kind, shape):
+    def read(name, kind, *shape):
         return _member(z, members[name], kind, shape, told.get(name))
 
-    def group(g):
-        shapes = {k: (*lead[g], units[k[0]]) for k in keys[g]}
-        names = {k: f"{g}_{i}" for i, k in enumerate(keys[g])}
-        return {k: read(names[k], _KINDS[g], shapes[k]) for k in keys[g]}
+    def group(g, kind):
+        named = ((k, f"{g}_{i}") for i, k in enumerate(keys[g]))
+        return {k: read(name, kind, *lead[g], units[k[0]]) for k, name in named}
 
-    return *(group(g) for g in _KINDS), read("labels", "iu", (n,))
+    return *(group(g, kind) for g, kind in _KINDS.items()), read("labels", "iu", n)
 
-# %% ../../nbs/assessment/39_loading.ipynb #c52ad097
+# %% ../../nbs/assessment/39_loading.ipynb #9ad28dec
 def _members(z, keys):
     "The files of the archive, {name: what the archive says of it}, if they are those of the keys."
     members = {i.filename.removesuffix(".npy"): i for i in z.infolist()}
@@ -79,7 +78,7 @@ def _length(z, member):
         np.lib.format.read_magic(f)
         return int(np.lib.format.read_array_header_1_0(f)[0][0])
 
-# %% ../../nbs/assessment/39_loading.ipynb #b3ad80ba
+# %% ../../nbs/assessment/39_loading.ipynb #24209a24
 def _member(z, member, kind, shape, told):
     "One array of the archive, if it has the kind and shape that it must have."
     allowed = [f"{order}{k}{size}" for k in kind for size in (1, 2, 4, 8) for order in "<|"]
@@ -97,7 +96,7 @@ def _member(z, member, kind, shape, told):
     except ValueError as e:
         raise ValueError(f"{member.filename}: {e}") from e
 
-# %% ../../nbs/assessment/39_loading.ipynb #cce8c26d
+# %% ../../nbs/assessment/39_loading.ipynb #c7d92e19
 def result_of_store(
     store: Store,  # complete
     rule: "dict | None" = None,  # as for `status`; None: the one of its record
@@ -132,7 +131,7 @@ def _fitting(layers, *units):
             continue
         raise ValueError(f"{key} has {n} units, and its layer has {known.get(key[0])}")
 
-# %% ../../nbs/assessment/39_loading.ipynb #1be5689a
+# %% ../../nbs/assessment/39_loading.ipynb #092b7686
 def load(
     folder: "str | Path",  # a folder that `save` wrote, or a complete store
 ) -> Result:  # the same result; its table is made again from the births
@@ -171,7 +170,7 @@ def _saved_result(folder):
             "assess again, or restore it from a copy"
         ) from e
 
-# %% ../../nbs/assessment/39_loading.ipynb #db457183
+# %% ../../nbs/assessment/39_loading.ipynb #c2af8245
 def _no_result(folder):
     "Why there is no result, and where there may be one."
     if not folder.is_dir():

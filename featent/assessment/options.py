@@ -128,7 +128,7 @@ def option_words() -> dict:  # option: words
 
 DEFAULTS = {f.name: f.default for f in fields(Options)}  # option: default
 
-# %% ../../nbs/assessment/26_options.ipynb #00a6c3d3
+# %% ../../nbs/assessment/26_options.ipynb #dc923373
 def _parameter(field):
     "A field as a parameter that is given by its name."
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -145,10 +145,13 @@ def _shown(signature):
 
 
 def _help(function, signature):
-    "The docstring of a function with the words for each parameter."
+    "The docstring of a function with type and words of each parameter."
     words = {**option_words(), **_words(function)}
-    lines = [f"{name} :\n    {words.get(name, '')}" for name in signature.parameters]
-    return "\n".join([f"{function.__doc__}\n", "Parameters", "----------", *lines])
+    lines = [f"{function.__doc__}\n", "Parameters", "----------"]
+    for name, parameter in signature.parameters.items():
+        kind = inspect.formatannotation(parameter.annotation).strip("'")
+        lines += [f"{name} : {kind}", f"    {words.get(name, '')}"]
+    return "\n".join(lines)
 
 
 def takes_options(

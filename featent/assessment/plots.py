@@ -66,7 +66,7 @@ def short_names(
     short = [str(name).split("+")[0] for name in layers]
     return short if len(set(short)) == len(short) else list(map(str, layers))
 
-# %% ../../nbs/assessment/50_plots.ipynb #8023a2f6
+# %% ../../nbs/assessment/50_plots.ipynb #22c8721a
 def plot_profile(
     summary: pd.DataFrame,  # layer and values, as `summarise`; series and run for several of them
     values: tuple = ("H", "eps"),  # columns to draw, one panel each
@@ -82,9 +82,14 @@ def plot_profile(
     for ax, value in zip(axes.ravel(), values):
         _profile(ax, data, value, ceiling)
     if data.series.nunique() > 1:
-        named = axes[0][0].get_legend_handles_labels()
-        fig.legend(*named, loc="outside upper center", ncols=3, frameon=False)
+        _legend_above(fig, axes[0][0])
     return fig
+
+
+def _legend_above(fig, ax, **style):
+    "What the lines or points of a panel are, above the picture."
+    named = ax.get_legend_handles_labels()
+    fig.legend(*named, loc="outside upper center", ncols=3, frameon=False, **style)
 
 
 def _profile_axes(n_layers, n_values):
@@ -93,7 +98,7 @@ def _profile_axes(n_layers, n_values):
     width = max(4.2, min(0.42 * n_layers + 1.5, 12))
     return new_axes(1 if many else n_values, width, 3.4, rows=n_values if many else 1)
 
-# %% ../../nbs/assessment/50_plots.ipynb #89b38332
+# %% ../../nbs/assessment/50_plots.ipynb #315b48d6
 def series_band(
     rows: pd.DataFrame,  # of one series: layer, the value, perhaps its limits _lo and _hi
     value: str,  # the column
@@ -106,27 +111,36 @@ def series_band(
     return runs.assign(min=layers[f"{value}_lo"].min(), max=layers[f"{value}_hi"].max())
 
 
+def _band(ax, at, runs, label, style):
+    "The line of one series, and how far it might move."
+    color, marker, line = style
+    ax.plot(at, runs["mean"], color=color, marker=marker, ls=line, ms=4, lw=1.5, label=label)
+    ax.fill_between(at, runs["min"], runs["max"], color=color, alpha=0.2, lw=0)
+
+
 def _profile(ax, data, value, ceiling):
     "One panel of a profile."
     layers = list(dict.fromkeys(data.layer))
     at = range(len(layers))
-    for (series, rows), (color, marker, line) in zip(
-        data.groupby("series", sort=False), STYLES * 9
-    ):
-        runs = series_band(rows, value).reindex(layers)
-        style = dict(color=color, marker=marker, ls=line, ms=4, lw=1.5)
-        ax.plot(at, runs["mean"], label=literal(series), **style)
-        ax.fill_between(at, runs["min"], runs["max"], color=color, alpha=0.2, lw=0)
+    for (series, rows), style in zip(data.groupby("series", sort=False), STYLES * 9):
+        _band(ax, at, series_band(rows, value).reindex(layers), literal(series), style)
     if ceiling and value in ("H", "score", "H_valid"):
         ax.axhline(ceiling, color="0.5", lw=0.8, ls=":")
         ax.text(0, ceiling, "ln N", color="0.4", va="bottom", fontsize=8)
     names = list(map(literal, short_names(layers)))
     ax.set_xticks(at, names, rotation=45, ha="right", fontsize=8)
-    ax.set_ylabel(AXES.get(value, value))
     ax.set_ylim(bottom=0)
+    _plain_axes(ax, y=AXES.get(value, value))
+
+
+def _plain_axes(ax, x=None, y=None):
+    "Labels, and no box around the picture."
+    if x:
+        ax.set_xlabel(x)
+    ax.set_ylabel(y)
     ax.spines[["top", "right"]].set_visible(False)
 
-# %% ../../nbs/assessment/50_plots.ipynb #350db654
+# %% ../../nbs/assessment/50_plots.ipynb #41b5db0e
 def plot_units(
     table: pd.DataFrame,  # rows of one layer and filtration: eps, H, n_images, status
 ) -> Figure:  # a scatter of H over eps
@@ -137,17 +151,14 @@ def plot_units(
         rows = table[table.status == s]
         style = dict(s=14, color=color, marker=marker, alpha=0.6, lw=0)
         ax.scatter(rows.eps, rows.H, label=f"{s} ({len(rows)})", **style)
-    births = np.arange(1, n + 1)
-    ax.plot(births / n, births / n * np.log(n), color="0.5", lw=0.8, ls="--")
-    ax.set_xlabel(AXES["eps"])
-    ax.set_ylabel(AXES["H"])
+    rate = np.arange(1, n + 1) / n
+    ax.plot(rate, rate * np.log(n), color="0.5", lw=0.8, ls="--")
     ax.set_xlim(-0.03, 1.03)
-    ax.spines[["top", "right"]].set_visible(False)
-    named = ax.get_legend_handles_labels()
-    fig.legend(*named, loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    _plain_axes(ax, AXES["eps"], AXES["H"])
+    _legend_above(fig, ax, fontsize=8)
     return fig
 
-# %% ../../nbs/assessment/50_plots.ipynb #862cc6b0
+# %% ../../nbs/assessment/50_plots.ipynb #bbd391ef
 def plot_births(
     result: Result,  # what `assess` returned
     layer: str,  # a layer's name, as in `result.layers`
@@ -188,10 +199,8 @@ def _birth_bars(ax, births):
         counts = birth_distribution(own)
         side = 0.2 if kind == "shuffled" else -0.2
         ax.bar(counts.index + side, counts, width=0.4, color=color, label=f"{kind} maps")
-    ax.set_xlabel("birth level (0 = no birth)")
-    ax.set_ylabel("images")
     ax.yaxis.get_major_locator().set_params(integer=True)
-    ax.spines[["top", "right"]].set_visible(False)
+    _plain_axes(ax, "birth level (0 = no birth)", "images")
 
 # %% ../../nbs/assessment/50_plots.ipynb #b481d2fa
 def plot_result(

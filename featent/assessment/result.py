@@ -22,7 +22,7 @@ from ..tools.words import plain_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# %% ../../nbs/assessment/36_result.ipynb #e1bcc117
+# %% ../../nbs/assessment/36_result.ipynb #4ec97243
 @dataclass(frozen=True, repr=False)
 class Result:
     "Scores of units, the births behind them, and where they came from."
@@ -211,7 +211,7 @@ class Result:
         skipped = f"\n\nLeft out, no map: {left_out}" if left_out else ""
         return head + skipped + "\n\n" + _markdown(self.summary().round(3))
 
-# %% ../../nbs/assessment/36_result.ipynb #2be84bde
+# %% ../../nbs/assessment/36_result.ipynb #c1533f1e
 def _markdown(table):
     "A table as Markdown text."
     rows = [
@@ -221,14 +221,14 @@ def _markdown(table):
     ]
     return "\n".join("| " + " | ".join(map(plain_text, row)) + " |" for row in rows)
 
-# %% ../../nbs/assessment/36_result.ipynb #11e4ac40
+# %% ../../nbs/assessment/36_result.ipynb #38b0f9af
 def result_from(
     births: Mapping,  # (layer, filtration, kind): (n_images, units) levels
     summaries: Mapping,  # (layer, name, kind): (n_images, units)
     kernels: dict,  # (layer, kind): (units,)
     labels: np.ndarray,  # (n_images,)
     layers: pd.DataFrame,  # the assessed layers
-    record: dict,  # what `record_of` gives
+    record: dict,  # what `plan_record` gives
 ) -> Result:  # with its table
     "A result from its parts."
     classes = distinct_names({int(c): name for c, name in record["classes"].items()})

@@ -137,7 +137,7 @@ def read_record(
         )
     return content, sealed
 
-# %% ../../nbs/assessment/38_saving.ipynb #b45fa037
+# %% ../../nbs/assessment/38_saving.ipynb #0b3fbd43
 def _write(result, folder):
     "The files of a saved result."
     groups = {"births": result.births, "summaries": result.summaries, "kernels": result.kernel_l1}
@@ -165,7 +165,7 @@ def _write_tables(result, folder):
         result.table.to_parquet(folder / "table.parquet", index=False)
     result.summary().to_csv(folder / "layers.csv", index=False)
 
-# %% ../../nbs/assessment/38_saving.ipynb #520a8ad0
+# %% ../../nbs/assessment/38_saving.ipynb #6c4d347c
 def _write_arrays(path, *parts):
     "Arrays in an `.npz` archive; type, shape and checksum of each."
     told = {}
@@ -189,7 +189,7 @@ def file_sha256(
             total.update(block)
     return total.hexdigest()
 
-# %% ../../nbs/assessment/38_saving.ipynb #82140c04
+# %% ../../nbs/assessment/38_saving.ipynb #9b369a7c
 def _written(result, folder):
     "A hidden folder with the files of a result, or an error that says what is kept."
     work = None
@@ -213,7 +213,7 @@ def _rescued(result, folder):
         return f"{_in_memory(result)}; free some space, or save it in a folder on another disk"
     return f"it is kept in {where}; move it from there"
 
-# %% ../../nbs/assessment/38_saving.ipynb #ca394ea3
+# %% ../../nbs/assessment/38_saving.ipynb #4971b404
 def _elsewhere(result, folder):
     "A folder for temporary files with the files of a result, or None."
     size = 8 * sum(map(np.size, (*result.births.values(), *result.summaries.values())))

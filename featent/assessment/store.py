@@ -188,10 +188,10 @@ def expected_bytes(
     "What a store will take on the disk."
     return round(BYTES_PER_BIRTH * n_births + 4 * n_summaries)
 
-# %% ../../nbs/assessment/20_store.ipynb #7c226242
+# %% ../../nbs/assessment/20_store.ipynb #8a34349c
 def create_store(
     folder: "str | Path",  # a new or empty folder, or the store of the same work
-    identity: dict,  # everything that changes the numbers; nested dictionaries of what JSON can hold
+    identity: dict,  # everything that changes the numbers, in what JSON can hold
     record: dict,  # the whole record of the run, kept and not compared
     layers: pd.DataFrame,  # the assessed layers, one row each
     labels: np.ndarray,  # (n_images,) integers

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['array_units', 'run_plan', 'kernels_of']
 
-# %% ../../nbs/assessment/32_streaming.ipynb #ba12f7e2
+# %% ../../nbs/assessment/32_streaming.ipynb #0c39984a
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -136,7 +136,7 @@ def _reduced(plan, found, piece, maps, summarised):
         shuffled = shuffle_pixels(maps, piece.index, plan.options.seed, piece.number)
         _put_births(plan, found, piece, shuffled, "shuffled")
 
-# %% ../../nbs/assessment/32_streaming.ipynb #a4fc63b8
+# %% ../../nbs/assessment/32_streaming.ipynb #fdf23b57
 def _hand_over(plan, found, submit, piece, maps):
     "Give maps that a network has just made to the workers."
     away = maps.device.type != "cpu"
@@ -167,14 +167,18 @@ def run_plan(
             _hand_over(plan, found, submit, piece, maps)
 
         for index, x, _ in batches(plan.images, plan.batch_size, first, last):
-            for kind, network in plan.networks.items():
-                with _naming(kind):
-                    heard = partial(hear, kind)
-                    read_finite(network, x, plan.chosen, heard, index, plan.images.names)
-            bar.update(len(index))
+            _read_batch(plan, index, x, hear)
             slow = waited[0] > 0.2 * (time.perf_counter() - start)
+            bar.update(len(index))
             bar.set_postfix_str(f"waiting for {'topology' if slow else 'the network'}")
     return *found, waited[0]
+
+
+def _read_batch(plan, index, x, hear):
+    "Have each network make its maps of one batch, which `hear(kind, layer, maps, index)` is given."
+    for kind, network in plan.networks.items():
+        with _naming(kind):
+            read_finite(network, x, plan.chosen, partial(hear, kind), index, plan.images.names)
 
 # %% ../../nbs/assessment/32_streaming.ipynb #884f1558
 @contextmanager

@@ -47,7 +47,7 @@ def loss_and_accuracy(
     n = len(images)
     return loss / n, {f"top{k}": hits[k] / n for k in topk}
 
-
+# %% ../../nbs/data/33_evaluation.ipynb #00ec647b
 def _of_batch(scores, y, topk):
     "Summed cross-entropy of a batch; how many have their output among the k highest scores."
     loss = nn.functional.cross_entropy(scores, y, reduction="sum").item()

@@ -53,9 +53,9 @@ class _Marks:
                 found.update({id(t): self.of(t) for t in tensors(value) if id(t) in held})
         return found
 
-# %% ../../nbs/data/55_following.ipynb #e75fa866
-class Follower(Listener):
-    "A listener that knows which calls make the maps of chosen layers."
+# %% ../../nbs/data/55_following.ipynb #f9cf6f86
+class _Way(Listener):
+    "A listener that knows the way of chosen layers' tensors, from call to call."
 
     def __init__(
         self,
@@ -77,17 +77,6 @@ class Follower(Listener):
         self.given = {}  # row: weak reference to its map
         self.heard, self.steps = Counter(), Counter()  # calls that start layers; steps on the way
         self.late = False  # whether PyTorch counts a change after the call, as with TorchScript
-
-    def hear(self, func, args, kwargs):
-        touched = self.touched(args, kwargs)
-        out = func(*args, **kwargs)
-        for row, t in self.arrived(touched, func, args, kwargs, out):
-            out = self.take(row, t, out, args)
-        return out
-
-    def take(self, row, maps, out, args):
-        "What to do with a map; what it returns goes back to the network in the place of `out`."
-        return out
 
     def touched(self, args, kwargs):
         "{id of a tensor: {row: number}} for what a call is about to read; ask before it is made."
@@ -144,6 +133,21 @@ class Follower(Listener):
         self.marks.drop(r)
         self.given[r] = weakref.ref(t)
         return self.rows[r], t
+
+# %% ../../nbs/data/55_following.ipynb #b2765757
+class Follower(_Way):
+    "A listener that knows which calls make the maps of chosen layers."
+
+    def hear(self, func, args, kwargs):
+        touched = self.touched(args, kwargs)
+        out = func(*args, **kwargs)
+        for row, t in self.arrived(touched, func, args, kwargs, out):
+            out = self.take(row, t, out, args)
+        return out
+
+    def take(self, row, maps, out, args):
+        "What to do with a map; what it returns goes back to the network in the place of `out`."
+        return out
 
     def left(self, module, args, out):
         "A module ends."

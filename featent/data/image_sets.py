@@ -213,7 +213,7 @@ def _yields(images):
 
 _RANDOM = "different each time:"
 
-# %% ../../nbs/data/13_image_sets.ipynb #8896c227
+# %% ../../nbs/data/13_image_sets.ipynb #0cbf7b87
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
 _FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
@@ -235,7 +235,7 @@ def _record(images):
 def check_unchanged(
     images: "Images",  # any images; nothing is compared before their record was taken
 ) -> None:
-    "Raises where images, or what their transform makes of them, are not what the record says"
+    "Raise where images, or what their transform makes of them, are not what the record says."
     said = images.record["yields"] if "record" in vars(images) else _RANDOM
     if said.startswith(_RANDOM) or _yields(images) == said:
         return

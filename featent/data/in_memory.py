@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .image_sets import Images
+from .image_sets import Images, images_at
 from .preprocessing import as_given
 
 # %% ../../nbs/data/19_in_memory.ipynb #196ae9f0
@@ -22,11 +22,9 @@ def read_once(
     "Some of the images, read and transformed now and never again."
     kept = [images[int(i)][0] for i in at]
     return replace(
-        images,
+        images_at(images, np.asarray(at, int)),
         read=kept.__getitem__,
         index=np.arange(len(kept)),
-        labels=images.labels[at],
-        names=tuple(images.names[i] for i in at),
         transform=as_given,
         settings={**images.settings, "size": None},
     )

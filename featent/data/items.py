@@ -22,7 +22,7 @@ from .preprocessing import describe_transform
 from .reading import Reader, hash_bytes, hash_item, naming
 from ..tools.words import warn_caller
 
-# %% ../../nbs/data/16_items.ipynb #54ee717f
+# %% ../../nbs/data/16_items.ipynb #6ba07b3f
 def checked_label(
     y: object,  # what an item has for a label
     name: str,  # of the item, for the message
@@ -62,7 +62,7 @@ def _remedy(y):
         return ": if items are (label, image), pass item=lambda item: (item[1], item[0])"
     return ": pass item=lambda item: (image, label), made of what the item holds"
 
-
+# %% ../../nbs/data/16_items.ipynb #33c08a42
 def checked_pair(
     item: object,  # of a data set
     name: str,  # of the item, for the message
@@ -179,7 +179,7 @@ class Items(Reader):
             self.get(i)
         return self.known[i]
 
-# %% ../../nbs/data/16_items.ipynb #43830502
+# %% ../../nbs/data/16_items.ipynb #47ca4245
 def look_at_items(
     read: Items,  # a reader
     index: np.ndarray,  # int64 (n,), the chosen positions
@@ -215,7 +215,7 @@ def _read_twice(read, some):
         )
     return first
 
-
+# %% ../../nbs/data/16_items.ipynb #4390a5e3
 def _check_batched(read, some):
     "Raise where a data set labels its items otherwise when it is asked for several at a time."
     many = getattr(read.dataset, "__getitems__", None)
@@ -230,7 +230,7 @@ def _check_batched(read, some):
             "__getitems__, which a DataLoader uses: make them alike"
         )
 
-
+# %% ../../nbs/data/16_items.ipynb #2a633273
 def _tell_bytes(tensors):
     "Warns of float tensors that look like bytes."
     values = torch.cat([x.detach().float().flatten() for x in tensors])

@@ -82,7 +82,7 @@ def _with_file(name, asked):
     known = [] if name in SMALL_NETWORKS else [name]
     return network.eval(), {**record, **from_file(network, record, path, key, known), **taken}
 
-
+# %% ../../nbs/data/30_networks.ipynb #a933523e
 def _built_for(name, asked, content):
     "A network by name with the outputs and the heads of a file's weights; its number of outputs."
     network = built_network(name, asked.num_classes, asked.in_channels, asked.seed)
@@ -126,7 +126,7 @@ def _own(network, asked):
 # %% ../../nbs/data/30_networks.ipynb #5e09773c
 MAKERS = weakref.WeakKeyDictionary()  # network: function that makes another one like it
 
-
+# %% ../../nbs/data/30_networks.ipynb #15f59af4
 def _own_code(text, asked):
     "A network made by code of one's own, with random or stored weights, in eval mode."
     m = maker(text)
@@ -185,7 +185,7 @@ def network(
     found.featent = {**record, "hash": weights_hash(found)}
     return found
 
-
+# %% ../../nbs/data/30_networks.ipynb #e732903c
 def _unknown(name):
     "The error for a name that no network has."
     near = near_names(str(name).lower(), list_networks())

@@ -57,7 +57,7 @@ class Maker(NamedTuple):
     named: dict  # arguments by name
     signature: str  # how it wants to be called, for messages
 
-
+# %% ../../nbs/data/27_own_code.ipynb #bfc18205
 def maker(
     text: str,  # "file.py:name", "package.module:name", perhaps with arguments in parentheses
 ) -> Maker:  # nothing is made yet

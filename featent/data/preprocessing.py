@@ -20,12 +20,12 @@ from PIL import Image
 from .pictures import as_float, as_picture
 from ..tools.digests import short_digest
 
-# %% ../../nbs/data/11_preprocessing.ipynb #d7ab7d35
+# %% ../../nbs/data/11_preprocessing.ipynb #c5564af0
 def resized(
     picture: "Image.Image | torch.Tensor",  # as from `as_picture`
     size: int | tuple | None,  # pixels; None leaves it as it is
 ) -> "Image.Image | torch.Tensor":  # a picture of the same kind
-    "A picture of another size: an integer keeps its shape and crops the middle, a pair stretches."
+    "A picture of another size: one number keeps its shape and crops it, two stretch it."
     if size is None:
         return picture
     from torchvision.transforms.functional import center_crop, resize
@@ -36,7 +36,7 @@ def resized(
 
 # %% ../../nbs/data/11_preprocessing.ipynb #fe8b5b15
 def _to_channels(x, channels):
-    "Tensor (C, H, W) with that many channels: gray is repeated, colour becomes luma (ITU-R BT.601)."
+    "Tensor (C, H, W) of so many channels: gray is repeated, colour becomes luma (ITU-R BT.601)."
     if channels is None or len(x) == channels:
         return x
     if len(x) == 1:
@@ -159,9 +159,9 @@ def _count(name, value):
         raise ValueError(f"{name}={value!r} must be a positive integer or None")
     return int(value)
 
-# %% ../../nbs/data/11_preprocessing.ipynb #93a05cd5
+# %% ../../nbs/data/11_preprocessing.ipynb #6a7e7f98
 def _checked_normalisation(mean, std):
-    "Raises where mean or std are neither finite numbers nor \"imagenet\""
+    "Raise where mean or std are neither finite numbers nor the word for ImageNet's."
     for name, v in (("mean", mean), ("std", std)):
         if v is None or isinstance(v, str) and v != "imagenet":
             raise ValueError(f'{name}={v!r}: pass numbers or "imagenet"')
@@ -178,7 +178,7 @@ def preprocess(
     channels: int | None = None,  # channels of the result; None keeps those of the image
     crop: int | tuple | None = None,  # pixels; cut out after scaling the shorter side to `size`
 ) -> Preprocess:  # a callable: PIL image, array or tensor -> float32 tensor (C, H, W)
-    "A transform that scales, resizes and normalises an image"
+    "A transform that scales, resizes and normalises an image."
     _checked_normalisation(mean, std)
     size, crop = checked_pixels("size", size), checked_pixels("crop", crop)
     if None not in (size, crop) and np.any(np.greater(_sides(crop), _sides(size))):
@@ -189,9 +189,9 @@ def preprocess(
         size, plain_numbers(mean), plain_numbers(std), _count("channels", channels), crop
     )
 
-# %% ../../nbs/data/11_preprocessing.ipynb #8ffb177e
+# %% ../../nbs/data/11_preprocessing.ipynb #d963d329
 def _numbers(name, value, number):
-    "Numbers from text such as \"0.5\", \"0.4,0.5,0.6\" or \"224x224\"; others are left as they are"
+    "Numbers from text, with commas or an x between them; others are left as they are."
     if not isinstance(value, str) or value == "imagenet":
         return value
     try:
@@ -210,7 +210,7 @@ def image_options(
     std: "float | tuple | str | None" = None,  # as mean; the two go together
     crop: "int | tuple | str | None" = None,  # pixels cut out after scaling; needs mean and std
 ) -> dict:  # size, channels and transform, as `images` takes them
-    "The words for what goes into a network as options of `images`"
+    "The words for what goes into a network as options of `images`."
     size, crop = _numbers("size", size, int), _numbers("crop", crop, int)
     mean, std = _numbers("mean", mean, float), _numbers("std", std, float)
     if "imagenet" in (mean, std):

@@ -252,9 +252,9 @@ def _checked_reading(channels, full, item):
     if isinstance(full, (bool, str)) or np.ndim(full) or not 0 < full < math.inf:
         raise ValueError(f"full={full!r} must be a positive number, the value of white")
 
-# %% ../../nbs/data/18_sampling.ipynb #98ac4d5d
+# %% ../../nbs/data/18_sampling.ipynb #0c0768ec
 def images(
-    source="digits",  # "digits", "mnist", "fashion_mnist", "cifar10", "cifar100"; a folder; pairs
+    source: object = "digits",  # "mnist", "fashion_mnist", "cifar10", "cifar100"; folder; pairs
     per_class: int | None = None,  # images drawn per class, without replacement; None takes all
     classes: Iterable | None = None,  # names or indices of the classes to keep; None keeps all
     split: str = "train",  # "train", "test"; for a folder "val" too, where it has such parts

@@ -88,9 +88,9 @@ class _Writers:
         silent = [not c and _sum(t) != s for c, (t, _, s) in zip(counted, self.firsts)]
         return counted, silent
 
-# %% ../../nbs/data/52_tracing.ipynb #ffbd7ba5
-class _Tracer(Listener):
-    "Write down every call of one forward pass."
+# %% ../../nbs/data/52_tracing.ipynb #94228339
+class _Calls(Listener):
+    "Write down every call that is heard."
 
     def __init__(self, network, x, modes=None, deep=False):
         super().__init__(network, modes, deep)
@@ -98,7 +98,6 @@ class _Tracer(Listener):
         self.weights = Weights(network)
         self.compiled = False  # whether calls of TorchScript were heard
         self.calls, self.trained = [], []  # each call, and whether it depends on parameters
-        self.outputs = {}  # path of a module: [(entry, call that made its output)]
         self.digests = {}  # id of a constant: the tensor, kept alive, and a hash of its values
         self.writers = _Writers()
         self.where = Whereabouts(x)
@@ -167,6 +166,14 @@ class _Tracer(Listener):
     def settle(self, i, planes):
         "Note where call i has height and width, and whether its rows are in order."
         self.calls[i] = self.calls[i]._replace(planes=planes, in_order=self.where.in_order(i))
+
+# %% ../../nbs/data/52_tracing.ipynb #655d2135
+class _Tracer(_Calls):
+    "Write down one forward pass: its calls, and what its modules return."
+
+    def __init__(self, network, x, modes=None, deep=False):
+        super().__init__(network, x, modes, deep)
+        self.outputs = {}  # path of a module: [(entry, call that made its output)]
 
     def left(self, module, args, out):
         "Note which call made a module's output."

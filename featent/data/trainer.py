@@ -61,7 +61,7 @@ def _settings(epochs, lr, batch_size, weight_decay, seed, label_corruption, unti
         "until": None if until is None else float(until),
     }
 
-
+# %% ../../nbs/data/36_trainer.ipynb #508bf6a4
 def _check_lesson(network, images, test, how):
     "Raises where training cannot start."
     for name, some in (("images", images), ("test", test)):
@@ -119,7 +119,7 @@ def _step(training, x, target, rate):
         training.optimizer.step()
     return value, int((scores.argmax(1) == target).sum())
 
-
+# %% ../../nbs/data/36_trainer.ipynb #55c07bad
 def _taught(training, lesson, batch_of, order, look):
     "One pass over the images in the given order; mean loss and accuracy on the way, last rate."
     epoch, n = len(training.rows), len(order)
@@ -246,7 +246,7 @@ def train(
     _record(network, lesson, len(rows))
     return pd.DataFrame(rows)
 
-
+# %% ../../nbs/data/36_trainer.ipynb #c3acbd1c
 def _record(network, lesson, epochs_done):
     "Write into a network's record what it was taught."
     if not hasattr(network, "featent"):

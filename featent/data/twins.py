@@ -169,7 +169,7 @@ def _like(twin, network):
     twin.zero_grad(set_to_none=True)
     return twin
 
-
+# %% ../../nbs/data/38_twins.ipynb #2f369e6d
 def _in_form(entries, examples):
     "Give entries the type, the place and the need of a gradient of those of the same names."
     for name, v in examples:

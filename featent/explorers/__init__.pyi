@@ -18,7 +18,7 @@ from . import ablation_path as ablation_path
 from . import ablation_view as ablation_view
 from . import training_view as training_view
 from . import comparison_view as comparison_view
-from . import folders as folders
+from . import surroundings as surroundings
 from . import waiting as waiting
 from . import sources as sources
 from . import about as about

@@ -6,7 +6,7 @@
 __all__ = ['ablation_tables', 'ablation_study', 'ablated_curves', 'curve_marks', 'ablation_numbers', 'removed_units',
            'unit_removals']
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #2f97f312
+# %% ../../nbs/explorers/38_ablation_path.ipynb #37c9e772
 import numpy as np
 import pandas as pd
 import torch
@@ -16,13 +16,13 @@ from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
 from ..data.layers import select_layers
 from ..data.tracing import unwrap
-from .study import Study, one_of, study_table
-from ..studies.transitions import VALUES, change_points, turning_points
+from .study import Study, checked_choice, study_table
 from ..studies.ablation import ablate, curves as curves_of, pooled, prepared_splits
 from ..studies.orders import unit_orders
 from ..studies.roles import ROLES, roles, useful_units
+from ..studies.transitions import VALUES, change_points, turning_points
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #e6300634
+# %% ../../nbs/explorers/38_ablation_path.ipynb #4346d037
 _KEY = ["order", "class", "split", "step"]
 
 
@@ -44,7 +44,7 @@ def _all_classes(curves, samples):
     same = curves.groupby(["order", "split", "step"], sort=False, as_index=False)
     return same[list(VALUES)].mean().assign(**{"class": "all"})[list(curves.columns)]
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #82a3921d
+# %% ../../nbs/explorers/38_ablation_path.ipynb #5eb7f774
 def _breaks(samples, n_resamples, seed):
     "Change points of every curve, or None where there are too few steps."
     if samples is None or min(len(v[0]) for v in samples.values()) < 8:
@@ -61,7 +61,7 @@ def _class_scores(scores, orders):
     table = scores[["unit", "class", "H", "eps", "n_images"]]
     return table.astype({"class": str}).reset_index(drop=True)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #2675fe52
+# %% ../../nbs/explorers/38_ablation_path.ipynb #f66c6ce6
 def _units(order, name):
     "The units in the order of their removal, for a class; an order may be one for all classes."
     return np.asarray(order[name] if isinstance(order, dict) else order)
@@ -94,7 +94,7 @@ def _removals(orders, curves, path):
     found = _roles(curves, path, orders[path], names)
     return table.merge(found, on=["class", "unit"], how="left")
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #5acc2a50
+# %% ../../nbs/explorers/38_ablation_path.ipynb #fc76ea2b
 def ablation_tables(
     curves: pd.DataFrame,  # as from `ablate`
     samples: "dict | None" = None,  # as from `ablate(..., per_image=True)`: for breaks and "all"
@@ -120,7 +120,7 @@ def ablation_tables(
     there = {name: table for name, table in tables.items() if table is not None}
     return Study("ablation", there, {"path": path, **(about or {})})
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #d9620ca3
+# %% ../../nbs/explorers/38_ablation_path.ipynb #665bcea3
 def ablation_study(
     network: torch.nn.Module,  # any classifier; nothing of it is changed
     images: "Images | dict",  # an image set, or {"train": ..., "test": ...}; the first is scored
@@ -161,7 +161,7 @@ def _steps(units, points):
     "Numbers of removed units at about equal distances, from none to all."
     return list(np.unique(np.round(np.linspace(0, units, min(points, units) + 1)).astype(int)))
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #e52e462b
+# %% ../../nbs/explorers/38_ablation_path.ipynb #a96092d4
 def ablated_curves(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
@@ -171,12 +171,12 @@ def ablated_curves(
 ) -> pd.DataFrame:  # order, class, split, step, and a column for each value
     "The curves of one class, in all orders; the choices are checked."
     curves = study_table(study, "ablation", "curves")
-    one_of("order", order, curves.order)
-    one_of("name", name, curves["class"])
-    one_of("value", value, VALUES)
+    checked_choice("order", order, curves.order)
+    checked_choice("name", name, curves["class"])
+    checked_choice("value", value, VALUES)
     rows = curves[curves["class"] == name]
     if step is not None:
-        one_of("step", step, rows.step[rows.order == order])
+        checked_choice("step", step, rows.step[rows.order == order])
     return rows
 
 
@@ -196,7 +196,7 @@ def _of(table, order, name, value):
     own = (table.order == order) & (table["class"] == name) & (table.value == value)
     return table[own].set_index("split")
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #10001361
+# %% ../../nbs/explorers/38_ablation_path.ipynb #ef3ba63a
 def ablation_numbers(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str = "H/eps",  # name of an order
@@ -218,7 +218,7 @@ def ablation_numbers(
         table.append(row)
     return pd.DataFrame(table)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #29906a22
+# %% ../../nbs/explorers/38_ablation_path.ipynb #28d62367
 def removed_units(
     study: Study,  # from `ablation_study`
     order: str = "H/eps",  # name of an order
@@ -239,7 +239,7 @@ def removed_units(
         rows.append({"role": role or "unknown", "removed": gone.sum(), "left": (~gone).sum()})
     return pd.DataFrame(rows)
 
-# %% ../../nbs/explorers/38_ablation_path.ipynb #e581c24d
+# %% ../../nbs/explorers/38_ablation_path.ipynb #1dc50acf
 def unit_removals(
     study: Study,  # from `ablation_study`
     order: str = "H/eps",  # name of an order

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VALUE_WORDS', 'ablation_scene', 'ablation_figure', 'explore_ablation']
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #f211513a
+# %% ../../nbs/explorers/39_ablation_view.ipynb #0163dd4b
 import html
 
 import numpy as np
@@ -32,11 +32,11 @@ from featent.explorers.controls import (
     unique_values,
 )
 from .frame import Explorer, choice
-from .scenes import canvas, fix_limits, plain_axes
-from .study import Study, one_of
+from .scenes import canvas, fix_limits, fixed_axes
+from .study import Study, checked_choice
 from ..studies.roles import ROLE_COLOURS, ROLES
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #88ae3f20
+# %% ../../nbs/explorers/39_ablation_view.ipynb #26c51535
 VALUE_WORDS = {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}
 
 
@@ -67,7 +67,7 @@ def _chosen_order(ax, rows, value, turning, breaks):
         if split in breaks.index:
             _break_marks(ax, breaks.loc[split], color)
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #d9602334
+# %% ../../nbs/explorers/39_ablation_view.ipynb #fc53e573
 def _curve_legend(ax, with_breaks):
     "The splits, and what the marks are, above the curves."
     ax.plot([], [], color="0.75", lw=0.7, label="other orders")
@@ -84,7 +84,7 @@ def _curve_axes(ax, order, name, value, most):
         ax.set_ylim(-0.04, 1.08)
     ax.set_xlim(0, most)
     classes = "all classes" if name == "all" else f"class {name}"
-    plain_axes(ax, literal(f"{order}, {classes}"), y=VALUE_WORDS[value], left=-0.075)
+    fixed_axes(ax, literal(f"{order}, {classes}"), y=VALUE_WORDS[value], left=-0.075)
     fix_limits(ax)
 
 
@@ -99,13 +99,13 @@ def _curve_panel(ax, study, order, name, value):
     ring = dict(ms=9, mfc="none", mec="black", mew=1.2, zorder=11, clip_on=False)
 
     def move(step):
-        now = own[own.step == one_of("step", step, own.step)]
+        now = own[own.step == checked_choice("step", step, own.step)]
         line = ax.axvline(step, color="black", lw=0.8, zorder=10)
         return [line, *ax.plot([step] * len(now), now[value], "o", **ring)]
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #3c1ab59c
+# %% ../../nbs/explorers/39_ablation_view.ipynb #23da61d2
 def _role_strip(ax, removals, order, name):
     "The roles of the units in the order of their removal, as shares of the classes."
     t = removals[(removals.order == order) & ((removals["class"] == name) | (name == "all"))]
@@ -125,7 +125,7 @@ def _role_panel(ax, removals, order, name):
     known = _role_strip(ax, removals, order, name)
     ax.set_ylim(0, 1)
     ax.set_yticks([])
-    plain_axes(ax, x="units removed", y="role", left=-0.02, below=-0.46)
+    fixed_axes(ax, x="units removed", y="role", left=-0.02, below=-0.46)
     if known:
         place = dict(loc="upper left", bbox_to_anchor=(-0.01, -0.26))
         spread = dict(ncols=4, handlelength=1.2, columnspacing=1.2)
@@ -139,7 +139,7 @@ def _role_panel(ax, removals, order, name):
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #35a86d01
+# %% ../../nbs/explorers/39_ablation_view.ipynb #de1438ba
 _UNIT_BOX, _BAR_BOX = [0.73, 0.16, 0.19, 0.72], [0.935, 0.16, 0.012, 0.72]
 
 
@@ -162,7 +162,7 @@ def _unit_panel(figure, study, order, name):
     ax.plot(units.eps, units.H, "o", alpha=0)
     ax.set_xlim(-0.03, 1.03)
     _share_bar(bar)
-    plain_axes(ax, "", AXES["eps"], AXES["H"], left=-0.2)
+    fixed_axes(ax, "", AXES["eps"], AXES["H"], left=-0.2)
     fix_limits(ax)
     how = dict(cmap="viridis", vmin=0, vmax=1, s=16, lw=0.3, edgecolors="0.5", zorder=10)
 
@@ -176,7 +176,7 @@ def _unit_panel(figure, study, order, name):
 
     return move
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #678db0ae
+# %% ../../nbs/explorers/39_ablation_view.ipynb #10a6deca
 def ablation_scene(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
@@ -194,7 +194,7 @@ def ablation_scene(
         ax.tick_params(labelbottom=False)
         panels.append(_role_panel(strip, study.tables["removals"], order, name))
     else:
-        plain_axes(ax, x="units removed")
+        fixed_axes(ax, x="units removed")
     if "scores" in study.tables:
         panels.append(_unit_panel(figure, study, order, name))
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -214,7 +214,7 @@ def ablation_figure(
     move(step)
     return figure
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #6daccf8f
+# %% ../../nbs/explorers/39_ablation_view.ipynb #e80fa51c
 def _controls(study):
     "The step, and which curve."
     curves = study.tables["curves"]
@@ -243,7 +243,7 @@ def _tables(study, numbers, order, name, value, step):
             tables["units"] = text_lines(unit_removals(study, order, name, step))
     return tables
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #4c00713f
+# %% ../../nbs/explorers/39_ablation_view.ipynb #a85159b3
 def _curve_words(row, value):
     "Where the curve of a split stands."
     text = (
@@ -275,7 +275,7 @@ def _words(study, numbers, order, name, value, step):
         _last_words(study, order, name, step),
     )
 
-# %% ../../nbs/explorers/39_ablation_view.ipynb #ad53fbe2
+# %% ../../nbs/explorers/39_ablation_view.ipynb #ddd6f6e1
 def explore_ablation(
     study: Study,  # from `ablation_study` or `ablation_tables`, or a saved one
 ) -> Explorer:  # with the controls order, name, value, step

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['about_html', 'field_words']
 
-# %% ../../nbs/explorers/45_about.ipynb #1dbf1826
+# %% ../../nbs/explorers/45_about.ipynb #376a9e5d
 import html
 import re
 
-# %% ../../nbs/explorers/45_about.ipynb #3e48538e
+# %% ../../nbs/explorers/45_about.ipynb #41eb4c9f
 _AT_ONCE = "weights", "accuracy"  # topics that are always seen
 
 
@@ -34,7 +34,7 @@ def _is_seen(topic, text):
     "Whether a line without a doubt is seen without a click."
     return not _is_doubtful(text) and (topic in _AT_ONCE or text.startswith("unknown: "))
 
-# %% ../../nbs/explorers/45_about.ipynb #60a7552e
+# %% ../../nbs/explorers/45_about.ipynb #d62260ab
 def about_html(
     lines: list,  # [topic, text] of the pre-flight, some beginning "doubtful: " or "wrong: "
     warned: tuple = (),  # warnings, in words
@@ -51,7 +51,7 @@ def about_html(
     opened = " open" if all_open else ""
     return f"{alarm}<details{opened}>{summary}{_two_columns(lines)}</details>"
 
-# %% ../../nbs/explorers/45_about.ipynb #d09f030c
+# %% ../../nbs/explorers/45_about.ipynb #7f371623
 _FILL_IN = (
     "Fill in mean and std, perhaps size and crop "
     "(the word imagenet stands for its mean and std), or mean 0 and std 1"

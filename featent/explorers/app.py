@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Panel', 'Explorers', 'explore']
 
-# %% ../../nbs/explorers/54_app.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
+# %% ../../nbs/explorers/54_app.ipynb #e769f658
 import base64
 import html
 from dataclasses import replace
@@ -18,7 +18,7 @@ from ..assessment.result import Result
 from ..data.image_sets import Images
 from .about import about_html, field_words
 from .costs import Cost
-from .frame import SHELL_STYLE, Explorer, error_html
+from .frame import Explorer, error_html, style_sheet
 from featent.explorers.registry import (
     EXPLORERS,
     FORM,
@@ -30,7 +30,7 @@ from featent.explorers.registry import (
 from .sources import late_source, source_of
 from .waiting import time_words
 
-# %% ../../nbs/explorers/54_app.ipynb #8edb47106e1a46a883d545849b8ab81b
+# %% ../../nbs/explorers/54_app.ipynb #8d91cc50
 class Panel(widgets.VBox):
     "What is to be computed, what it takes, and a button."
 
@@ -65,12 +65,7 @@ class Panel(widgets.VBox):
         finally:
             self.button.disabled, self.bar.layout.visibility = False, "hidden"
 
-# %% ../../nbs/explorers/54_app.ipynb #8763a12b2bbd4a93a75aff182afb95dc
-def _style():
-    "The style of all explorers, which takes no room."
-    return widgets.HTML(SHELL_STYLE, layout={"display": "flex", "height": "0", "margin": "0"})
-
-
+# %% ../../nbs/explorers/54_app.ipynb #08ee391c
 def _row_of_buttons(first):
     "A button for each explorer."
     options = [(entry.button, name) for name, entry in EXPLORERS.items()]
@@ -94,7 +89,7 @@ def _close(widget):
         _close(inner)
     widget.close()
 
-# %% ../../nbs/explorers/54_app.ipynb #7623eae2785240b9bd12b16a66d81610
+# %% ../../nbs/explorers/54_app.ipynb #6d44aca2
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
 
@@ -103,7 +98,7 @@ class Explorers(widgets.VBox):
         self.buttons = _row_of_buttons(first)
         self.about = widgets.HTML(layout={"width": "100%", "height": "auto", "margin": "0"})
         self.place = widgets.VBox(layout={"width": "100%"})
-        parts = [_style(), self.buttons, self.about, self.place]
+        parts = [style_sheet(), self.buttons, self.about, self.place]
         super().__init__(parts, layout={"width": "100%"})
         self.add_class("featent-explorer")
         self.buttons.observe(lambda change: self.choose(change["new"]), "value")
@@ -203,7 +198,7 @@ class Explorers(widgets.VBox):
             metadata = {"image/png": {"alt": self.current.view.alt}}
             display(picture, metadata=metadata, raw=True)
 
-# %% ../../nbs/explorers/54_app.ipynb #b118ea5561624da68c537baed56e602f
+# %% ../../nbs/explorers/54_app.ipynb #39c7d3ad
 def explore(
     thing=None,  # a result, a folder, a study, a table, several results, a network, a checkpoint
     explorer: "str | None" = None,  # the one to open first: a name in `EXPLORERS`

@@ -6,17 +6,17 @@
 __all__ = ['comparison_study', 'comparison_numbers', 'comparison_caution', 'comparison_scene', 'comparison_figure',
            'explore_comparison']
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #c9838b64
+# %% ../../nbs/explorers/41_comparison_view.ipynb #f121dae0
 import html
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..assessment.result import Result
-from ..assessment.loading import load
 from ..assessment.depth import lone_classes, profiles
+from ..assessment.loading import load
 from ..assessment.plots import AXES, STYLES, literal
+from ..assessment.result import Result
 from ..data.outputs import class_words
 from featent.explorers.controls import (
     Parts,
@@ -29,10 +29,10 @@ from featent.explorers.controls import (
     unique_values,
 )
 from .frame import Explorer, choice
-from .scenes import brief_names, canvas, fix_limits, layer_ticks, plain_axes
-from .study import Study, one_of, study_table
+from .scenes import brief_names, canvas, fix_limits, fixed_axes, layer_ticks
+from .study import Study, checked_choice, study_table
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #5ee036a5
+# %% ../../nbs/explorers/41_comparison_view.ipynb #bbe3d626
 def _profile_of(result, n_resamples, seed):
     "The network's own profile with the depth of each layer, from 0 to 1."
     n = 0 if lone_classes(result) else n_resamples
@@ -62,7 +62,7 @@ def _who(name, result):
         "pictures": str(record["images"].get("fingerprint")),
     }
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #3a7de834
+# %% ../../nbs/explorers/41_comparison_view.ipynb #f2c4c91f
 def _checked_results(results):
     "The results by their names as text, those of folders read."
     if not isinstance(results, dict):
@@ -90,7 +90,7 @@ def _joined(tables, filtrations):
     joined = joined[joined.filtration.isin(filtrations)].reset_index(drop=True)
     return joined.astype({"class": str}) if "class" in joined else joined
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #13052bc9
+# %% ../../nbs/explorers/41_comparison_view.ipynb #5581e482
 def comparison_study(
     results: dict,  # name: result, or the folder of a saved one; two or more
     n_resamples: int = 100,  # resamples of the images for the intervals of H; 0 for none
@@ -108,16 +108,16 @@ def comparison_study(
     }
     return Study("comparison", tables, {"filtrations": shared})
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #8193d1c1
+# %% ../../nbs/explorers/41_comparison_view.ipynb #ad3b9b62
 def _compared(study, filtration, name):
     "Profiles and units of one filtration and class."
     t, u = study_table(study, "comparison", "profiles"), study.tables["units"]
     known = study.about["filtrations"]
-    filtration = one_of("filtration", known[0] if filtration is None else filtration, known)
+    filtration = checked_choice("filtration", known[0] if filtration is None else filtration, known)
     t, u = t[t.filtration == filtration], u[u.filtration == filtration]
     if name == "all":
         return t, u
-    u = u[u["class"] == one_of("name", name, ["all", *u["class"].unique()])]
+    u = u[u["class"] == checked_choice("name", name, ["all", *u["class"].unique()])]
     means = u.groupby(["network", "layer"], sort=False, as_index=False)[["H", "eps"]].mean()
     return means.merge(t[["network", "layer", "depth"]], on=["network", "layer"]), u
 
@@ -131,7 +131,7 @@ def _beside(t, depth):
         found[name] = rows.layer.iloc[int((rows.depth - depth).abs().to_numpy().argmin())]
     return found
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #de35e12f
+# %% ../../nbs/explorers/41_comparison_view.ipynb #a29b281f
 def _span(n):
     "A range of whole numbers."
     return f"{n.min()}" if n.min() == n.max() else f"{n.min()} to {n.max()}"
@@ -168,7 +168,7 @@ def comparison_numbers(
     table = pd.DataFrame(rows)
     return table.assign(dH=table.H - table.H[0], deps=table.eps - table.eps[0])
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #45e42292
+# %% ../../nbs/explorers/41_comparison_view.ipynb #1e4cbc30
 def comparison_caution(
     study: Study,  # from `comparison_study`
 ) -> str:  # what to keep in mind; empty if there is nothing
@@ -183,7 +183,7 @@ def comparison_caution(
         words.append("the networks saw different images")
     return "; ".join(words)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #26d1f2c0
+# %% ../../nbs/explorers/41_comparison_view.ipynb #481e9b3e
 def _profile_line(ax, rows, column, name, style):
     "The profile of a network, with its interval where there is one."
     color, marker, line = style
@@ -205,10 +205,10 @@ def _depths(ax, t, column, styles):
     if same:
         first = t[t.network == t.network.iloc[0]]
         layer_ticks(ax, first.depth, first.layer)
-    plain_axes(ax, x="" if same else "relative depth", y=AXES[column], left=-0.18)
+    fixed_axes(ax, x="" if same else "relative depth", y=AXES[column], left=-0.18)
     fix_limits(ax)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #836cab53
+# %% ../../nbs/explorers/41_comparison_view.ipynb #08bbbaf1
 _MOST = 4  # panels that there is room for
 
 
@@ -230,13 +230,13 @@ def _unit_axes(ax, units, n_images, left, bottom):
     ax.set_xlim(-0.04, 1.04)
     ax.set_ylim(-0.03 * high, 1.08 * high)
     ax.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
-    plain_axes(ax, x="ε" if bottom else "", y="H (nats)" if left else "", left=-0.3)
+    fixed_axes(ax, x="ε" if bottom else "", y="H (nats)" if left else "", left=-0.3)
     if not left:
         ax.tick_params(labelleft=False)
     if not bottom:
         ax.tick_params(labelbottom=False)
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #c14a9a48
+# %% ../../nbs/explorers/41_comparison_view.ipynb #2b17234f
 def _unit_panel(ax, own, name, style):
     "A function that draws the units of a layer of a network."
     color, marker, _ = style
@@ -261,7 +261,7 @@ def _unit_panels(figure, units, names, styles):
         found[name] = _unit_panel(ax, own, name, styles[name])
     return found
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #081b8c7d
+# %% ../../nbs/explorers/41_comparison_view.ipynb #88814812
 def comparison_scene(
     study: Study,  # from `comparison_study`
     filtration: "str | None" = None,  # default: the first
@@ -295,7 +295,7 @@ def _legend(figure, ax, n):
         note = f"the first {_MOST} of {n} networks are drawn here"
         figure.text(0.98, 0.02, note, ha="right", fontsize=7, color="0.4")
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #414d739a
+# %% ../../nbs/explorers/41_comparison_view.ipynb #50b44b32
 def comparison_figure(
     study: Study,  # from `comparison_study`
     depth: float = 1.0,  # relative depth of the layers in the scatters, 0 to 1
@@ -307,7 +307,7 @@ def comparison_figure(
     move(depth)
     return figure
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #0341d9e3
+# %% ../../nbs/explorers/41_comparison_view.ipynb #23dd2bec
 def _controls(study):
     "The depth, and of which class."
     t, classes = study.tables["profiles"], unique_values(study.tables["units"]["class"])
@@ -331,7 +331,7 @@ def _tables(study, numbers, depth, name, filtration):
     tables = {"profiles": text_lines(own), "networks": text_lines(networks)}
     return {"side by side": numbers, **tables}
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #a1679963
+# %% ../../nbs/explorers/41_comparison_view.ipynb #24cd90db
 def _network_words(row, first):
     "A network in a few words; all but the first with the difference from it."
     layer = html.escape(brief_names([row.layer])[0])
@@ -350,7 +350,7 @@ def _words(study, numbers, depth, name, filtration):
         f"Caution: {html.escape(caution)}." if caution else "",
     )
 
-# %% ../../nbs/explorers/41_comparison_view.ipynb #3ae6ef26
+# %% ../../nbs/explorers/41_comparison_view.ipynb #e2569aac
 def explore_comparison(
     study: "Study | dict",  # from `comparison_study`, or a saved one; or {name: result or folder}
 ) -> Explorer:  # with the controls depth, name, filtration

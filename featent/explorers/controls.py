@@ -6,7 +6,7 @@
 __all__ = ['stepper', 'stepper_player', 'unique_values', 'offer', 'class_choices', 'sentences', 'number_words', 'without_tags',
            'text_lines', 'Parts', 'study_explorer']
 
-# %% ../../nbs/explorers/34_controls.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
+# %% ../../nbs/explorers/34_controls.ipynb #9259767a
 import html
 import re
 from functools import partial
@@ -21,7 +21,7 @@ from .frame import LABEL_WIDTH, WIDE, Explorer, View, shell
 from .scenes import painter
 from .study import Study
 
-# %% ../../nbs/explorers/34_controls.ipynb #8edb47106e1a46a883d545849b8ab81b
+# %% ../../nbs/explorers/34_controls.ipynb #b80aaba7
 def stepper(
     label: str,  # what is moved, in a word
     options: list,  # values, or (text, value)
@@ -54,7 +54,7 @@ def stepper_player(
     widgets.jslink((play, "value"), (moved, "index"))
     return play
 
-# %% ../../nbs/explorers/34_controls.ipynb #8763a12b2bbd4a93a75aff182afb95dc
+# %% ../../nbs/explorers/34_controls.ipynb #093da6ed
 def unique_values(
     column: pd.Series,  # of a study's table
 ) -> list:  # each value once, in the order of the table
@@ -74,7 +74,7 @@ def offer(
     was, control.options = control.value, options
     control.value = was if was in values else values[0]
 
-# %% ../../nbs/explorers/34_controls.ipynb #7623eae2785240b9bd12b16a66d81610
+# %% ../../nbs/explorers/34_controls.ipynb #aa9eee99
 def class_choices(
     names: list,  # names of classes
 ) -> "list | dict":  # the names, or {words: name} where some are synset ids
@@ -83,7 +83,7 @@ def class_choices(
         return list(names)
     return {class_words(name): name for name in names}
 
-# %% ../../nbs/explorers/34_controls.ipynb #938c804e27f84196a10c8828c723f798
+# %% ../../nbs/explorers/34_controls.ipynb #f5584a01
 def sentences(
     *parts: str,  # some perhaps empty
 ) -> str:  # in one line
@@ -104,7 +104,7 @@ def without_tags(
     "HTML without its tags."
     return html.unescape(re.sub("<[^>]*>", "", text))
 
-# %% ../../nbs/explorers/34_controls.ipynb #504fb2a444614c0babb325280ed9130a
+# %% ../../nbs/explorers/34_controls.ipynb #6a44d79d
 def text_lines(
     table: pd.DataFrame,  # of text and numbers
 ) -> str:  # one line for each row, after one of the columns' names
@@ -118,7 +118,7 @@ def _cells(row):
     "The values of a row as text."
     return [v if isinstance(v, str) else f"{v:.4g}" for v in row]
 
-# %% ../../nbs/explorers/34_controls.ipynb #c3933fab20d04ec698c2621248eb3be0
+# %% ../../nbs/explorers/34_controls.ipynb #55627133
 class Parts(NamedTuple):
     "What the explorer of a study is made of."
 

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['Cost', 'rescaling_cost', 'ablation_cost', 'comparison_cost']
 
-# %% ../../nbs/explorers/46_costs.ipynb #80da7c0e
+# %% ../../nbs/explorers/46_costs.ipynb #039f71d1
 from typing import NamedTuple
 
 import numpy as np
 
 from ..assessment.assessing import assess
-from ..data.outputs import count_outputs, label_map_for
 from ..data.inputs import prepared
+from ..data.outputs import count_outputs, label_map_for
 from ..data.twins import random_twin
 from .ablation_path import ablation_study
 from .comparison_view import comparison_study
@@ -23,7 +23,7 @@ from ..studies.masking import speedup
 from ..studies.scale_groups import rescaling_groups
 from ..tools.words import a_few
 
-# %% ../../nbs/explorers/46_costs.ipynb #1077d1d0
+# %% ../../nbs/explorers/46_costs.ipynb #a43673d8
 _LONG = 90  # seconds that somebody may wait
 
 
@@ -34,7 +34,7 @@ class Cost(NamedTuple):
     seconds: float  # about
     make: object  # called with tell(done, total); returns the study
 
-# %% ../../nbs/explorers/46_costs.ipynb #e8b9baad
+# %% ../../nbs/explorers/46_costs.ipynb #6f1eeace
 _FEW_FACTORS = 1 / 16, 1 / 4, 1 / 2, 2.0, 3.0, 4.0, 16.0
 _FEWER_FACTORS = 1 / 4, 1 / 2, 2.0, 4.0
 
@@ -62,7 +62,7 @@ def rescaling_cost(
     n = len(factors) * (2 * len(groups) + 1)
     return Cost(f"{n} rescaled networks on {len(few)} images", n * one, make)
 
-# %% ../../nbs/explorers/46_costs.ipynb #ac231b96
+# %% ../../nbs/explorers/46_costs.ipynb #45ac91d9
 def _label_outputs(source):
     "The output of each label; an error where it is not known."
     if source.label_map is not None:
@@ -80,7 +80,7 @@ def _label_outputs(source):
         "of Open…, or with explore(..., label_map=[output of each label])"
     )
 
-# %% ../../nbs/explorers/46_costs.ipynb #151a0023
+# %% ../../nbs/explorers/46_costs.ipynb #e8bc19e5
 _STEPS = 32  # about how many to measure
 
 
@@ -100,7 +100,7 @@ def _ablation_sets(source, one):
     per_class = int(np.clip(_LONG / (one * classes), 3, 10))
     return {k: first_of_each(images, per_class) for k, images in there.items()}
 
-# %% ../../nbs/explorers/46_costs.ipynb #98dd82a5
+# %% ../../nbs/explorers/46_costs.ipynb #bdf5d2be
 def ablation_cost(
     source: Source,  # with a result, its network and images
 ) -> Cost:  # of `ablation_study`
@@ -122,7 +122,7 @@ def ablation_cost(
     )
     return Cost(words, n * one + 2, make)
 
-# %% ../../nbs/explorers/46_costs.ipynb #e2feba2e
+# %% ../../nbs/explorers/46_costs.ipynb #1c3579a3
 def comparison_cost(
     source: Source,  # with a result, its network and images
 ) -> Cost:  # of `comparison_study`

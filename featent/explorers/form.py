@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Form', 'open_form']
 
-# %% ../../nbs/explorers/50_form.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
+# %% ../../nbs/explorers/50_form.ipynb #44d6c04c
 import html
 import time
 import warnings
@@ -15,30 +15,30 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from ..data.published import DATASETS
 from ..data.architectures import list_networks
+from ..data.published import DATASETS
 from .about import about_html, field_words
 from .frame import LABEL_WIDTH, choice, error_html
-from featent.explorers.folders import (
-    CHECKPOINTS,
-    asked,
-    holds_classes,
-    is_result,
-    listed,
-    near_folders,
-)
 from .requests import FIELDS, request_words, requested_source
 from .sources import source_of
+from featent.explorers.surroundings import (
+    CHECKPOINTS,
+    answered,
+    entries,
+    holds_classes,
+    is_result,
+    near_folders,
+)
 from .unit_views import bare_views, save_views
 from .waiting import time_words
 from ..tools.places import claimed
 
-# %% ../../nbs/explorers/50_form.ipynb #8edb47106e1a46a883d545849b8ab81b
+# %% ../../nbs/explorers/50_form.ipynb #e2665e26
 def _offers():
     "What the fields of the form offer."
     near = near_folders()
     pictured = [str(p) for p in near if holds_classes(p)]
-    saved = [p for p in near if is_result(p) or asked((p / "study.json").is_file)]
+    saved = [p for p in near if is_result(p) or answered((p / "study.json").is_file)]
     return {
         "network": list_networks(),
         "weights": _files(near, CHECKPOINTS),
@@ -54,8 +54,8 @@ def _offers():
 
 def _files(folders, suffixes):
     "Files with one of some suffixes."
-    every = [p for folder in folders for p in listed(folder) if p.suffix.lower() in suffixes]
-    return [str(p) for p in every if asked(p.is_file)]
+    every = [p for folder in folders for p in entries(folder) if p.suffix.lower() in suffixes]
+    return [str(p) for p in every if answered(p.is_file)]
 
 
 def _named_in(path):
@@ -63,7 +63,7 @@ def _named_in(path):
     name = Path(path).name.lower().replace("-", "_")
     return max((n for n in list_networks() if n in name), key=len, default="")
 
-# %% ../../nbs/explorers/50_form.ipynb #7623eae2785240b9bd12b16a66d81610
+# %% ../../nbs/explorers/50_form.ipynb #fea76dac
 _WIDTH = {"width": "440px", "max_width": "99%"}
 
 
@@ -101,7 +101,7 @@ def _fields(offers):
     "The widgets of the form by name."
     return {name: _widget(name, field, offers.get(name)) for name, field in FIELDS.items()}
 
-# %% ../../nbs/explorers/50_form.ipynb #7cdc8c89c7104fffa095e18ddfef8986
+# %% ../../nbs/explorers/50_form.ipynb #45411ed1
 _BUTTONS = {
     "assess": dict(
         description="Assess",
@@ -132,7 +132,7 @@ def _free_line(**layout):
     "A place for HTML."
     return widgets.HTML(layout={"width": "auto", "margin": "2px", **layout})
 
-# %% ../../nbs/explorers/50_form.ipynb #938c804e27f84196a10c8828c723f798
+# %% ../../nbs/explorers/50_form.ipynb #5f30287d
 class Form(widgets.VBox):
     "Fields for a network and its images, and buttons; made by `open_form`."
 
@@ -210,7 +210,7 @@ class Form(widgets.VBox):
         for button in self.buttons.values():
             button.disabled = locked
 
-# %% ../../nbs/explorers/50_form.ipynb #59bbdb311c014d738909a11f9e486628
+# %% ../../nbs/explorers/50_form.ipynb #b5987bcd
 def _estimate(form, values):
     "Say what it would take."
     form.said.value = "assessing four images"
@@ -225,7 +225,7 @@ def _open(form, values):
         raise ValueError(f"choose the folder of a saved result: {there}")
     form.app.use(source_of(values["result"]))
 
-# %% ../../nbs/explorers/50_form.ipynb #b43b363d81ae4b689946ece5c682cd59
+# %% ../../nbs/explorers/50_form.ipynb #f4aafff2
 def _show_lines(form, lines):
     "What goes in, before the work."
     told = [[topic, field_words(text)] for topic, text in lines]
@@ -263,7 +263,7 @@ def _save(form, views, folder):
     else:
         form.said.value = f"saved in {html.escape(str(folder))}"
 
-# %% ../../nbs/explorers/50_form.ipynb #8a65eabff63a45729fe45fb5ade58bdc
+# %% ../../nbs/explorers/50_form.ipynb #9b8a71cb
 _ACTIONS = {"assess": _assess, "estimate": _estimate, "open": _open}
 
 

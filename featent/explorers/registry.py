@@ -6,22 +6,22 @@
 __all__ = ['VIEWS', 'FORM', 'EXPLORERS', 'Entry', 'checked_name', 'lacking', 'views_of', 'opened', 'first_name',
            'launcher_source']
 
-# %% ../../nbs/explorers/52_registry.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
+# %% ../../nbs/explorers/52_registry.ipynb #d2a378da
 import json
 from typing import NamedTuple
 
 from .ablation_view import explore_ablation
 from .comparison_view import explore_comparison
 from .costs import ablation_cost, comparison_cost, rescaling_cost
-from .frame import Explorer
-from .unit_explorers import explore_layers, explore_units
 from .form import open_form
+from .frame import Explorer
 from .rescaling_view import explore_rescaling
 from .sources import Source
 from .training_view import explore_training
+from .unit_explorers import explore_layers, explore_units
 from .unit_views import as_views
 
-# %% ../../nbs/explorers/52_registry.ipynb #8edb47106e1a46a883d545849b8ab81b
+# %% ../../nbs/explorers/52_registry.ipynb #dd6b0ca9
 VIEWS, FORM = "views", "form"  # what an explorer draws from, where it is no study
 
 
@@ -36,13 +36,13 @@ class Entry(NamedTuple):
     needs: str = ""  # what to pass, in words
     cost: object = None  # source -> what its study takes; None where it cannot be computed
 
-# %% ../../nbs/explorers/52_registry.ipynb #8763a12b2bbd4a93a75aff182afb95dc
+# %% ../../nbs/explorers/52_registry.ipynb #6fde8b9a
 _RESULT = "a result: explore(result), or explore(network=..., images=...), or Open…"
 _NETWORK = "the network and its images: explore(result, network=..., images=...), or Open…"
 _EPOCHS = "a table of epochs: explore(monitor.table), or what assess_checkpoints returned"
 _SEVERAL = "two results or more: explore({'a': result, 'b': other}), or the network and its images"
 
-# %% ../../nbs/explorers/52_registry.ipynb #7623eae2785240b9bd12b16a66d81610
+# %% ../../nbs/explorers/52_registry.ipynb #5973bb8b
 EXPLORERS = {
     "unit": Entry(
         button="Unit",
@@ -104,7 +104,7 @@ EXPLORERS = {
     ),
 }
 
-# %% ../../nbs/explorers/52_registry.ipynb #938c804e27f84196a10c8828c723f798
+# %% ../../nbs/explorers/52_registry.ipynb #ac0dcc58
 def checked_name(
     name: str,  # of an explorer
 ) -> str:  # the name
@@ -132,7 +132,7 @@ def lacking(
     entry = EXPLORERS[checked_name(name)]
     return "" if _is_there(source, entry) else f"{entry.button} needs {entry.needs}"
 
-# %% ../../nbs/explorers/52_registry.ipynb #504fb2a444614c0babb325280ed9130a
+# %% ../../nbs/explorers/52_registry.ipynb #fddc5be9
 def views_of(
     source: Source,  # with a result
 ):  # what the explorers of units and layers draw from
@@ -169,7 +169,7 @@ def first_name(
         names = [name for name in names if name in ("unit", "compare")]
     return next((name for name in names if not lacking(source, name)), "unit")
 
-# %% ../../nbs/explorers/52_registry.ipynb #8a65eabff63a45729fe45fb5ade58bdc
+# %% ../../nbs/explorers/52_registry.ipynb #674c7d0c
 _LAUNCHER = """// Made from the table in featent.explorers.registry: build the extension anew.
 
 export interface IExplorer {

@@ -6,21 +6,21 @@
 __all__ = ['FIELDS', 'EMPTY_FORM', 'Field', 'requested_images', 'lines_of_names', 'requested_outputs', 'requested_source',
            'request_words']
 
-# %% ../../nbs/explorers/48_requests.ipynb #f01b6368
+# %% ../../nbs/explorers/48_requests.ipynb #56501f81
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..assessment.assessing import estimate
 from ..assessment.preflight import check
-from ..data.published import DATASETS
-from ..data.preprocessing import image_options
-from ..data.sampling import images as as_images
 from ..data.networks import network as as_network
+from ..data.preprocessing import image_options
+from ..data.published import DATASETS
+from ..data.sampling import images as as_images
 from .sources import Source, assessed
 from .waiting import counted, counter, time_words
 
-# %% ../../nbs/explorers/48_requests.ipynb #66261892
+# %% ../../nbs/explorers/48_requests.ipynb #d685d589
 class Field(NamedTuple):
     "A line of a form."
 
@@ -44,7 +44,7 @@ _SAVE = "a new folder for the result and its maps, to open it again later"
 _CHANNELS = {"as they are": "", "1, gray": 1, "3, colour": 3}
 _GO_ON = {"stop before the work": "stop", "go on all the same": "warn"}
 
-# %% ../../nbs/explorers/48_requests.ipynb #a5c57429
+# %% ../../nbs/explorers/48_requests.ipynb #c73d81d7
 FIELDS = {
     "network": Field(_NETWORK, "small_vgg"),
     "weights": Field(_WEIGHTS, "random weights"),
@@ -70,7 +70,7 @@ FIELDS = {
 }
 EMPTY_FORM = {name: field.value for name, field in FIELDS.items()}
 
-# %% ../../nbs/explorers/48_requests.ipynb #f87366d0
+# %% ../../nbs/explorers/48_requests.ipynb #130e01cf
 def _words(text):
     "What stands between commas."
     return [w.strip() for w in text.split(",") if w.strip()]
@@ -100,7 +100,7 @@ def _requested_network(form, images):
         fit["num_classes"] = len(images.classes)
     return as_network(form["network"] or "small_vgg", weights=form["weights"] or None, **fit)
 
-# %% ../../nbs/explorers/48_requests.ipynb #af47e0f8
+# %% ../../nbs/explorers/48_requests.ipynb #d615a5ea
 def _plain(name):
     "A name for comparison."
     return " ".join(str(name).lower().replace("_", " ").split())
@@ -127,7 +127,7 @@ def _spread(images, outputs):
         out[label] = int(k)
     return out
 
-# %% ../../nbs/explorers/48_requests.ipynb #0a69b25a
+# %% ../../nbs/explorers/48_requests.ipynb #4f6af724
 def _from_file(path, images, used):
     "Outputs by the lines of a file."
     found = lines_of_names(used, Path(path).expanduser().read_text(encoding="utf-8").splitlines())
@@ -157,7 +157,7 @@ def requested_outputs(
         )
     return _spread(images, numbers)
 
-# %% ../../nbs/explorers/48_requests.ipynb #15cf7779
+# %% ../../nbs/explorers/48_requests.ipynb #a8cb5c6f
 def _request(form):
     "Network, images, and how to assess."
     images = requested_images(form)
@@ -180,7 +180,7 @@ def _looked(found, wrong, show):
         raise ValueError(f"{'; '.join(bad)} ({way_out})")
     return found.lines
 
-# %% ../../nbs/explorers/48_requests.ipynb #2a38cb1d
+# %% ../../nbs/explorers/48_requests.ipynb #07cbd3a8
 def requested_source(
     form: dict,  # as `EMPTY_FORM`
     tell,  # called with (done, total) for each image

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FACTORS', 'WAYS', 'PER_UNIT', 'rescaling_study', 'last_layer', 'rescaled_rows', 'rescaling_numbers']
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #25854acd
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #df14458c
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -14,20 +14,20 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..assessment.result import Result
 from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
+from ..assessment.result import Result
 from ..data.image_sets import Images
-from ..data.tracing import unwrap
 from ..data.inputs import prepared
-from ..tools.progress import progress
-from .study import Study, one_of, study_table
+from ..data.tracing import unwrap
+from .study import Study, checked_choice, study_table
 from ..studies.halving import halve_filters
 from ..studies.invariance import indicator_changes, network_scores
 from ..studies.rescaling import rescale
 from ..studies.scale_groups import rescaling_groups
+from ..tools.progress import progress
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #9690484e
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #b330691f
 FACTORS = 1 / 16, 0.1, 1 / 4, 1 / 2, 1.0, 2.0, 3.0, 4.0, 10.0, 16.0
 WAYS = "layer", "channel", "uncompensated"
 _MEANS = "H", "eps", "l1", "mean", "max", "apoz", "selectivity", "kernel_l1"
@@ -36,7 +36,7 @@ PER_UNIT = {  # how an indicator's values for the classes become one of the unit
     "class_selectivity": "max",
 }
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #e0af2f76
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #6c3278b4
 @dataclass
 class _Rescaler:
     "Makes the networks of a grid; a method for each of `WAYS`."
@@ -74,7 +74,7 @@ def _drawn(channels, c, rng_seed):
     found = [power * rng.uniform(-1, 1, n) for n in channels]
     return [np.exp2(np.round(e) if power.is_integer() else e) for e in found]
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #d94ff726
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #9ad5c2e9
 def _grid(groups, factors, uncompensated):
     "Group, factor and way of every network; nothing to make up for is in one group alone."
     for group in groups:
@@ -94,7 +94,7 @@ def _checked_factors(factors):
         raise ValueError(f"factor {bad[0]}: factors must be positive and finite")
     return tuple(found)
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #00c17cf4
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #4f48842c
 class _Look(NamedTuple):
     "A network on the images."
 
@@ -114,7 +114,7 @@ def _unit_means(result):
     units = table.groupby(["layer", "unit"], sort=False)[[c for c in PER_UNIT if c in table]]
     return units.agg(PER_UNIT).reset_index()
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #40da4063
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #f8e6548d
 def _predictions(before, after):
     "A row: how many predicted classes are equal, and by how much scores differ."
     equal = before.argmax(1) == after.argmax(1)
@@ -136,7 +136,7 @@ def _differences(before, after, filtration):
         "predictions": _predictions(before.scores, after.scores),
     }
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #3927f587
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #7d61ca44
 def rescaling_study(
     network: torch.nn.Module,  # any network that can be rescaled; nothing of it is changed
     images: "Images | object",  # an image set
@@ -174,12 +174,12 @@ def _groups(network, images, chosen):
     "What can be rescaled and what is refused; what is chosen must be there."
     found, refused = rescaling_groups(network, images)
     for group in chosen:
-        one_of("group", group, ["all", *found.writes])
+        checked_choice("group", group, ["all", *found.writes])
     if not len(found):
         rescale(network, images)  # says why
     return found, refused
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #40a08fb5
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #1f0c65e9
 def _measured(grid, maker, before, look, tell):
     "The tables of all networks of a grid."
     parts, filtration = {}, before.result.record["filtrations"][0]
@@ -202,7 +202,7 @@ def _made(maker, group, c, per):
     except ValueError as e:
         raise ValueError(f"factor {c:g}: {e}") from e
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #86007a48
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #af24c300
 def last_layer(
     study: Study,  # from `rescaling_study`
 ) -> str:  # its name
@@ -220,10 +220,10 @@ def rescaled_rows(
 ):  # a function of a table's name, and of another factor where that is wanted
     "The rows of one state, by the table; the choices are checked."
     units = study_table(study, "rescaling", "units")
-    one_of("group", group, units.group)
-    one_of("per", per, units.per[units.group == group])
-    one_of("layer", layer, units.layer)
-    one_of("factor", factor, units.factor)
+    checked_choice("group", group, units.group)
+    checked_choice("per", per, units.per[units.group == group])
+    checked_choice("layer", layer, units.layer)
+    checked_choice("factor", factor, units.factor)
 
     def rows(name, c=factor):
         table = study.tables[name]
@@ -233,7 +233,7 @@ def rescaled_rows(
 
     return rows
 
-# %% ../../nbs/explorers/36_rescaling_grid.ipynb #8efe4845
+# %% ../../nbs/explorers/36_rescaling_grid.ipynb #2a4e8e0e
 def rescaling_numbers(
     study: Study,  # from `rescaling_study`
     factor: float = 2.0,  # one of the study's factors

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['factor_words', 'rescaling_scene', 'rescaling_figure', 'explore_rescaling']
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #2cf61f0f
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #12b84398
 import html
 
 import numpy as np
@@ -30,10 +30,10 @@ from featent.explorers.rescaling_grid import (
     rescaled_rows,
     rescaling_numbers,
 )
-from .scenes import brief_names, canvas, fix_limits, plain_axes
-from .study import Study, one_of
+from .scenes import brief_names, canvas, fix_limits, fixed_axes
+from .study import Study, checked_choice
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #5999617f
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #7a430bf3
 def factor_words(
     c: float,  # a factor
 ) -> str:  # "1/4", "3"
@@ -56,7 +56,7 @@ def _log_ratios(old, new, limit):
         ratio = np.where(a == b, 1.0, b / a)
     return np.log2(ratio[ratio > 0]).clip(-limit, limit)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #af6fd0e5
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #d3ad5bf5
 _OWN = "H", "eps"  # drawn in a colour of their own
 _ROOM = 0.25  # how far the units of an indicator spread, in rows
 
@@ -69,7 +69,7 @@ def _ratio_axes(ax, names, limit):
     ax.set_xlim(-limit - 0.3, limit + 0.3)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
-    plain_axes(ax, x="after / before")
+    fixed_axes(ax, x="after / before")
 
 
 def _moved_counts(ax, changes, names):
@@ -92,7 +92,7 @@ def _ratio_points(ax, rows, style):
     y = np.concatenate([i + np.linspace(-_ROOM, _ROOM, len(r)) for i, r in rows.items()])
     return ax.plot(x, y, marker, ms=2.5, color=color, alpha=0.5, mew=0, zorder=10)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #4d7db713
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #80c2d703
 def _ratio_panel(ax, old, names, factors):
     "Each unit's indicators as multiples of what they were, and how many have moved."
     limit = 1.5 * max(abs(np.log2(factors))) + 0.5
@@ -111,7 +111,7 @@ def _ratio_panel(ax, old, names, factors):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #1016ae3d
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #0f121296
 _PLAIN = "H", "eps", "apoz", "selectivity", "class_selectivity"  # without a unit of measurement
 
 
@@ -135,7 +135,7 @@ def _diagonal(ax, values):
     ax.set_ylim(low, high)
     return low, high
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #c44d8255
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #e8ff8d7e
 def _unit_panel(ax, indicator, every, old):
     "One indicator after over before, with limits for the values of all factors."
     every = every.dropna()
@@ -146,7 +146,7 @@ def _unit_panel(ax, indicator, every, old):
         ticks = np.unique(np.round(np.linspace(low, high, 4)))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_ticks(ticks, [f"{10.0**t:g}" for t in ticks])
-    plain_axes(ax, f"{indicator}, unit by unit", "before", "after", left=-0.24)
+    fixed_axes(ax, f"{indicator}, unit by unit", "before", "after", left=-0.24)
     fix_limits(ax)
     color, marker, _ = STYLES[0 if indicator in _OWN else 1]
     how = dict(ms=3.5, color=color, alpha=0.6, mew=0, zorder=10)
@@ -156,7 +156,7 @@ def _unit_panel(ax, indicator, every, old):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #20ee8e78
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #e0a86063
 def _share_axes(ax, factors):
     "Axes for shares over the factors."
     ends = np.log2([factors.min(), factors.max()])
@@ -165,7 +165,7 @@ def _share_axes(ax, factors):
     ax.set_yticks(np.linspace(0, 1, 5))
     ax.spines.left.set_bounds(0, 1)
     ax.legend(frameon=False, fontsize=7, loc="lower left")
-    plain_axes(ax, "share of same predictions", "factor")
+    fixed_axes(ax, "share of same predictions", "factor")
     fix_limits(ax)
 
 
@@ -184,7 +184,7 @@ def _prediction_panel(ax, predictions, per):
 
     return move
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #ff5206a9
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #733b7ac4
 _BOXES = [0.12, 0.16, 0.27, 0.72], [0.54, 0.16, 0.18, 0.72], [0.8, 0.16, 0.18, 0.72]
 
 
@@ -197,7 +197,7 @@ def _rows_of(study, per, group, layer):
 
 def _at(factor, own):
     "Units, changes and predictions at a factor."
-    one_of("factor", factor, own["units"].factor)
+    checked_choice("factor", factor, own["units"].factor)
     tables = (own[name] for name in ("units", "changes", "predictions"))
     return tuple(table[table.factor == factor] for table in tables)
 
@@ -212,7 +212,7 @@ def rescaling_scene(
     "What stays while the factor moves, and a function that draws the rest."
     old = rescaled_rows(study, 1.0, per, group, layer)("units")
     names, own = [c for c in PER_UNIT if c in old], _rows_of(study, per, group, layer)
-    one_of("indicator", indicator, names)
+    checked_choice("indicator", indicator, names)
     figure, predictions = canvas(), study.tables["predictions"]
     left, middle, right = (figure.add_axes(box) for box in _BOXES)
     ratios = _ratio_panel(left, old, names, study.about["factors"])
@@ -232,7 +232,7 @@ def _title(ax, layer, factor):
     text = f"{brief_names([layer])[0]}, after / before, factor {factor_words(factor)}"
     return ax.text(0, 1.03, literal(text), transform=ax.transAxes, fontsize=9)
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #b157affd
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #a48dc51a
 def rescaling_figure(
     study: Study,  # from `rescaling_study`
     factor: float = 2.0,  # one of the study's factors
@@ -247,7 +247,7 @@ def rescaling_figure(
     move(factor)
     return figure
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #dbc2a288
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #161a257a
 def _controls(study):
     "The factor, and what is looked at."
     units = study.tables["units"]
@@ -272,7 +272,7 @@ def _settle(study, controls, name):
     if name in (None, "group"):
         offer(controls["per"], unique_values(units.per[units.group == controls["group"].value]))
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #70edde09
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #e92ba0a7
 def _numbers(study, indicator, **state):
     "The numbers of a state; they are those of all indicators."
     return rescaling_numbers(study, **state)
@@ -291,7 +291,7 @@ def _tables(study, numbers, group, per, **others):
         "predictions": text_lines(_predictions(study, group, per)),
     }
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #3e4f7017
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #f7700875
 def _how(per, factor):
     "What was done to the network."
     if per == "layer":
@@ -327,7 +327,7 @@ def _words(study, numbers, factor, per, group, layer, **others):
         *_moved_words(numbers),
     )
 
-# %% ../../nbs/explorers/37_rescaling_view.ipynb #40d34f68
+# %% ../../nbs/explorers/37_rescaling_view.ipynb #abf696e8
 def explore_rescaling(
     study: Study,  # from `rescaling_study`, or a saved one
 ) -> Explorer:  # with the controls factor, per, group, layer, indicator

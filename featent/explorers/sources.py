@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Source', 'table_study', 'first_of_each', 'assessed', 'example_source', 'late_source', 'source_of']
 
-# %% ../../nbs/explorers/44_sources.ipynb #11f0fecc
+# %% ../../nbs/explorers/44_sources.ipynb #2255d1aa
 import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -15,26 +15,26 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..assessment.result import Result
 from ..assessment.assessing import assess
 from ..assessment.loading import load
+from ..assessment.result import Result
 from ..data.image_sets import Images
+from ..data.networks import network as as_network
 from ..data.sampling import images as as_images
 from ..data.tracing import unwrap
-from ..data.networks import network as as_network
-from ..data.twins import random_twin
 from ..data.trainer import train
+from ..data.twins import random_twin
 from .ablation_path import ablation_tables
 from .comparison_view import comparison_study
-from .folders import CHECKPOINTS, holds_classes, is_result
 from .study import Study, load_study
+from .surroundings import CHECKPOINTS, holds_classes, is_result
 from .training_view import training_study
 from .waiting import progress_bar
 from ..statistics.scores import read_table
-from ..studies.transitions import VALUES
 from ..studies.training import monitor
+from ..studies.transitions import VALUES
 
-# %% ../../nbs/explorers/44_sources.ipynb #e19171db
+# %% ../../nbs/explorers/44_sources.ipynb #582ed3a1
 @dataclass(frozen=True)
 class Source:
     "What there is to explore."
@@ -52,7 +52,7 @@ class Source:
     asked: dict = field(default_factory=dict)  # what the form begins with
     late: object = None  # a function that makes the source when it is needed
 
-# %% ../../nbs/explorers/44_sources.ipynb #15e61f19
+# %% ../../nbs/explorers/44_sources.ipynb #e4a11e3b
 def table_study(
     table: pd.DataFrame,  # curves of an ablation, or epochs of a training
 ) -> Study:  # about ablation or training
@@ -78,7 +78,7 @@ def _of_table(table):
     "A table and nothing else."
     return _of_study(table_study(table))
 
-# %% ../../nbs/explorers/44_sources.ipynb #374b8aaf
+# %% ../../nbs/explorers/44_sources.ipynb #840b1278
 def _tables_in(folder):
     "Studies of the tables in a folder, the first of each kind."
     found = {}
@@ -103,7 +103,7 @@ def _of_file(path):
         return Source(asked={"weights": str(path)})
     return _of_table(read_table(path)) if path.suffix == ".csv" else None
 
-# %% ../../nbs/explorers/44_sources.ipynb #feb72a00
+# %% ../../nbs/explorers/44_sources.ipynb #875de1c9
 def _of_contents(folder):
     "What lies in a folder that is neither a result nor a study, or None."
     studies = _studies_in(folder)
@@ -136,7 +136,7 @@ def _of_folder(folder):
         )
     return found
 
-# %% ../../nbs/explorers/44_sources.ipynb #618e2c7a
+# %% ../../nbs/explorers/44_sources.ipynb #79b3ac35
 def first_of_each(
     images: Images,  # nothing of them is changed
     per_class: int,  # how many
@@ -157,7 +157,7 @@ def assessed(
     result = assess(network, images, **options)
     return result, (time.perf_counter() - start) / len(images)
 
-# %% ../../nbs/explorers/44_sources.ipynb #f617373c
+# %% ../../nbs/explorers/44_sources.ipynb #9db387b6
 def _watched(network, images, few, test, epochs, tell):
     "Train a network, and keep what was seen on the way."
     watch = monitor(network, first_of_each(few, 8), every=1, null="shuffle")
@@ -201,7 +201,7 @@ def late_source() -> Source:  # with nothing but a promise
     "The embedded example, made when something of it is looked at."
     return Source(late=lambda: example_source())
 
-# %% ../../nbs/explorers/44_sources.ipynb #63b3b44f
+# %% ../../nbs/explorers/44_sources.ipynb #faf681f9
 def _name_of(thing):
     "What to call one of several results."
     if isinstance(thing, (str, Path)):
@@ -241,7 +241,7 @@ def _of_thing(thing):
         "a table of epochs or of an ablation, several results, a network with images=, or nothing"
     )
 
-# %% ../../nbs/explorers/44_sources.ipynb #e0aa401d
+# %% ../../nbs/explorers/44_sources.ipynb #766e010e
 def source_of(
     thing: object = None,  # a result, folder, study, table, several results, or a network
     network: "torch.nn.Module | None" = None,  # the network of the result

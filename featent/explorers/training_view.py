@@ -6,7 +6,7 @@
 __all__ = ['LOSSES', 'training_study', 'training_numbers', 'training_losses', 'training_scene', 'training_figure',
            'explore_training']
 
-# %% ../../nbs/explorers/40_training_view.ipynb #9a63283cbaf04dbcab1f6479b197f3a8
+# %% ../../nbs/explorers/40_training_view.ipynb #7d827f7c
 import html
 
 import numpy as np
@@ -25,10 +25,10 @@ from featent.explorers.controls import (
     unique_values,
 )
 from .frame import Explorer, choice
-from .scenes import brief_names, canvas, fix_limits, layer_ticks, plain_axes
-from .study import Study, one_of, study_table
+from .scenes import brief_names, canvas, fix_limits, fixed_axes, layer_ticks
+from .study import Study, checked_choice, study_table
 
-# %% ../../nbs/explorers/40_training_view.ipynb #8edb47106e1a46a883d545849b8ab81b
+# %% ../../nbs/explorers/40_training_view.ipynb #eb4e559c
 LOSSES = "train_loss", "test_loss", "loss", "train_accuracy", "test_accuracy"
 # "loss" is that of the assessed images
 
@@ -48,7 +48,7 @@ def _time(table):
         )
     return time
 
-# %% ../../nbs/explorers/40_training_view.ipynb #10185d26023b46108eb7d9f57d49d2b3
+# %% ../../nbs/explorers/40_training_view.ipynb #2a9e2462
 def _profiles(table):
     "Means over the units and classes of a layer."
     scores = ["H", "eps", "H_null"] if "H_null" in table else ["H", "eps"]
@@ -76,13 +76,13 @@ def training_study(
     tables = {"profiles": _profiles(table), "losses": _losses(table)}
     return Study("training", tables, {"time": time, **(about or {})})
 
-# %% ../../nbs/explorers/40_training_view.ipynb #b118ea5561624da68c537baed56e602f
+# %% ../../nbs/explorers/40_training_view.ipynb #f6acae33
 def _at_epoch(study, epoch, filtration):
     "Profiles of one filtration, and the rows of an epoch."
     t = study_table(study, "training", "profiles")
     filtration = t.filtration.iloc[0] if filtration is None else filtration
-    t = t[t.filtration == one_of("filtration", filtration, t.filtration)]
-    return t, t[t.epoch == one_of("epoch", epoch, t.epoch)]
+    t = t[t.filtration == checked_choice("filtration", filtration, t.filtration)]
+    return t, t[t.epoch == checked_choice("epoch", epoch, t.epoch)]
 
 
 def training_numbers(
@@ -104,9 +104,9 @@ def training_losses(
 ) -> pd.DataFrame:  # a row: epoch, and the losses and accuracies that there are
     "Losses of one epoch."
     t = study_table(study, "training", "losses")
-    return t[t.epoch == one_of("epoch", epoch, t.epoch)].reset_index(drop=True)
+    return t[t.epoch == checked_choice("epoch", epoch, t.epoch)].reset_index(drop=True)
 
-# %% ../../nbs/explorers/40_training_view.ipynb #8a65eabff63a45729fe45fb5ade58bdc
+# %% ../../nbs/explorers/40_training_view.ipynb #3ff58fb7
 _LEGEND = dict(frameon=False, fontsize=7, columnspacing=1, handlelength=1.5)
 
 
@@ -138,10 +138,10 @@ def _profile_axes(ax, wide, null, label):
     ax.set_ylim(0, max(1.08 * float(top), 1e-9))
     layer_ticks(ax, range(wide.shape[1]), wide.columns)
     ax.legend(ncols=3, loc="lower right", bbox_to_anchor=(1.05, 0.98), **_LEGEND)
-    plain_axes(ax, y=label, left=-0.2)
+    fixed_axes(ax, y=label, left=-0.2)
     fix_limits(ax)
 
-# %% ../../nbs/explorers/40_training_view.ipynb #c3933fab20d04ec698c2621248eb3be0
+# %% ../../nbs/explorers/40_training_view.ipynb #397123ca
 def _profile_panel(ax, t, column, style, time):
     "The profiles of all epochs, and a function that draws one."
     wide, null = _wide(t, column), _wide(t, f"{column}_null")
@@ -156,7 +156,7 @@ def _profile_panel(ax, t, column, style, time):
 
     return move
 
-# %% ../../nbs/explorers/40_training_view.ipynb #8309879909854d7188b41380fd92a7c3
+# %% ../../nbs/explorers/40_training_view.ipynb #e05c11c3
 def _loss_lines(axes, t):
     "The lines of what there is, on the axes of each column."
     lines = []
@@ -173,7 +173,7 @@ def _loss_axis(ax, first, last, time):
     room = 0.06 * (last - first or 1)
     ax.set_xlim(first - room, last + room)
     ax.set_ylim(bottom=0)
-    plain_axes(ax, x=time, y="loss")
+    fixed_axes(ax, x=time, y="loss")
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -198,7 +198,7 @@ def _loss_legend(ax, lines):
         middle = dict(ha="center", va="center", transform=ax.transAxes)
         ax.text(0.5, 0.5, "no losses in the table", fontsize=8, color="0.4", **middle)
 
-# %% ../../nbs/explorers/40_training_view.ipynb #3ed186c9a28b402fb0bc4494df01f08d
+# %% ../../nbs/explorers/40_training_view.ipynb #344d93a4
 def _loss_panel(ax, t, time):
     "The losses and accuracies over the epochs, and a function that marks an epoch."
     right = ax.twinx()
@@ -217,7 +217,7 @@ def _loss_panel(ax, t, time):
 
     return move
 
-# %% ../../nbs/explorers/40_training_view.ipynb #379cbbc1e968416e875cc15c1202d7eb
+# %% ../../nbs/explorers/40_training_view.ipynb #12aeffb9
 def training_scene(
     study: Study,  # from `training_study`
     filtration: "str | None" = None,  # default: the first
@@ -234,7 +234,7 @@ def training_scene(
     ]
 
     def move(epoch):
-        one_of(time, epoch, t.epoch)
+        checked_choice(time, epoch, t.epoch)
         return [artist for panel in panels for artist in panel(epoch)]
 
     return figure, move
@@ -251,7 +251,7 @@ def training_figure(
     move(epoch)
     return figure
 
-# %% ../../nbs/explorers/40_training_view.ipynb #1671c31a24314836a5b85d7ef7fbf015
+# %% ../../nbs/explorers/40_training_view.ipynb #f509ae9b
 def _controls(study):
     "The epoch, the last one first, and the filtration."
     t = study.tables["profiles"]
@@ -275,7 +275,7 @@ def _loss_words(losses):
     text = ", ".join(f"{c.replace('_', ' ')} {number_words(v)}" for c, v in known.items())
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
-# %% ../../nbs/explorers/40_training_view.ipynb #33b0902fd34d4ace834912fa1002cf8e
+# %% ../../nbs/explorers/40_training_view.ipynb #d55d408b
 def _change_words(numbers):
     "Which layer has changed most."
     most = numbers.loc[numbers.H_change.abs().idxmax()]
@@ -296,7 +296,7 @@ def _words(study, numbers, epoch, filtration):
         _change_words(numbers) if epoch > first else "",
     )
 
-# %% ../../nbs/explorers/40_training_view.ipynb #f6fa52606d8c4a75a9b52967216f8f3f
+# %% ../../nbs/explorers/40_training_view.ipynb #749217fc
 def explore_training(
     study: Study,  # from `training_study`, or a saved one
 ) -> Explorer:  # with the controls epoch, filtration

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['time_words', 'counter', 'counted', 'progress_bar']
 
-# %% ../../nbs/explorers/43_waiting.ipynb #686f2f13
+# %% ../../nbs/explorers/43_waiting.ipynb #7eb23d93
 import html
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +16,7 @@ from IPython.display import HTML, display
 
 from ..data.image_sets import Images
 
-# %% ../../nbs/explorers/43_waiting.ipynb #4504ca08
+# %% ../../nbs/explorers/43_waiting.ipynb #97a2507b
 def time_words(
     seconds: float,  # about how many
 ) -> str:  # "about 20 seconds"
@@ -27,7 +27,7 @@ def time_words(
         return f"about {round(seconds, -1 if seconds > 20 else 0):g} seconds"
     return f"about {round(seconds / 60)} minutes"
 
-# %% ../../nbs/explorers/43_waiting.ipynb #da4cae39
+# %% ../../nbs/explorers/43_waiting.ipynb #b38b4f52
 def counter(
     tell,  # called with (done, total)
     total: int,  # how often it will be called; it never tells more
@@ -65,7 +65,7 @@ def counted(
     "The same images, telling whenever one is read."
     return replace(images, read=_Counting(images.read, add))
 
-# %% ../../nbs/explorers/43_waiting.ipynb #b0df2ee7
+# %% ../../nbs/explorers/43_waiting.ipynb #11378dab
 @contextmanager
 def progress_bar(
     words: str,  # what is done, beside the bar

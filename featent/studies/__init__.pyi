@@ -5,7 +5,7 @@ from . import separability as separability
 from . import moments as moments
 from . import training as training
 from . import looking_back as looking_back
-from . import following as following
+from . import trends as trends
 from . import training_plots as training_plots
 from . import zoo_plans as zoo_plans
 from . import regularisers as regularisers

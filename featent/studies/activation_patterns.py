@@ -16,12 +16,12 @@ from torch import nn
 
 from ..assessment.plots import STYLES, literal, new_axes
 from ..data.image_sets import Images
-from ..data.sampling import images as as_images
+from ..data.inputs import prepared
 from ..data.layers import INTERNAL, list_layers, select_layers
 from ..data.maps import read_maps, stream
-from ..data.tracing import unwrap
-from ..data.inputs import prepared
 from ..data.records import weights_hash
+from ..data.sampling import images as as_images
+from ..data.tracing import unwrap
 from ..statistics.scores import distinct_names
 
 # %% ../../nbs/studies/90_activation_patterns.ipynb #cf9cf3d3

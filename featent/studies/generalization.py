@@ -19,16 +19,16 @@ import pandas as pd
 from ..assessment.assessing import assess
 from ..assessment.evidence import indicator_table
 from ..data.image_sets import Images
+from ..data.inputs import prepared
+from ..data.networks import network as as_network
 from ..data.sampling import images as as_images
 from ..data.tracing import unwrap
-from ..data.networks import network as as_network
-from ..data.inputs import prepared
-from ..tools.progress import progress
-from ..statistics.scores import summarise
 from ..statistics.information import layer_information
-from .weight_norms import weight_measures, weightwatcher_alpha
+from ..statistics.scores import summarise
 from .margins import evaluate
+from .weight_norms import weight_measures, weightwatcher_alpha
 from .zoo_folder import load_network, read_zoo
+from ..tools.progress import progress
 
 # %% ../../nbs/studies/42_generalization.ipynb #a08923c4
 TOPOLOGY = "H", "H_valid", "score", "eps", "valid", "excess", "H_null", "eps_null", "information"
@@ -163,12 +163,13 @@ def compare_networks(
     subjects = _subjects(networks, initial, outcomes)
     if alpha is None:
         alpha = bool(find_spec("weightwatcher"))
-    options = {"null": null, "rule": rule, "seed": seed, "batch_size": batch_size, "n_jobs": n_jobs}
+    options = {"filtration": filtration, "null": null, "rule": rule, "seed": seed}
+    options |= {"batch_size": batch_size, "n_jobs": n_jobs}
     parts = []
     for name, subject in progress(subjects.items(), desc="compare", unit="network"):
         network = subject.make()
         kept = Path(store) / name if store else None
-        result = assess(network, images, layers, filtration, store=kept, **options)
+        result = assess(network, images, layers, store=kept, **options)
         own = _measures(network, images, subject)
         if alpha:
             own["alpha"] = weightwatcher_alpha(network)

@@ -13,14 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..assessment.plots import STYLES, new_axes
+from ..data.evaluation import accuracy
 from ..data.image_sets import Images
 from ..data.in_memory import in_memory
-from ..data.evaluation import accuracy
-from ..tools.progress import progress
 from ..data.trainer import train
 from .activation_patterns import patterns
 from .linear_networks import linear_stack
 from .pattern_entropies import layer_entropies
+from ..tools.progress import progress
 
 # %% ../../nbs/studies/96_linear_depth.ipynb #b644f2c3
 _COLUMNS = [

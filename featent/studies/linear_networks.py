@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from ..data.image_sets import Images
-from ..data.preprocessing import as_given
-from ..data.sampling import images as as_images
+from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import stream
+from ..data.preprocessing import as_given
+from ..data.sampling import images as as_images
 from ..data.tracing import unwrap
-from ..data.inputs import prepared
 
 # %% ../../nbs/studies/88_linear_networks.ipynb #65401650
 def linear_stack(

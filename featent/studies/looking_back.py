@@ -16,9 +16,9 @@ from torch import nn
 
 from ..data.checkpoints import SUFFIXES, intact, read_weights
 from ..data.image_sets import Images
-from ..data.tracing import unwrap
 from ..data.matching import load_weights
 from ..data.records import weights_hash
+from ..data.tracing import unwrap
 from .moments import MomentStore, Question, placed, scorer
 from ..tools.progress import progress
 
@@ -135,7 +135,7 @@ def assess_checkpoints(
     table = pd.concat(parts, ignore_index=True)
     return table[["checkpoint", *(c for c in table if c != "checkpoint")]]
 
-
+# %% ../../nbs/studies/22_looking_back.ipynb #d3e6781d
 def _checkpoint_rows(path, network, score, moments, weights):
     "The rows of a checkpoint, from the store or anew."
     rows = moments.kept(path.stem, weights)

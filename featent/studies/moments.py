@@ -78,7 +78,7 @@ def scorer(
     held = {name: _held(s) for name, s in sets.items()}
     return Scorer(plan, question, rule, held, identity)
 
-
+# %% ../../nbs/studies/20_moments.ipynb #13cce3f4
 def _held(images):
     "Images that are read once where they fit into a gibibyte."
     if not len(images):

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from ..assessment.result import Result
-from ..data.image_sets import Images
-from ..data.tracing import example_of, to_network, unwrap
-from ..data.layers import list_layers, module_path, select_layers
 from ..data.forward import evaluating, out_of_memory, scores_in, tensors_in
+from ..data.image_sets import Images
 from ..data.inputs import prepared
+from ..data.layers import list_layers, module_path, select_layers
 from ..data.records import weights_hash
+from ..data.tracing import example_of, to_network, unwrap
 from .importance import count_units, entropy_importance, unit_importance
 from ..tools.words import first_line
 

@@ -16,15 +16,14 @@ import scipy
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..assessment.result import Result
 from ..assessment.plots import STYLES, literal, new_axes
+from ..assessment.result import Result
+from ..data.calibration import recalibrate
+from ..data.evaluation import accuracy
 from ..data.image_sets import Images
 from ..data.in_memory import in_memory, read_once
-from ..data.evaluation import accuracy
-from ..data.outputs import count_outputs, outputs_of_labels
 from ..data.inputs import prepared
-from ..tools.progress import progress
-from ..data.calibration import recalibrate
+from ..data.outputs import count_outputs, outputs_of_labels
 from ..data.trainer import train
 from featent.studies.pruning import (
     cost,
@@ -33,6 +32,7 @@ from featent.studies.pruning import (
     scored_modules,
     torch_pruning_package,
 )
+from ..tools.progress import progress
 
 # %% ../../nbs/studies/84_pruning_curves.ipynb #26835b8f
 class _Care(NamedTuple):

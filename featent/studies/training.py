@@ -17,8 +17,8 @@ from torch import nn
 from ..data.architectures import seeded
 from ..data.forward import device_of, evaluating
 from ..data.image_sets import Images
-from ..data.tracing import unwrap
 from ..data.records import weights_hash
+from ..data.tracing import unwrap
 from .moments import MomentStore, Question, placed, scorer
 
 # %% ../../nbs/studies/21_training.ipynb #aa431474
@@ -97,7 +97,7 @@ def monitor(
     moments = MomentStore(store, {**score.identity, "unit": unit})
     return Monitor(score, network, _due(every), unit, moments)
 
-
+# %% ../../nbs/studies/21_training.ipynb #9e04476c
 def _due(every):
     "Whether a count is one to assess at."
     if isinstance(every, (int, np.integer)):

@@ -86,7 +86,7 @@ def plot_training(
     _finish(axes)
     return fig
 
-
+# %% ../../nbs/studies/24_training_plots.ipynb #2bf8db59
 def _finish(axes):
     "Axes that begin at 0 and have two sides, the last of each row with a legend."
     for ax in axes.flat:
@@ -95,7 +95,7 @@ def _finish(axes):
     for ax in axes[:, -1]:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
 
-
+# %% ../../nbs/studies/24_training_plots.ipynb #952310bb
 def _drawable(table, value, losses):
     "The losses that a table has; an error where there is nothing to draw."
     has = f"it has {', '.join(table)}"

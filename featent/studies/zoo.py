@@ -93,7 +93,7 @@ def _trained(zoo, plan):
     keep_record(zoo.folder, plan["name"], {"plan": plan, **result, "seconds": seconds})
     resume.unlink(missing_ok=True)
 
-
+# %% ../../nbs/studies/30_zoo.ipynb #76ec3642
 def _learnt(zoo, plan, own, learnt, resume):
     "What a training has reached, its weights written."
     network = _start(plan, zoo.images)
@@ -181,7 +181,7 @@ def _plain(plan):
     "A plan as it stands in a file, where there is no NaN."
     return plain_json({k: None if v != v else v for k, v in plan.items()})
 
-
+# %% ../../nbs/studies/30_zoo.ipynb #501c9723
 def _as_worker(zoo, plans, rank, workers):
     "One of several processes: its share of the cores, its own place to begin."
     try:

@@ -25,7 +25,7 @@ from ..tools.files import write_whole
 # %% ../../nbs/studies/29_zoo_folder.ipynb #fc28d581
 ZOO = {"format": "featent zoo", "version": 1}
 
-
+# %% ../../nbs/studies/29_zoo_folder.ipynb #6b75b906
 def open_zoo(
     folder: Path,  # a new folder, or the zoo of the same images
     images: Images,  # training images
@@ -99,7 +99,7 @@ def finished(
         raise PermissionError(f"{name!r} in {folder} has another plan: {differing}; {remedy}")
     return content
 
-
+# %% ../../nbs/studies/29_zoo_folder.ipynb #4b9e7816
 def keep_record(
     folder: Path,  # a zoo
     name: str,  # of a network
@@ -145,7 +145,7 @@ _RESULTS = (
 _RESULTS += "state reason file weights_hash seconds".split()
 _REAL = "train_loss train_accuracy margin test_loss test_accuracy gap".split()
 
-
+# %% ../../nbs/studies/29_zoo_folder.ipynb #d9af28b0
 def zoo_table(
     folder: Path,  # a zoo
     names: list,  # of finished networks

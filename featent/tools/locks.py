@@ -106,7 +106,7 @@ def _alive(holder):
         pass
     return holder.get("started") in (None, _started(pid))
 
-# %% ../../nbs/tools/44_locks.ipynb #500c5b06
+# %% ../../nbs/tools/44_locks.ipynb #011409f5
 @contextmanager
 def alone(
     path: "str | Path",  # file of the lock, in a folder that is there
@@ -131,7 +131,7 @@ def alone(
             unlock(f)
         f.close()
 
-
+# %% ../../nbs/tools/44_locks.ipynb #aff1c56a
 def _opened_lock(path):
     "The open lock file, and whether the system has locked it."
     while True:
@@ -161,7 +161,7 @@ def _sign(f):
         f.write(json.dumps(_myself()).encode())
         f.flush()
 
-# %% ../../nbs/tools/44_locks.ipynb #27c0319f
+# %% ../../nbs/tools/44_locks.ipynb #22de09ec
 _BEAT = 2.0  # seconds between renewals
 _PATIENCE = 30.0  # seconds until a file that nobody renews is stale
 
@@ -181,7 +181,7 @@ def _by_existence(path):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
-
+# %% ../../nbs/tools/44_locks.ipynb #5e678af1
 def _made_once(path):
     "Make the file, or raise `Busy`."
     for _ in range(10):
