@@ -39,7 +39,7 @@ from .commands.sweeps import (
 from .data.image_sets import (
     Images as Images,
 )
-from .data.held_out import (
+from .data.sampling import (
     hold_out as hold_out,
 )
 from .data.sampling import (

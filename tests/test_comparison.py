@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, runs
-from featent.data.filters import kernel_l1
+from featent.data.layers import kernel_l1
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
 from featent.statistics.indicators import INDICATORS, SUMMARIES

@@ -18,7 +18,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from featent.data.held_out import check_disjoint
+from featent.data.sampling import check_disjoint
 from featent.data.image_sets import batches
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import as_given, preprocess

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from featent.data.image_sets import Images
-from featent.data.in_memory import in_memory, read_once
+from featent.data.image_sets import in_memory, read_once
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
 

@@ -14,7 +14,7 @@ from torch import nn
 import featent as fe
 from featent.data import listening
 from featent.data.forward import evaluating
-from featent.data.identity import network_identity
+from featent.data.maps import network_identity
 from featent.data.layers import list_layers, select_layers
 from featent.data.listening import Listener, OtherPath
 from featent.data.maps import read_maps
@@ -223,7 +223,7 @@ def test_the_identity_is_that_of_every_process_and_of_any_number_of_images():
     code = (
         "import torch, sys; sys.path.insert(0, 'tests'); "
         "from test_listening import Function, x_of; "
-        "from featent.data.identity import network_identity; "
+        "from featent.data.maps import network_identity; "
         "print(network_identity(Function(), x_of(5, 3, 8, 8)))"
     )
     from pathlib import Path

@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 
 from featent.commands import cli
-from featent.data.calibration import recalibrate
+from featent.data.evaluation import recalibrate
 from featent.data.evaluation import accuracy
 from featent.data.networks import network
 from featent.data.preprocessing import preprocess

@@ -17,7 +17,7 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
-from featent.data.calibration import recalibrate
+from featent.data.evaluation import recalibrate
 from featent.data.checkpoints import intact as _intact
 from featent.data.evaluation import accuracy
 from featent.data.networks import network

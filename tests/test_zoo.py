@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from featent.data.held_out import corrupt_labels
+from featent.data.sampling import corrupt_labels
 from featent.data.layers import list_layers
 from featent.data.networks import network
 from featent.data.records import weights_hash

@@ -10,7 +10,7 @@ import torch
 
 from .options import TWINS
 from .plan import Plan
-from ..data.identity import network_identity
+from ..data.maps import network_identity
 from ..data.preprocessing import describe_transform
 from ..data.records import weights_hash
 from ..statistics.entropy import check_rule

@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .plan import Plan
-from ..data.filters import kernel_l1
+from ..data.layers import kernel_l1
 from ..data.image_sets import batches
 from ..data.maps import read_finite
 from ..statistics.indicators import map_summaries

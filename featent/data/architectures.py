@@ -4,16 +4,24 @@
 
 # %% auto #0
 __all__ = ['SMALL_NETWORKS', 'seeded', 'torchvision_models', 'list_networks', 'usual_outputs', 'built_network',
-           'without_aux_heads']
+           'without_aux_heads', 'published_weights', 'weights_choices', 'downloaded', 'recognised', 'from_file',
+           'preset_of']
 
-# %% ../../nbs/data/25_architectures.ipynb #45575ee7
+# %% ../../nbs/data/25_architectures.ipynb #a4116f24
+import hashlib
+import re
+import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 
-# %% ../../nbs/data/25_architectures.ipynb #1565ea8d
+from .checkpoints import SUFFIXES
+from .records import record_of
+
+# %% ../../nbs/data/25_architectures.ipynb #1c634d85
 @contextmanager
 def seeded(
     seed: int,  # of the random numbers inside
@@ -30,7 +38,7 @@ def seeded(
             torch.cuda.default_generators[gpu].manual_seed(seed)
         yield
 
-# %% ../../nbs/data/25_architectures.ipynb #1386723a
+# %% ../../nbs/data/25_architectures.ipynb #249f4ccf
 def _conv(cin, cout, stride=1):
     "A convolution of 3 x 3 that keeps the size."
     return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
@@ -44,7 +52,7 @@ def _head(width, num_classes):
         ("fc", nn.Linear(width, num_classes)),
     ]
 
-# %% ../../nbs/data/25_architectures.ipynb #fd51a58e
+# %% ../../nbs/data/25_architectures.ipynb #f012839a
 def _small_vgg(num_classes, in_channels):
     "Six convolutions of 32, 32, 64, 64, 128, 128 units in three scales."
     layers, width = [], in_channels
@@ -58,7 +66,7 @@ def _small_vgg(num_classes, in_channels):
     features = nn.Sequential(OrderedDict(layers))
     return nn.Sequential(OrderedDict([("features", features), *_head(128, num_classes)]))
 
-# %% ../../nbs/data/25_architectures.ipynb #1673f4d2
+# %% ../../nbs/data/25_architectures.ipynb #b481a757
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place."
 
@@ -79,7 +87,7 @@ def _projection(cin, cout, stride):
     narrow = nn.Conv2d(cin, cout, 1, stride, bias=False)
     return nn.Sequential(narrow, nn.BatchNorm2d(cout))
 
-# %% ../../nbs/data/25_architectures.ipynb #a3d5e8f1
+# %% ../../nbs/data/25_architectures.ipynb #7e5a4281
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units."
     stem = [
@@ -97,7 +105,7 @@ def _small_resnet(num_classes, in_channels):
 
 SMALL_NETWORKS = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
-# %% ../../nbs/data/25_architectures.ipynb #9ae7a207
+# %% ../../nbs/data/25_architectures.ipynb #7e761eb8
 def torchvision_models():  # the module `torchvision.models`
     "Networks of torchvision, imported where they are needed, since that takes seconds."
     import torchvision
@@ -110,7 +118,7 @@ def list_networks() -> list:  # names, the two small networks first
     models = torchvision_models()
     return [*SMALL_NETWORKS, *sorted(models.list_models(module=models))]
 
-# %% ../../nbs/data/25_architectures.ipynb #dc63f261
+# %% ../../nbs/data/25_architectures.ipynb #42b428fb
 def usual_outputs(
     name: str,  # of a network
 ) -> int:  # 10 for the small networks, 1000 for torchvision's
@@ -144,7 +152,7 @@ def _check_shape(name, num_classes, in_channels):
     if in_channels < 1 or (num_classes is not None and num_classes < 1):
         raise ValueError("num_classes and in_channels must be at least 1")
 
-# %% ../../nbs/data/25_architectures.ipynb #4f3337da
+# %% ../../nbs/data/25_architectures.ipynb #32421a55
 def without_aux_heads(
     network: nn.Module,  # GoogLeNet or Inception, changed in place
 ) -> nn.Module:  # the network
@@ -154,3 +162,122 @@ def without_aux_heads(
         if hasattr(network, head):
             setattr(network, head, None)
     return network
+
+# %% ../../nbs/data/25_architectures.ipynb #5e6f1c36
+def published_weights(
+    name: str,  # of a network
+    weights: object,  # "DEFAULT", "IMAGENET1K_V1", or something else
+) -> object:  # torchvision's entry, or None
+    "The published weights of that name."
+    if name in SMALL_NETWORKS or not isinstance(weights, str):
+        return None
+    known = torchvision_models().get_model_weights(name)
+    return known.__members__.get(weights.removeprefix(known.__name__ + "."))
+
+
+def weights_choices(
+    name: str,  # of a network
+) -> str:  # for messages
+    "The values of `weights` that a named network takes."
+    published = []
+    if name not in SMALL_NETWORKS:
+        published = ["DEFAULT", *(w.name for w in torchvision_models().get_model_weights(name))]
+    return ", ".join(["None (random)", *published, f"a file ({' '.join(SUFFIXES)})"])
+
+# %% ../../nbs/data/25_architectures.ipynb #0741d67b
+def downloaded(
+    name: str,  # of a network
+    published: object,  # torchvision's entry
+    num_classes: "int | None",  # outputs asked for; None: those of the weights
+) -> nn.Module:  # the network
+    "torchvision's network with published weights."
+    classes = len(published.meta["categories"] or ())
+    which = f"the weights {published.name}"
+    if not classes:
+        no_scores = "have no classifier, its entries are NaN"
+        raise ValueError(f"{which} of {name} {no_scores}: choose other weights")
+    if num_classes not in (None, classes):
+        remedy = "leave num_classes out, or pass weights=None or a file"
+        raise ValueError(f"{which} have {classes} classes: {remedy}")
+    try:
+        published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except OSError as e:
+        raise ConnectionError(
+            f"{which} of {name} could not be downloaded ({e}); connect to the network, "
+            f"or fetch {published.url} elsewhere and pass the file as weights="
+        ) from e
+    return torchvision_models().get_model(name, weights=published)
+
+# %% ../../nbs/data/25_architectures.ipynb #e3edfe72
+def _checksum(path):
+    "SHA-256 of a file, in hexadecimal digits."
+    found = hashlib.sha256()
+    with open(path, "rb") as f:
+        while part := f.read(2**20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def recognised(
+    path: Path,  # a weights file
+    names: list,  # networks that it may be of
+) -> tuple:  # torchvision's entry and "checksum" or "name"; (None, None) for another file
+    "The published weights in a file, and how they are known."
+    models = torchvision_models()
+    known = [(entry, Path(entry.url).stem) for n in names for entry in models.get_model_weights(n)]
+    digest = _checksum(path)
+    for entry, stem in known:
+        if digest.startswith(stem.rpartition("-")[2]):
+            return entry, "checksum"
+    for entry, stem in known:
+        if re.fullmatch(re.escape(stem) + r"( ?\(\d+\))?", path.stem):
+            _say_saved_anew(path, entry, digest)
+            return entry, "name"
+    return None, None
+
+
+def _say_saved_anew(path, entry, digest):
+    "Warns that only the name of a file speaks for it."
+    warnings.warn(
+        f"{path.name} is taken for the published weights {entry} by its name, "
+        f"but its sha256 begins with {digest[:8]}: it has been saved anew or altered",
+        stacklevel=6,
+    )
+
+# %% ../../nbs/data/25_architectures.ipynb #4bca09a2
+def from_file(
+    network: nn.Module,  # it has the weights now; its settings are made those of published weights
+    record: dict,  # its record so far
+    path: Path,  # the file
+    key: "str | None",  # where in the file
+    names: list,  # networks whose published weights the file may hold
+) -> dict:  # entries for the record
+    "What the record says of weights from a file."
+    entry, how = (None, None) if key else recognised(path, names)
+    if entry is None:
+        return {"weights": f"{path.name}::{key}" if key else path.name, "published": False}
+    known = {"weights": entry.name, "published": True, "file": path.name}
+    known |= {"known_by": how, "preset": str(entry)}
+    return {**known, **_as_published(network, record)}
+
+
+def _as_published(network, record):
+    "Settings of published weights: where the images are normalised once more."
+    if not hasattr(network, "transform_input"):
+        return {}
+    network.transform_input = True
+    if record["name"] == "googlenet":
+        without_aux_heads(network)
+    return {"transform_input": True}
+
+# %% ../../nbs/data/25_architectures.ipynb #5a515941
+def preset_of(
+    network: nn.Module,  # any network
+) -> object:  # torchvision's entry, or None
+    "The published weights that a network has by its record."
+    record = record_of(network)
+    if not record.get("published"):
+        return None
+    if "preset" in record:
+        return torchvision_models().get_weight(record["preset"])
+    return torchvision_models().get_model_weights(record["name"])[record["weights"]]

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINT_VERSION', 'Images', 'images_at', 'contents', 'same_luck', 'evenly', 'check_unchanged', 'other_images',
-           'batches']
+           'batches', 'read_once', 'in_memory']
 
-# %% ../../nbs/data/13_image_sets.ipynb #a3ffe44c
+# %% ../../nbs/data/13_image_sets.ipynb #14861605
 import functools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,19 +21,19 @@ import torch
 from torch.utils.data import Dataset
 
 from .pictures import as_float, as_picture
-from .preprocessing import Preprocess, describe_transform, resized
+from .preprocessing import Preprocess, as_given, describe_transform, resized
 from .reading import hash_item, naming
 from ..tools.digests import short_digest
 from ..tools.words import plain_text, warn_caller
 
-# %% ../../nbs/data/13_image_sets.ipynb #a89ab1f1
+# %% ../../nbs/data/13_image_sets.ipynb #aa7ea448
 def _read(images, i):
     "Picture i at the size asked for, before the transform; an unreadable one is named."
     with naming(images.names[i]):
         picture = as_picture(images.read(int(images.index[i])))
         return resized(picture, images.settings.get("size"))
 
-# %% ../../nbs/data/13_image_sets.ipynb #56903f82
+# %% ../../nbs/data/13_image_sets.ipynb #6b74c519
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)."
     picture, t, name = _read(images, i), images.transform, images.names[i]
@@ -66,7 +66,7 @@ def _form(x):
         return f"a {x.dtype} tensor of shape {tuple(x.shape)}"
     return f"a {type(x).__name__}"
 
-# %% ../../nbs/data/13_image_sets.ipynb #f09bfb50
+# %% ../../nbs/data/13_image_sets.ipynb #a39031e5
 def _checked_labels(labels, images):
     "int64 labels, one per image, each the index of a class."
     y = np.asarray(labels)
@@ -76,7 +76,7 @@ def _checked_labels(labels, images):
         raise ValueError(f"labels must lie in 0..{len(images.classes) - 1}")
     return y.astype(np.int64)
 
-# %% ../../nbs/data/13_image_sets.ipynb #9c13cc72
+# %% ../../nbs/data/13_image_sets.ipynb #441280ba
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
     "Labelled images, read when asked for; made by `images`."
@@ -137,7 +137,7 @@ def _found(images):
         last = f"no fingerprint: {e}"
     return f"{images.settings.get('source')}, {len(images.by_class)} classes, {last}"
 
-# %% ../../nbs/data/13_image_sets.ipynb #36cbc79c
+# %% ../../nbs/data/13_image_sets.ipynb #55a188ce
 def images_at(
     images: Images,  # any images
     at: np.ndarray,  # int (n,), positions
@@ -146,7 +146,7 @@ def images_at(
     names = tuple(images.names[i] for i in at)
     return replace(images, index=images.index[at], labels=images.labels[at], names=names)
 
-# %% ../../nbs/data/13_image_sets.ipynb #abc8a4b0
+# %% ../../nbs/data/13_image_sets.ipynb #9d90ff66
 def contents(
     images: Images,  # any images
 ) -> list:  # a hash for each
@@ -163,7 +163,7 @@ def contents(
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(one, range(len(at))))
 
-# %% ../../nbs/data/13_image_sets.ipynb #f83acdc0
+# %% ../../nbs/data/13_image_sets.ipynb #ffa67f91
 @contextmanager
 def same_luck() -> Iterator:
     "What is drawn inside does not move the generators of torch, NumPy and Python."
@@ -183,7 +183,7 @@ def evenly(
     "At most so many of n positions, evenly spread."
     return [round(i) for i in np.linspace(0, n - 1, min(n, most))]
 
-# %% ../../nbs/data/13_image_sets.ipynb #06d69323
+# %% ../../nbs/data/13_image_sets.ipynb #b32124e6
 def _few_numbers(x):
     "Text of a tensor (C, H, W): shape, root mean square, mean, projection on a fixed wave."
     v = x.detach().double().flatten().numpy()
@@ -213,7 +213,7 @@ def _yields(images):
 
 _RANDOM = "different each time:"
 
-# %% ../../nbs/data/13_image_sets.ipynb #0cbf7b87
+# %% ../../nbs/data/13_image_sets.ipynb #fffa97d1
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
 _FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
@@ -260,7 +260,7 @@ def other_images(
     keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]
     return "other: " + (", ".join(said.get(k, k) for k in keys) or "labels")
 
-# %% ../../nbs/data/13_image_sets.ipynb #68609de9
+# %% ../../nbs/data/13_image_sets.ipynb #bad857c9
 def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class."
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
@@ -274,7 +274,7 @@ def _table(images, most=12):
     )
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-# %% ../../nbs/data/13_image_sets.ipynb #19b3cfce
+# %% ../../nbs/data/13_image_sets.ipynb #966a20a7
 def batches(
     images: Images,  # the images
     batch_size: int = 64,  # images per batch; the last batch may hold fewer
@@ -301,3 +301,28 @@ def _check_shape(name, own, others):
         f"{name} has shape {tuple(own)}, the images before it {tuple(others)}: "
         "pass size= (or a transform that resizes) to images(...)"
     )
+
+# %% ../../nbs/data/13_image_sets.ipynb #d67fa7c9
+def read_once(
+    images: Images,  # any image set
+    at: "Sequence[int] | np.ndarray",  # positions (n,) of the images to keep, in this order
+) -> Images:  # n images, held as tensors
+    "Some of the images, read and transformed now and never again."
+    kept = [images[int(i)][0] for i in at]
+    return replace(
+        images_at(images, np.asarray(at, int)),
+        read=kept.__getitem__,
+        index=np.arange(len(kept)),
+        transform=as_given,
+        settings={**images.settings, "size": None},
+    )
+
+# %% ../../nbs/data/13_image_sets.ipynb #d54404d0
+def in_memory(
+    images: Images,  # any image set, not empty
+    limit: int = 2**29,  # bytes that the tensors may take
+) -> Images:  # held as tensors, or the same where they would take more
+    "The images as tensors in memory, where they are small enough."
+    if images[0][0].nbytes * len(images) > limit:
+        return images
+    return read_once(images, np.arange(len(images)))

@@ -14,11 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .architectures import SMALL_NETWORKS, torchvision_models
+from .architectures import SMALL_NETWORKS, preset_of, torchvision_models
 from .checkpoints import torch_file
 from .image_sets import Images
 from .preprocessing import IMAGENET, describe_transform, preprocess
-from .pretrained import preset_of
 from .records import record_of
 
 # %% ../../nbs/data/31_inputs.ipynb #2b8511c8

@@ -16,16 +16,19 @@ from torch import nn
 from featent.data.architectures import (
     SMALL_NETWORKS,
     built_network,
+    downloaded,
+    from_file,
     list_networks,
+    published_weights,
     seeded,
     torchvision_models,
     usual_outputs,
+    weights_choices,
     without_aux_heads,
 )
 from .checkpoints import SUFFIXES, read_weights, weights_address
 from .matching import load_weights, outputs_in
 from .own_code import builder, maker, short_name, takes
-from .pretrained import downloaded, from_file, published_weights, weights_choices
 from .records import weights_hash, without_weights
 from ..tools.words import near_names
 

@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .architectures import torchvision_models
+from .architectures import preset_of, torchvision_models
 from .forward import class_logits, device_of, evaluating
 from .image_sets import Images
 from .inputs import prepared
-from .pretrained import preset_of
 from .records import record_of
 from ..tools.digests import sha256
 from ..tools.words import a_few

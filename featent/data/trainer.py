@@ -18,10 +18,8 @@ import torch
 from torch import nn
 
 from .architectures import seeded
-from .calibration import batch_reader, random_batches
-from .evaluation import loss_and_accuracy
+from .evaluation import batch_reader, loss_and_accuracy, random_batches
 from .forward import class_logits, device_of, evaluating
-from .held_out import corrupt_labels
 from .image_sets import Images
 from .inputs import prepared, shown
 from .matching import bare_name
@@ -29,6 +27,7 @@ from .outputs import check_outputs, classes_digest
 from .preprocessing import describe_transform
 from .records import weights_hash
 from .resuming import Keeper, Training
+from .sampling import corrupt_labels
 from ..tools.progress import progress
 
 # %% ../../nbs/data/36_trainer.ipynb #f8a405f1

@@ -18,10 +18,10 @@ from torch import nn
 
 from ..assessment.plots import STYLES, literal, new_axes
 from ..assessment.result import Result
-from ..data.calibration import recalibrate
+from ..data.evaluation import recalibrate
 from ..data.evaluation import accuracy
 from ..data.image_sets import Images
-from ..data.in_memory import in_memory, read_once
+from ..data.image_sets import in_memory, read_once
 from ..data.inputs import prepared
 from ..data.outputs import count_outputs, outputs_of_labels
 from ..data.trainer import train

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..data.architectures import list_networks
-from ..data.held_out import corrupt_labels
+from ..data.sampling import corrupt_labels
 from ..data.image_sets import Images, images_at
 
 # %% ../../nbs/studies/26_zoo_plans.ipynb #9877f2bd
