@@ -14,11 +14,10 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
 from featent.assessment.assessing import assess
-from featent.data.sampling import check_disjoint, hold_out
 from featent.data.image_sets import FINGERPRINT_VERSION, check_unchanged, other_images
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import preprocess
-from featent.data.sampling import images
+from featent.data.sampling import check_disjoint, hold_out, images
 from featent.explorers.unit_views import _same_origin
 
 

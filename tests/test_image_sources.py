@@ -18,11 +18,10 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from featent.data.sampling import check_disjoint
 from featent.data.image_sets import batches
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import as_given, preprocess
-from featent.data.sampling import images
+from featent.data.sampling import check_disjoint, images
 
 X = torch.from_numpy(np.random.default_rng(0).random((6, 3, 8, 8), np.float32))
 Y = [0, 1, 2, 0, 1, 2]

@@ -17,10 +17,9 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from featent.data.sampling import corrupt_labels
 from featent.data.image_sets import Images, batches
 from featent.data.preprocessing import as_given, describe_transform, preprocess
-from featent.data.sampling import images
+from featent.data.sampling import corrupt_labels, images
 
 
 @pytest.fixture

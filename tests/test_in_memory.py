@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from featent.data.image_sets import Images
-from featent.data.image_sets import in_memory, read_once
+from featent.data.image_sets import Images, in_memory, read_once
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
 

@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn import functional as F
 
-from featent.data.layers import kernel_l1
-from featent.data.layers import select_layers
+from featent.data.layers import kernel_l1, select_layers
 from featent.data.maps import read_maps
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images

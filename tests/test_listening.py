@@ -14,10 +14,9 @@ from torch import nn
 import featent as fe
 from featent.data import listening
 from featent.data.forward import evaluating
-from featent.data.maps import network_identity
 from featent.data.layers import list_layers, select_layers
 from featent.data.listening import Listener, OtherPath
-from featent.data.maps import read_maps
+from featent.data.maps import network_identity, read_maps
 from featent.data.records import weights_hash
 from featent.studies.masking import masked_scores
 

@@ -12,8 +12,7 @@ import torchvision
 from torch import nn
 
 from featent.commands import cli
-from featent.data.evaluation import recalibrate
-from featent.data.evaluation import accuracy
+from featent.data.evaluation import accuracy, recalibrate
 from featent.data.networks import network
 from featent.data.preprocessing import preprocess
 from featent.data.records import weights_hash

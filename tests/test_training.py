@@ -17,9 +17,8 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.commands import cli
-from featent.data.evaluation import recalibrate
 from featent.data.checkpoints import intact as _intact
-from featent.data.evaluation import accuracy
+from featent.data.evaluation import accuracy, recalibrate
 from featent.data.networks import network
 from featent.data.records import weights_hash
 from featent.data.sampling import images

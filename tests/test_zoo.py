@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from featent.data.sampling import corrupt_labels
 from featent.data.layers import list_layers
 from featent.data.networks import network
 from featent.data.records import weights_hash
-from featent.data.sampling import images
+from featent.data.sampling import corrupt_labels, images
 from featent.studies.margins import evaluate
 from featent.studies.regularisers import augmentation, dropping
 from featent.studies.zoo import train_zoo

@@ -18,8 +18,8 @@ import torch
 from tqdm.auto import tqdm
 
 from .plan import Plan
-from ..data.layers import kernel_l1
 from ..data.image_sets import batches
+from ..data.layers import kernel_l1
 from ..data.maps import read_finite
 from ..statistics.indicators import map_summaries
 from ..topology.filtrations import births, finite_births, ordinal

@@ -7,7 +7,7 @@ __all__ = ['SMALL_NETWORKS', 'seeded', 'torchvision_models', 'list_networks', 'u
            'without_aux_heads', 'published_weights', 'weights_choices', 'downloaded', 'recognised', 'from_file',
            'preset_of']
 
-# %% ../../nbs/data/25_architectures.ipynb #a4116f24
+# %% ../../nbs/data/25_architectures.ipynb #9574a444
 import hashlib
 import re
 import warnings
@@ -21,7 +21,7 @@ from torch import nn
 from .checkpoints import SUFFIXES
 from .records import record_of
 
-# %% ../../nbs/data/25_architectures.ipynb #1c634d85
+# %% ../../nbs/data/25_architectures.ipynb #0a55a31b
 @contextmanager
 def seeded(
     seed: int,  # of the random numbers inside
@@ -38,7 +38,7 @@ def seeded(
             torch.cuda.default_generators[gpu].manual_seed(seed)
         yield
 
-# %% ../../nbs/data/25_architectures.ipynb #249f4ccf
+# %% ../../nbs/data/25_architectures.ipynb #e42401de
 def _conv(cin, cout, stride=1):
     "A convolution of 3 x 3 that keeps the size."
     return nn.Conv2d(cin, cout, 3, stride, 1, bias=False)
@@ -52,7 +52,7 @@ def _head(width, num_classes):
         ("fc", nn.Linear(width, num_classes)),
     ]
 
-# %% ../../nbs/data/25_architectures.ipynb #f012839a
+# %% ../../nbs/data/25_architectures.ipynb #e1615bc5
 def _small_vgg(num_classes, in_channels):
     "Six convolutions of 32, 32, 64, 64, 128, 128 units in three scales."
     layers, width = [], in_channels
@@ -66,7 +66,7 @@ def _small_vgg(num_classes, in_channels):
     features = nn.Sequential(OrderedDict(layers))
     return nn.Sequential(OrderedDict([("features", features), *_head(128, num_classes)]))
 
-# %% ../../nbs/data/25_architectures.ipynb #b481a757
+# %% ../../nbs/data/25_architectures.ipynb #2c2f90b2
 class _Block(nn.Module):
     "Two convolutions and a shortcut; the one ReLU is used twice and in place."
 
@@ -87,7 +87,7 @@ def _projection(cin, cout, stride):
     narrow = nn.Conv2d(cin, cout, 1, stride, bias=False)
     return nn.Sequential(narrow, nn.BatchNorm2d(cout))
 
-# %% ../../nbs/data/25_architectures.ipynb #7e5a4281
+# %% ../../nbs/data/25_architectures.ipynb #6e272c00
 def _small_resnet(num_classes, in_channels):
     "A convolution and three residual blocks of 32, 64, 128 units."
     stem = [
@@ -105,7 +105,7 @@ def _small_resnet(num_classes, in_channels):
 
 SMALL_NETWORKS = {"small_vgg": _small_vgg, "small_resnet": _small_resnet}
 
-# %% ../../nbs/data/25_architectures.ipynb #7e761eb8
+# %% ../../nbs/data/25_architectures.ipynb #9184d8e5
 def torchvision_models():  # the module `torchvision.models`
     "Networks of torchvision, imported where they are needed, since that takes seconds."
     import torchvision
@@ -118,7 +118,7 @@ def list_networks() -> list:  # names, the two small networks first
     models = torchvision_models()
     return [*SMALL_NETWORKS, *sorted(models.list_models(module=models))]
 
-# %% ../../nbs/data/25_architectures.ipynb #42b428fb
+# %% ../../nbs/data/25_architectures.ipynb #54c4557a
 def usual_outputs(
     name: str,  # of a network
 ) -> int:  # 10 for the small networks, 1000 for torchvision's
@@ -152,7 +152,7 @@ def _check_shape(name, num_classes, in_channels):
     if in_channels < 1 or (num_classes is not None and num_classes < 1):
         raise ValueError("num_classes and in_channels must be at least 1")
 
-# %% ../../nbs/data/25_architectures.ipynb #32421a55
+# %% ../../nbs/data/25_architectures.ipynb #a587fbcd
 def without_aux_heads(
     network: nn.Module,  # GoogLeNet or Inception, changed in place
 ) -> nn.Module:  # the network
@@ -163,7 +163,7 @@ def without_aux_heads(
             setattr(network, head, None)
     return network
 
-# %% ../../nbs/data/25_architectures.ipynb #5e6f1c36
+# %% ../../nbs/data/25_architectures.ipynb #3a815d63
 def published_weights(
     name: str,  # of a network
     weights: object,  # "DEFAULT", "IMAGENET1K_V1", or something else
@@ -184,7 +184,7 @@ def weights_choices(
         published = ["DEFAULT", *(w.name for w in torchvision_models().get_model_weights(name))]
     return ", ".join(["None (random)", *published, f"a file ({' '.join(SUFFIXES)})"])
 
-# %% ../../nbs/data/25_architectures.ipynb #0741d67b
+# %% ../../nbs/data/25_architectures.ipynb #7829be3a
 def downloaded(
     name: str,  # of a network
     published: object,  # torchvision's entry
@@ -208,7 +208,7 @@ def downloaded(
         ) from e
     return torchvision_models().get_model(name, weights=published)
 
-# %% ../../nbs/data/25_architectures.ipynb #e3edfe72
+# %% ../../nbs/data/25_architectures.ipynb #4069bc85
 def _checksum(path):
     "SHA-256 of a file, in hexadecimal digits."
     found = hashlib.sha256()
@@ -244,7 +244,7 @@ def _say_saved_anew(path, entry, digest):
         stacklevel=6,
     )
 
-# %% ../../nbs/data/25_architectures.ipynb #4bca09a2
+# %% ../../nbs/data/25_architectures.ipynb #c4082cfb
 def from_file(
     network: nn.Module,  # it has the weights now; its settings are made those of published weights
     record: dict,  # its record so far
@@ -270,7 +270,7 @@ def _as_published(network, record):
         without_aux_heads(network)
     return {"transform_input": True}
 
-# %% ../../nbs/data/25_architectures.ipynb #5a515941
+# %% ../../nbs/data/25_architectures.ipynb #456c7050
 def preset_of(
     network: nn.Module,  # any network
 ) -> object:  # torchvision's entry, or None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['loss_and_accuracy', 'accuracy', 'random_batches', 'batch_reader', 'norms_of', 'measuring', 'recalibrate']
 
-# %% ../../nbs/data/33_evaluation.ipynb #897d5081
+# %% ../../nbs/data/33_evaluation.ipynb #3608b10f
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from .inputs import prepared
 from .outputs import check_outputs, output_indices, outputs_of_labels
 from ..tools.progress import progress
 
-# %% ../../nbs/data/33_evaluation.ipynb #d99ee324
+# %% ../../nbs/data/33_evaluation.ipynb #d779b211
 def loss_and_accuracy(
     network: nn.Module,  # any classifier; its modes are as before afterwards
     images: Images,  # labelled images; without a transform they get the network's own
@@ -48,7 +48,7 @@ def loss_and_accuracy(
     n = len(images)
     return loss / n, {f"top{k}": hits[k] / n for k in topk}
 
-# %% ../../nbs/data/33_evaluation.ipynb #c78ae71a
+# %% ../../nbs/data/33_evaluation.ipynb #c74b7af7
 def _of_batch(scores, y, topk):
     "Summed cross-entropy of a batch; how many have their output among the k highest scores."
     loss = nn.functional.cross_entropy(scores, y, reduction="sum").item()
@@ -64,7 +64,7 @@ def _targets(labels, label_map, topk, n):
         raise ValueError(f"topk={tuple(topk)}: the network has only {n} outputs")
     return y
 
-# %% ../../nbs/data/33_evaluation.ipynb #5b8fbe36
+# %% ../../nbs/data/33_evaluation.ipynb #0ba21578
 def accuracy(
     network: nn.Module,  # any classifier; its mode and device are as before afterwards
     images: Images,  # the images; without a transform they get the network's own
@@ -87,7 +87,7 @@ def accuracy(
     found = loss_and_accuracy(network, images, topk, batch_size, device, label_map, logits_of)
     return found[1]
 
-# %% ../../nbs/data/33_evaluation.ipynb #8a0cd9b4
+# %% ../../nbs/data/33_evaluation.ipynb #ca3b3709
 def random_batches(
     n: int,  # how many images there are
     batch_size: int,  # images per batch
@@ -108,7 +108,7 @@ def batch_reader(
     x = torch.cat([x for _, x, _ in batches(images, 256)])
     return x.__getitem__
 
-# %% ../../nbs/data/33_evaluation.ipynb #e3df0ca5
+# %% ../../nbs/data/33_evaluation.ipynb #d6bc6b98
 def norms_of(
     network: nn.Module,  # any network
 ) -> list:  # modules, in the network's order
@@ -132,7 +132,7 @@ def measuring(
         m.momentum = momentum
         m.eval()
 
-# %% ../../nbs/data/33_evaluation.ipynb #e2737ce4
+# %% ../../nbs/data/33_evaluation.ipynb #1852bf15
 def recalibrate(
     network: nn.Module,  # any network; it is not changed
     images: Images,  # training images, some hundred or more

@@ -6,7 +6,7 @@
 __all__ = ['FINGERPRINT_VERSION', 'Images', 'images_at', 'contents', 'same_luck', 'evenly', 'check_unchanged', 'other_images',
            'batches', 'read_once', 'in_memory']
 
-# %% ../../nbs/data/13_image_sets.ipynb #14861605
+# %% ../../nbs/data/13_image_sets.ipynb #1474bfa0
 import functools
 import json
 import math
@@ -26,14 +26,14 @@ from .reading import hash_item, naming
 from ..tools.digests import short_digest
 from ..tools.words import plain_text, warn_caller
 
-# %% ../../nbs/data/13_image_sets.ipynb #aa7ea448
+# %% ../../nbs/data/13_image_sets.ipynb #4e7b4449
 def _read(images, i):
     "Picture i at the size asked for, before the transform; an unreadable one is named."
     with naming(images.names[i]):
         picture = as_picture(images.read(int(images.index[i])))
         return resized(picture, images.settings.get("size"))
 
-# %% ../../nbs/data/13_image_sets.ipynb #6b74c519
+# %% ../../nbs/data/13_image_sets.ipynb #7fe236a4
 def _transformed(images, i):
     "Image i as a float32 tensor (C, H, W)."
     picture, t, name = _read(images, i), images.transform, images.names[i]
@@ -66,7 +66,7 @@ def _form(x):
         return f"a {x.dtype} tensor of shape {tuple(x.shape)}"
     return f"a {type(x).__name__}"
 
-# %% ../../nbs/data/13_image_sets.ipynb #a39031e5
+# %% ../../nbs/data/13_image_sets.ipynb #529629e4
 def _checked_labels(labels, images):
     "int64 labels, one per image, each the index of a class."
     y = np.asarray(labels)
@@ -76,7 +76,7 @@ def _checked_labels(labels, images):
         raise ValueError(f"labels must lie in 0..{len(images.classes) - 1}")
     return y.astype(np.int64)
 
-# %% ../../nbs/data/13_image_sets.ipynb #441280ba
+# %% ../../nbs/data/13_image_sets.ipynb #4873de33
 @dataclass(frozen=True, eq=False, repr=False)
 class Images(Dataset):
     "Labelled images, read when asked for; made by `images`."
@@ -137,7 +137,7 @@ def _found(images):
         last = f"no fingerprint: {e}"
     return f"{images.settings.get('source')}, {len(images.by_class)} classes, {last}"
 
-# %% ../../nbs/data/13_image_sets.ipynb #55a188ce
+# %% ../../nbs/data/13_image_sets.ipynb #98fefbb9
 def images_at(
     images: Images,  # any images
     at: np.ndarray,  # int (n,), positions
@@ -146,7 +146,7 @@ def images_at(
     names = tuple(images.names[i] for i in at)
     return replace(images, index=images.index[at], labels=images.labels[at], names=names)
 
-# %% ../../nbs/data/13_image_sets.ipynb #9d90ff66
+# %% ../../nbs/data/13_image_sets.ipynb #5e8e877c
 def contents(
     images: Images,  # any images
 ) -> list:  # a hash for each
@@ -163,7 +163,7 @@ def contents(
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(one, range(len(at))))
 
-# %% ../../nbs/data/13_image_sets.ipynb #ffa67f91
+# %% ../../nbs/data/13_image_sets.ipynb #30ea1247
 @contextmanager
 def same_luck() -> Iterator:
     "What is drawn inside does not move the generators of torch, NumPy and Python."
@@ -183,7 +183,7 @@ def evenly(
     "At most so many of n positions, evenly spread."
     return [round(i) for i in np.linspace(0, n - 1, min(n, most))]
 
-# %% ../../nbs/data/13_image_sets.ipynb #b32124e6
+# %% ../../nbs/data/13_image_sets.ipynb #2ce65b3e
 def _few_numbers(x):
     "Text of a tensor (C, H, W): shape, root mean square, mean, projection on a fixed wave."
     v = x.detach().double().flatten().numpy()
@@ -213,7 +213,7 @@ def _yields(images):
 
 _RANDOM = "different each time:"
 
-# %% ../../nbs/data/13_image_sets.ipynb #fffa97d1
+# %% ../../nbs/data/13_image_sets.ipynb #4ccfbcf1
 FINGERPRINT_VERSION = 2  # 1: names, sizes of files and the text of the transform
 _FOUND_BY = ("source", "split", "per_class", "seed", "skipped", "prepared by")
 
@@ -260,7 +260,7 @@ def other_images(
     keys = [k for k in keys if k not in (*_FOUND_BY, "fingerprint")]
     return "other: " + (", ".join(said.get(k, k) for k in keys) or "labels")
 
-# %% ../../nbs/data/13_image_sets.ipynb #bad857c9
+# %% ../../nbs/data/13_image_sets.ipynb #0705e874
 def _table(images, most=12):
     "Markdown: what the images are and how many there are of each class."
     count = [(images.classes[c], len(i)) for c, i in images.by_class.items()]
@@ -274,7 +274,7 @@ def _table(images, most=12):
     )
     return "\n".join([head, "", "| class | images |", "|---|---|", *rows])
 
-# %% ../../nbs/data/13_image_sets.ipynb #966a20a7
+# %% ../../nbs/data/13_image_sets.ipynb #fb80c849
 def batches(
     images: Images,  # the images
     batch_size: int = 64,  # images per batch; the last batch may hold fewer
@@ -302,7 +302,7 @@ def _check_shape(name, own, others):
         "pass size= (or a transform that resizes) to images(...)"
     )
 
-# %% ../../nbs/data/13_image_sets.ipynb #d67fa7c9
+# %% ../../nbs/data/13_image_sets.ipynb #addd42de
 def read_once(
     images: Images,  # any image set
     at: "Sequence[int] | np.ndarray",  # positions (n,) of the images to keep, in this order
@@ -317,7 +317,7 @@ def read_once(
         settings={**images.settings, "size": None},
     )
 
-# %% ../../nbs/data/13_image_sets.ipynb #d54404d0
+# %% ../../nbs/data/13_image_sets.ipynb #b70895dd
 def in_memory(
     images: Images,  # any image set, not empty
     limit: int = 2**29,  # bytes that the tensors may take

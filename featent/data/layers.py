@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INTERNAL', 'Place', 'list_layers', 'select_layers', 'module_path', 'kernel_l1']
 
-# %% ../../nbs/data/54_layers.ipynb #2fb6f848
+# %% ../../nbs/data/54_layers.ipynb #0fcfe5f1
 import warnings
 from collections import Counter
 from fnmatch import fnmatchcase
@@ -22,7 +22,7 @@ from .image_sets import Images
 from .tracing import trace, unwrap
 from ..tools.words import near_names, warn_caller
 
-# %% ../../nbs/data/54_layers.ipynb #6d0df79d
+# %% ../../nbs/data/54_layers.ipynb #af7a0221
 class Place(NamedTuple):
     "Where the map of a layer is read."
 
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     exit: "tuple | None" = None  # module and entry whose output it is
     deep: bool = False  # whether TorchScript has to be listened to
 
-# %% ../../nbs/data/54_layers.ipynb #26023283
+# %% ../../nbs/data/54_layers.ipynb #d7c9a33d
 def _place(trace, path, exit=None):
     "What has to happen in a pass until the map is there."
     c, end = trace.calls[path[0][0]], path[-1][-1]
@@ -76,7 +76,7 @@ def _step_form(op, form, number):
 
     return op, plain(form)
 
-# %% ../../nbs/data/54_layers.ipynb #f7996293
+# %% ../../nbs/data/54_layers.ipynb #a2eec215
 def _suffix(calls, path):
     "What follows the name of the module."
     words = {**NORMS, **PASSED, **UNCHANGED}
@@ -96,7 +96,7 @@ def _again(module, k, taken):
     name = f"{module}_{k}" if k else module
     return f"{module}#{k}" if k and name in taken else name
 
-# %% ../../nbs/data/54_layers.ipynb #dde475b1
+# %% ../../nbs/data/54_layers.ipynb #4c3aabd4
 def _map_size(call, start):
     "Units, height, width of a call's output, and whether channels come last; height 0: no map."
     shape = call.shape
@@ -134,7 +134,7 @@ def _note_on_activation(trace, graph, start, end):
     silent = {start, end} & trace.silent
     return "read before its memory was changed where calls cannot be heard" if silent else ""
 
-# %% ../../nbs/data/54_layers.ipynb #a24a3bd5
+# %% ../../nbs/data/54_layers.ipynb #658d2b13
 INTERNAL = ["note", "at", "last", "overwritten", "place"]  # what reading the maps needs to know
 _COLUMNS = ["layer", "module", "kind", "units", "height", "width", "activated", *INTERNAL]
 
@@ -167,7 +167,7 @@ def _module_row(trace, i, module, exit):
     curved = trace.calls[i].op in NONLINEAR
     return _row(trace, module, module, "module", curved, _note(trace, i, i), place)
 
-# %% ../../nbs/data/54_layers.ipynb #4e36fba1
+# %% ../../nbs/data/54_layers.ipynb #ac724dbb
 def _rows(trace):
     "All rows of the table."
     graph, seen = Graph(trace), Counter()
@@ -190,7 +190,7 @@ def _layer_table(network, example):
     table.attrs["unheard"] = _never_called(unwrap(network), found)
     return table
 
-# %% ../../nbs/data/54_layers.ipynb #cb52fe9b
+# %% ../../nbs/data/54_layers.ipynb #07ba875a
 def list_layers(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # an image set, an image, a batch, or a shape
@@ -210,7 +210,7 @@ def _never_called(network, trace):
     modules = network.named_modules()
     return [n for n, m in modules if isinstance(m, convolutions) and n not in known]
 
-# %% ../../nbs/data/54_layers.ipynb #2742768b
+# %% ../../nbs/data/54_layers.ipynb #5c436912
 def _words(network, layers):
     "Selecting words as a list; modules by their names."
     paths = {id(m): n for n, m in unwrap(network).named_modules()}
@@ -241,7 +241,7 @@ def _no_word(wrong):
         "or as modules of the network; list_layers(network, example) shows the names"
     )
 
-# %% ../../nbs/data/54_layers.ipynb #20b771ed
+# %% ../../nbs/data/54_layers.ipynb #cf669f28
 def _matches(table, word):
     "Mask of the rows that one selecting word means."
     exact = (table.layer == word) | (table.module == word)
@@ -264,7 +264,7 @@ def _unknown(table, word):
         + f" Choose a kind ('conv', 'linear'), a pattern, or any of: {', '.join(names)}"
     )
 
-# %% ../../nbs/data/54_layers.ipynb #9e9f686e
+# %% ../../nbs/data/54_layers.ipynb #58939ffa
 def select_layers(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `list_layers`
@@ -289,7 +289,7 @@ def select_layers(
     _warn(network, table[chosen & of_use])
     return table[chosen & of_use].reset_index(drop=True), list(table.layer[chosen & ~of_use])
 
-# %% ../../nbs/data/54_layers.ipynb #e3c783d2
+# %% ../../nbs/data/54_layers.ipynb #d389c149
 def _of_use(table, maps):
     "Layers whose rows are images, and whose maps, if they need any, are larger than a pixel."
     rows = ~table.note.str.contains("first axis", regex=False)
@@ -306,7 +306,7 @@ def _no_map(table, word, hit, maps):
         f"image. Layers with maps: {', '.join(usable) or 'none'}"
     )
 
-# %% ../../nbs/data/54_layers.ipynb #1cf25387
+# %% ../../nbs/data/54_layers.ipynb #0aaaedf7
 def _warn(network, chosen):
     "Say what is read before its activation, and which parts are not in the list."
     notes = chosen[chosen.note != ""].groupby("note", sort=False).layer
@@ -334,7 +334,7 @@ def _deaf(module):
     "Whether a part of a network makes its calls out of hearing."
     return isinstance(module, torch.jit.ScriptModule) or "quantized" in type(module).__module__
 
-# %% ../../nbs/data/54_layers.ipynb #87406079
+# %% ../../nbs/data/54_layers.ipynb #be49f2e8
 def module_path(
     network: nn.Module,  # without its wrapper
     name: str,  # of a layer's module, as in the column `module`
@@ -344,7 +344,7 @@ def module_path(
     short = name.rpartition("#" if "#" in name else "_")
     return name if name in known or not short[2].isdigit() else short[0]
 
-# %% ../../nbs/data/54_layers.ipynb #52ee883f
+# %% ../../nbs/data/54_layers.ipynb #2c5f1a64
 _WEIGHTED = nn.modules.conv._ConvNd, nn.Linear
 
 
@@ -363,7 +363,7 @@ def _module(network, name):
     "The module of that name; for the second call of a shared module, 'conv_1', the module itself."
     return dict(network.named_modules()).get(module_path(network, name))
 
-# %% ../../nbs/data/54_layers.ipynb #48ee53eb
+# %% ../../nbs/data/54_layers.ipynb #c1391946
 def kernel_l1(
     network: nn.Module,  # any network
     layers: "pd.DataFrame | str | list",  # a table (layer, module, units), or names

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['checked_maps', 'read_maps', 'read_finite', 'stream', 'network_identity']
 
-# %% ../../nbs/data/56_maps.ipynb #7f42b80a
+# %% ../../nbs/data/56_maps.ipynb #c648221d
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -21,7 +21,7 @@ from .listening import OtherPath
 from .tracing import to_network, trace, unwrap
 from ..tools.digests import sha256
 
-# %% ../../nbs/data/56_maps.ipynb #7d9d5ba9
+# %% ../../nbs/data/56_maps.ipynb #29b499bc
 class _Reader(Follower):
     "Hand the maps of chosen layers to `reduce` while the network runs."
 
@@ -58,7 +58,7 @@ def _is_another(maps, version):
     "Whether maps are still kept and were changed since."
     return maps is not None and change_count(maps) != version
 
-# %% ../../nbs/data/56_maps.ipynb #fecb955e
+# %% ../../nbs/data/56_maps.ipynb #19e879b6
 def checked_maps(
     t: torch.Tensor,  # what the layer gave
     row: tuple,  # of the table of layers
@@ -95,7 +95,7 @@ def _size_of(t):
         return (t.shape[1], *t.shape[2:4])
     return (t.shape[1], 0, 0) if t.ndim > 1 else tuple(t.shape)
 
-# %% ../../nbs/data/56_maps.ipynb #1bd82c99
+# %% ../../nbs/data/56_maps.ipynb #71617402
 def read_maps(
     network: nn.Module,  # any network
     x: torch.Tensor,  # images (n, C, H, W)
@@ -115,7 +115,7 @@ def read_maps(
     reader.check()
     return reader.found
 
-# %% ../../nbs/data/56_maps.ipynb #9f3c8e7c
+# %% ../../nbs/data/56_maps.ipynb #7991eb91
 def _check_finite(name, maps, index, image_names):
     "Refuse NaN and infinite activations, naming layer and image; a finite sum proves finite terms."
     kind = torch.float64 if maps.dtype == torch.float64 else torch.float32
@@ -148,7 +148,7 @@ def read_finite(
 
     return read_maps(network, x, table, checked)
 
-# %% ../../nbs/data/56_maps.ipynb #7b962924
+# %% ../../nbs/data/56_maps.ipynb #d2d02b14
 def stream(
     network: nn.Module,  # any network, on any device, in any floating point precision
     images: Images,  # the images, already with a transform
@@ -161,7 +161,7 @@ def stream(
     for index, x, y in batches(images, batch_size):
         yield index, y, read_finite(network, x, table, reduce, index, images.names)
 
-# %% ../../nbs/data/56_maps.ipynb #9928cb21
+# %% ../../nbs/data/56_maps.ipynb #df312992
 def network_identity(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `list_layers`

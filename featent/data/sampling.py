@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['images', 'hold_out', 'check_disjoint', 'corrupt_labels']
 
-# %% ../../nbs/data/18_sampling.ipynb #2e4d2819
+# %% ../../nbs/data/18_sampling.ipynb #33edb1b3
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ from .published import DATASETS, published
 from .reading import Reader, Source, hash_bytes, hash_item
 from ..tools.words import a_few, warn_caller
 
-# %% ../../nbs/data/18_sampling.ipynb #56bf26ed
+# %% ../../nbs/data/18_sampling.ipynb #603ecbd3
 class _Again(Reader):
     "Images that were chosen before."
 
@@ -51,7 +51,7 @@ def _again(images):
     read = _Again(images)
     return Source(read, images.labels, images.classes, images.names, of, images.transform)
 
-# %% ../../nbs/data/18_sampling.ipynb #838d96b3
+# %% ../../nbs/data/18_sampling.ipynb #7794073c
 def _source(source, split, root, download, item, on_error):
     "The `Source` of whatever was passed."
     if isinstance(source, Images):
@@ -108,7 +108,7 @@ def _all_arrays(values):
     "Whether there are some values, and all of them are arrays or tensors."
     return len(values) > 0 and all(isinstance(v, (torch.Tensor, np.ndarray)) for v in values)
 
-# %% ../../nbs/data/18_sampling.ipynb #85681659
+# %% ../../nbs/data/18_sampling.ipynb #920cad18
 def _places(classes):
     "Labels that a name or an index means."
     at = {i: [i] for i in range(len(classes))}
@@ -138,7 +138,7 @@ def _chosen_classes(wanted, s):
         )
     return sorted({at[w][0] for w in wanted})
 
-# %% ../../nbs/data/18_sampling.ipynb #1d834965
+# %% ../../nbs/data/18_sampling.ipynb #1aa7f550
 def _readable(s, i, on_error):
     "Whether item i can be used; where errors stop, the cheap check of its header raises."
     try:
@@ -157,7 +157,7 @@ def _readable(s, i, on_error):
         ) from e
     return True
 
-# %% ../../nbs/data/18_sampling.ipynb #5af72985
+# %% ../../nbs/data/18_sampling.ipynb #6a8e96a2
 def _sample(s, chosen, per_class, seed, on_error):
     "Sorted positions of the chosen images, and how many unreadable ones were passed over."
     index, counts = [], []
@@ -210,7 +210,7 @@ def _tell_single(s, index):
             "classes="
         )
 
-# %% ../../nbs/data/18_sampling.ipynb #adfd5897
+# %% ../../nbs/data/18_sampling.ipynb #96153678
 def _checked(per_class, split, seed, on_error, size):
     "Raise on an argument outside its domain."
     if split not in SPLITS:
@@ -252,7 +252,7 @@ def _checked_reading(channels, full, item):
     if isinstance(full, (bool, str)) or np.ndim(full) or not 0 < full < math.inf:
         raise ValueError(f"full={full!r} must be a positive number, the value of white")
 
-# %% ../../nbs/data/18_sampling.ipynb #fe935326
+# %% ../../nbs/data/18_sampling.ipynb #01adc483
 def images(
     source: object = "digits",  # "mnist", "fashion_mnist", "cifar10", "cifar100"; folder; pairs
     per_class: int | None = None,  # images drawn per class, without replacement; None takes all
@@ -301,7 +301,7 @@ def _chosen_images(s, index, transform, settings):
     t = own if transform is None else transform
     return Images(s.read, index, s.labels[index], s.classes, names, t, settings)
 
-# %% ../../nbs/data/18_sampling.ipynb #2fad5198
+# %% ../../nbs/data/18_sampling.ipynb #0ab6a857
 def hold_out(
     images: Images,  # the images to divide
     per_class: int,  # images of each class to hold out
@@ -341,7 +341,7 @@ def check_disjoint(
         "or divide the images with hold_out (in an experiment: holdout=True)"
     )
 
-# %% ../../nbs/data/18_sampling.ipynb #06b4b344
+# %% ../../nbs/data/18_sampling.ipynb #00baa043
 def corrupt_labels(
     labels: np.ndarray,  # int (n,), class of each image
     share: float,  # share of the labels to redraw, in [0, 1]

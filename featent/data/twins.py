@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['numbers_in', 'entry_shapes', 'same_architecture', 'random_twin', 'shuffled_twin']
 
-# %% ../../nbs/data/38_twins.ipynb #7449e890
+# %% ../../nbs/data/38_twins.ipynb #60373e30
 import copy
 import inspect
 import math
@@ -26,7 +26,7 @@ from .records import tensor_bytes, weights_hash, without_weights
 from ..tools.digests import sha256
 from ..tools.words import a_few, first_line
 
-# %% ../../nbs/data/38_twins.ipynb #4fe4f18f
+# %% ../../nbs/data/38_twins.ipynb #a6644989
 def numbers_in(
     network: nn.Module,  # any network
 ) -> dict:  # name: tensor
@@ -40,7 +40,7 @@ def entry_shapes(
     "Names and shapes of parameters and buffers."
     return {(k, tuple(v.shape)) for k, v in numbers_in(network).items()}
 
-# %% ../../nbs/data/38_twins.ipynb #2b950255
+# %% ../../nbs/data/38_twins.ipynb #f5fca0db
 def _plain(v, depth=3):
     "A setting as something that can be compared."
     if v is None or isinstance(v, (bool, int, float, str, bytes)):
@@ -73,7 +73,7 @@ def _plain_container(v, depth):
         inside = sorted(inside, key=str)
     return (type(v).__name__, *inside)
 
-# %% ../../nbs/data/38_twins.ipynb #1ea1c0dd
+# %% ../../nbs/data/38_twins.ipynb #2c4edf02
 def _plain_function(f, depth):
     "A function by its name, code and the values that it has kept."
     if isinstance(f, partial):
@@ -87,7 +87,7 @@ def _plain_function(f, depth):
     name = getattr(f, "__qualname__", type(f).__qualname__)
     return (getattr(f, "__module__", None), name, text, tuple(kept))
 
-# %% ../../nbs/data/38_twins.ipynb #cd785467
+# %% ../../nbs/data/38_twins.ipynb #ba9969f4
 _INNER = {*vars(nn.Module()), "featent", "transform_input"}  # what every module has, or a twin gets
 
 
@@ -114,7 +114,7 @@ def _same_settings(fresh, used):
             return False
     return True
 
-# %% ../../nbs/data/38_twins.ipynb #27f80fa0
+# %% ../../nbs/data/38_twins.ipynb #9c247475
 def same_architecture(
     fresh: nn.Module,  # a network just made
     used: nn.Module,  # another, perhaps used and altered
@@ -127,7 +127,7 @@ def same_architecture(
         return False
     return all(_same_settings(m, n) for (_, m), (_, n) in zip(a, b, strict=True))
 
-# %% ../../nbs/data/38_twins.ipynb #8a399c6f
+# %% ../../nbs/data/38_twins.ipynb #ff4a480e
 def _reset(network):
     "A copy with every `reset_parameters` called; an error names what this did not reach."
     twin = _copied(network, ": pass build= a function that makes it anew")
@@ -155,7 +155,7 @@ def _copied(network, remedy=""):
     except Exception as e:
         raise ValueError(f"{type(network).__name__} cannot be copied ({e}){remedy}") from e
 
-# %% ../../nbs/data/38_twins.ipynb #3be8fa0a
+# %% ../../nbs/data/38_twins.ipynb #2b903cc3
 def _can_be_nan(t):
     "Whether a tensor has a place for NaN."
     return t.is_floating_point() or t.is_complex()
@@ -197,7 +197,7 @@ def _without_arguments(function):
         return False
     return True
 
-# %% ../../nbs/data/38_twins.ipynb #27f04447
+# %% ../../nbs/data/38_twins.ipynb #dcff0051
 def _constructors(network, seed):
     "Functions that may make the architecture of a network anew."
     record = getattr(network, "featent", None) or {}
@@ -224,7 +224,7 @@ def _timm_again(network, cfg):
     in_chans = getattr(network, "in_chans", cfg["input_size"][0])
     return create_model(cfg["architecture"], num_classes=network.num_classes, in_chans=in_chans)
 
-# %% ../../nbs/data/38_twins.ipynb #c27a6225
+# %% ../../nbs/data/38_twins.ipynb #5f070571
 def _fresh(network, seed):
     "A new network of the same architecture, and the way to it."
     for make in _constructors(network, seed):
@@ -250,7 +250,7 @@ def _hooked(twin, network):
                 setattr(n, k, copy.copy(getattr(m, k)))
     return twin
 
-# %% ../../nbs/data/38_twins.ipynb #802f67c9
+# %% ../../nbs/data/38_twins.ipynb #8f8116cf
 def _like(twin, network):
     "The twin with the dtype, device, mode and frozen parameters of a network."
     if twin is network:
@@ -270,7 +270,7 @@ def _like(twin, network):
     twin.zero_grad(set_to_none=True)
     return twin
 
-# %% ../../nbs/data/38_twins.ipynb #affcda05
+# %% ../../nbs/data/38_twins.ipynb #9742df64
 def _in_form(entries, examples):
     "Give entries the type, the place and the need of a gradient of those of the same names."
     for name, v in examples:
@@ -278,7 +278,7 @@ def _in_form(entries, examples):
             entries[name].data = entries[name].data.to(v.device, v.dtype)
             entries[name].requires_grad_(v.requires_grad)
 
-# %% ../../nbs/data/38_twins.ipynb #33ce0e28
+# %% ../../nbs/data/38_twins.ipynb #4af63254
 def _as_control(twin, network, seed, control):
     "The twin in the form of a network, with its record."
     twin = as_network(_like(twin, network))
@@ -287,7 +287,7 @@ def _as_control(twin, network, seed, control):
     twin.featent = {**record, "hash": weights_hash(twin)}
     return twin
 
-# %% ../../nbs/data/38_twins.ipynb #796b3884
+# %% ../../nbs/data/38_twins.ipynb #229f5cb1
 def random_twin(
     network: nn.Module,  # any network; it is not touched
     seed: int = 0,  # of the twin's weights
@@ -301,7 +301,7 @@ def random_twin(
             twin, control = build(), "build="
     return _as_control(twin, network, seed, control)
 
-# %% ../../nbs/data/38_twins.ipynb #ae6be8b0
+# %% ../../nbs/data/38_twins.ipynb #b386004a
 def shuffled_twin(
     network: nn.Module,  # any network; it is not touched
     seed: int = 0,  # of the order

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 
 from ..assessment.plots import STYLES, new_axes
 from ..data.evaluation import accuracy
-from ..data.image_sets import Images
-from ..data.image_sets import in_memory
+from ..data.image_sets import Images, in_memory
 from ..data.trainer import train
 from .activation_patterns import patterns
 from .linear_networks import linear_stack

@@ -22,10 +22,8 @@ from ..assessment.plan import plan_for
 from ..assessment.record import BIRTHS_VERSION, calls_of
 from ..assessment.streaming import run_plan
 from ..assessment.tables import tabulate
-from ..data.evaluation import norms_of, recalibrate
-from ..data.evaluation import loss_and_accuracy
-from ..data.image_sets import Images
-from ..data.image_sets import in_memory
+from ..data.evaluation import loss_and_accuracy, norms_of, recalibrate
+from ..data.image_sets import Images, in_memory
 from ..data.inputs import prepared
 from ..data.sampling import images as as_images
 from ..statistics.entropy import check_rule

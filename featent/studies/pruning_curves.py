@@ -18,10 +18,8 @@ from torch import nn
 
 from ..assessment.plots import STYLES, literal, new_axes
 from ..assessment.result import Result
-from ..data.evaluation import recalibrate
-from ..data.evaluation import accuracy
-from ..data.image_sets import Images
-from ..data.image_sets import in_memory, read_once
+from ..data.evaluation import accuracy, recalibrate
+from ..data.image_sets import Images, in_memory, read_once
 from ..data.inputs import prepared
 from ..data.outputs import count_outputs, outputs_of_labels
 from ..data.trainer import train

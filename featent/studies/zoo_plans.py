@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..data.architectures import list_networks
-from ..data.sampling import corrupt_labels
 from ..data.image_sets import Images, images_at
+from ..data.sampling import corrupt_labels
 
 # %% ../../nbs/studies/26_zoo_plans.ipynb #9877f2bd
 PLAN = {
