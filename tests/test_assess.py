@@ -22,9 +22,9 @@ from featent.assessment import saving, streaming
 from featent.assessment.evidence import indicator_table
 from featent.assessment.plots import plot_births, plot_units
 from featent.assessment.shards import npy_bytes
-from featent.data.preprocessing import describe_transform
-from featent.data.maps import read_maps
 from featent.data.layers import select_layers
+from featent.data.maps import read_maps
+from featent.data.preprocessing import describe_transform
 from featent.statistics.scores import read_table
 from featent.tools import files
 from featent.tools.digests import sha256

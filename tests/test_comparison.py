@@ -18,8 +18,8 @@ from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, runs
 from featent.data.filters import kernel_l1
-from featent.data.sampling import images
 from featent.data.preprocessing import preprocess
+from featent.data.sampling import images
 from featent.statistics.indicators import INDICATORS, SUMMARIES
 from featent.studies.comparison import plot_correlations, rank_correlations
 from featent.studies.separability import SCALED, match_scale, plot_auc, plot_separation, separation

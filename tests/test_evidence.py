@@ -6,12 +6,12 @@ import pytest
 
 import featent as fe
 from featent.assessment.plots import plot_profile
-from featent.data.maps import read_maps
 from featent.data.layers import select_layers
+from featent.data.maps import read_maps
 from featent.statistics.indicators import SUMMARIES, indicators
 from featent.statistics.information import class_information
-from featent.statistics.significance import excess_test
 from featent.statistics.resolution import coarse, n_cells
+from featent.statistics.significance import excess_test
 from featent.statistics.uncertainty import intervals as unit_intervals
 
 LAYERS = ["features.conv1", "features.conv5", "features.conv6"]

@@ -10,7 +10,6 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.assessment.loading import load
-from featent.assessment.result import Result
 from featent.data import networks
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
@@ -202,8 +201,8 @@ def test_open_from_everything(studies, saved, result, table, tmp_path):
         if isinstance(e.controls["name"].options[0], tuple)
         else e.controls["name"].options
     ) == {"all", "0", "1", "2"}
-    app = result.explore("layers")
-    assert app.current is not None and app.failure is None and Result.explore is explore
+    app = explore(result, "layers")
+    assert app.current is not None and app.failure is None
 
 
 def test_what_is_missing_is_said(result, table, tmp_path, net):
@@ -262,7 +261,7 @@ def test_computed_only_when_asked(result, net, few, monkeypatch):
         "Sequential",
         "random weights",
     ]
-    assert "ablation" not in result.explore("layers").source.studies
+    assert "ablation" not in explore(result, "layers").source.studies
 
 
 def test_without_a_front_end_there_is_a_picture(studies, capsys):

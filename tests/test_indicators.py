@@ -10,11 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from featent.data.filters import kernel_l1
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
-from featent.data.maps import read_maps
 from featent.data.layers import select_layers
-from featent.statistics.scores import score_table
+from featent.data.maps import read_maps
+from featent.data.preprocessing import preprocess
+from featent.data.sampling import images
 from featent.statistics.indicators import (
     INDICATORS,
     SUMMARIES,
@@ -22,6 +21,7 @@ from featent.statistics.indicators import (
     indicators,
     map_summaries,
 )
+from featent.statistics.scores import score_table
 
 maps = arrays(
     np.float32,

@@ -9,11 +9,11 @@ from hypothesis import given, settings, strategies as st
 from scipy.stats import kstest
 from sklearn.metrics import mutual_info_score
 
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
 from featent.data.layers import select_layers
 from featent.data.maps import stream
 from featent.data.networks import network
+from featent.data.preprocessing import preprocess
+from featent.data.sampling import images
 from featent.data.twins import random_twin
 from featent.statistics.entropy import feature_entropy
 from featent.statistics.information import (

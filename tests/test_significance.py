@@ -10,19 +10,19 @@ from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import false_discovery_control, kstest, t as student_t
 
-from featent.data.sampling import images
-from featent.data.preprocessing import preprocess
 from featent.data.layers import select_layers
 from featent.data.maps import stream
 from featent.data.networks import network
+from featent.data.preprocessing import preprocess
+from featent.data.sampling import images
 from featent.statistics.entropy import feature_entropy
-from featent.statistics.scores import score_table
 from featent.statistics.multiple_testing import (
     drawn_further,
     draws_needed,
     false_discovery,
     further_stages,
 )
+from featent.statistics.scores import score_table
 from featent.statistics.significance import (
     Setting,
     _excesses,

@@ -25,10 +25,10 @@ from featent.data.records import weights_hash
 from featent.data.sampling import images
 from featent.data.trainer import train
 from featent.studies import moments as module
-from featent.studies.trends import follow
 from featent.studies.looking_back import assess_checkpoints, natural_order, place_of
 from featent.studies.training import monitor
 from featent.studies.training_plots import plot_training
+from featent.studies.trends import follow
 
 
 def tiny(seed=0):

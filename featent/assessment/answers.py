@@ -12,10 +12,10 @@ import pandas as pd
 from .evidence import twins_of
 from .options import TWINS
 from .result import Result
-from ..statistics.shares import class_shares, layer_share
 from ..statistics.contrast import contrasts, values_of
-from ..statistics.redundancy import followed
 from ..statistics.multiple_testing import false_discovery
+from ..statistics.redundancy import followed
+from ..statistics.shares import class_shares, layer_share
 
 # %% ../../nbs/assessment/48_answers.ipynb #cefed7c5
 def _said(result, layer, by, kind):

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from .result import Result, result_from
+from ..statistics.resolution import coarse, n_cells
 from ..statistics.scores import class_scores
 from ..statistics.uncertainty import bootstrap_means
-from ..statistics.resolution import coarse, n_cells
 from ..tools.words import a_few
 
 # %% ../../nbs/assessment/44_depth.ipynb #f058f7ea

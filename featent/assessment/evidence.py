@@ -14,15 +14,15 @@ import pandas as pd
 from .depth import enough_to_resample
 from .options import NULLS, TWINS
 from .result import Result
+from ..statistics.estimators import ESTIMATORS
 from ..statistics.indicators import indicators
 from ..statistics.information import class_informations
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.resampling import interval
 from ..statistics.scores import class_label
 from ..statistics.significance import excess_tests, layer_excesses
-from ..statistics.multiple_testing import false_discovery
 from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
-from ..statistics.estimators import ESTIMATORS
 from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval
-from ..statistics.resampling import interval
 
 # %% ../../nbs/assessment/46_evidence.ipynb #486113b2
 _KEYS = ["layer", "filtration"]

@@ -17,8 +17,8 @@ from .preflight import act, preflight as look
 from ..data.image_sets import Images, check_unchanged
 from ..data.inputs import prepared
 from ..data.layers import select_layers
-from ..data.tracing import unwrap
 from ..data.sampling import images as as_images
+from ..data.tracing import unwrap
 from ..data.twins import random_twin, shuffled_twin
 from ..topology.kernels import n_threads
 

@@ -18,9 +18,9 @@ import torch
 from tqdm.auto import tqdm
 
 from .plan import Plan
+from ..data.filters import kernel_l1
 from ..data.image_sets import batches
 from ..data.maps import read_finite
-from ..data.filters import kernel_l1
 from ..statistics.indicators import map_summaries
 from ..topology.filtrations import births, finite_births, ordinal
 from ..topology.kernels import n_threads

@@ -13,10 +13,10 @@ import pandas as pd
 
 from .options import TWINS
 from ..statistics.contrast import contrasts
-from ..statistics.shares import layer_share
-from ..statistics.scores import class_scores, score_table
-from ..statistics.multiple_testing import false_discovery
 from ..statistics.estimators import entropy_estimates
+from ..statistics.multiple_testing import false_discovery
+from ..statistics.scores import class_scores, score_table
+from ..statistics.shares import layer_share
 from ..statistics.uncertainty import warn
 
 # %% ../../nbs/assessment/34_tables.ipynb #4d1885ea

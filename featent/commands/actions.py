@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from featent.assessment.result import Result
     from featent.assessment.preflight import Preflight
+    from featent.assessment.result import Result
     from featent.data.image_sets import Images
 
 # %% ../../nbs/commands/64_actions.ipynb #3f3e9c87
@@ -327,9 +327,8 @@ def run_sweep(
     args: argparse.Namespace,  # of featent sweep
 ) -> int:  # exit code
     "featent sweep."
-    from featent.tools.files import as_path
-
     from featent.commands.sweeps import sweep
+    from featent.tools.files import as_path
 
     out = as_path(args.output or f"featent-{Path(args.experiment).stem}-sweep")
     grid = read_grid(args.experiment, [(k, texts) for k, *texts in args.p])

@@ -22,16 +22,16 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ..assessment.result import Result
-from .arguments import assess_arguments, command_parser, common_options
 from . import actions
 from .actions import checked, network_of, optional, pictures, run_experiment, scored
-from .messages import explain, in_words_of
+from .arguments import assess_arguments, command_parser, common_options
 from .experiments import experiments, parameters, read_parameters
-from ..data.image_sets import Images
+from .messages import explain, in_words_of
 from ..data.architectures import built_network, list_networks
+from ..data.image_sets import Images
 from ..data.networks import network as as_network
-from ..explorers.registry import EXPLORERS
 from ..explorers.app import explore
+from ..explorers.registry import EXPLORERS
 from ..tools.files import as_path
 from ..tools.places import claimed
 

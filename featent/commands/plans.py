@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .experiments import checked_value, known_parameters, notebook_cells
-from ..tools.locks import Busy, alone
 from ..tools.files import explained
+from ..tools.locks import Busy, alone
 from ..tools.places import must_be_free
 
 # %% ../../nbs/commands/24_plans.ipynb #ceba7d73

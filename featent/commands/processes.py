@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .runs import KERNEL_VARIABLES, execute_notebook, reason_of, rename_in_page
-from ..tools.places import keep, workplace
 from ..tools.files import sync_tree, write_whole
+from ..tools.places import keep, workplace
 
 # %% ../../nbs/commands/26_processes.ipynb #45e5c0a9
 # a run in its process; "rfc3987_syntax" would load for 2 s, to check web addresses

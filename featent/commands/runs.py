@@ -19,9 +19,9 @@ import warnings
 from pathlib import Path
 
 from .experiments import checked_value, experiment_path, known_parameters
-from ..tools.places import claimed, keep, publish, workplace
 from ..tools.ending import ending_well
 from ..tools.files import write_whole
+from ..tools.places import claimed, keep, publish, workplace
 
 # %% ../../nbs/commands/22_runs.ipynb #b709ffca
 def run(

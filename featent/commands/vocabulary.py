@@ -9,8 +9,8 @@ __all__ = ['input_options', 'network_for']
 from torch import nn
 
 from ..data.image_sets import Images
-from ..data.preprocessing import image_options, preprocess
 from ..data.networks import network
+from ..data.preprocessing import image_options, preprocess
 
 # %% ../../nbs/commands/10_vocabulary.ipynb #22d7f021
 def input_options(

@@ -15,9 +15,9 @@ from torch import nn
 
 from .calls import change_count
 from .following import Follower
+from .forward import evaluating
 from .image_sets import Images, batches
 from .listening import OtherPath
-from .forward import evaluating
 from .tracing import to_network, unwrap
 
 # %% ../../nbs/data/56_maps.ipynb #9f51a1be

@@ -20,14 +20,14 @@ from featent.data.calls import (
     Trace,
     Weights,
     call_form,
-    tensor_digest,
     change_count,
+    tensor_digest,
     weight_of,
 )
 from .coordinates import Whereabouts
+from .forward import evaluating
 from .image_sets import Images
 from .listening import Listener, OtherPath, made_by, op_name, tensors
-from .forward import evaluating
 
 # %% ../../nbs/data/52_tracing.ipynb #e5662af9
 def _memory(t):

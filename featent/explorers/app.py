@@ -14,7 +14,6 @@ import ipywidgets as widgets
 import torch
 from IPython.display import display
 
-from ..assessment.result import Result
 from ..data.image_sets import Images
 from .about import about_html, field_words
 from .costs import Cost
@@ -219,6 +218,3 @@ def explore(
     if explorer and (missing := lacking(source, explorer)):
         raise ValueError(missing)
     return Explorers(replace(source, label_map=label_map), explorer or first_name(source))
-
-
-Result.explore = explore

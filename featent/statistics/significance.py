@@ -13,8 +13,8 @@ import pandas as pd
 
 from .counting import OVER, count_gains, dense_codes, named_classes, place_of
 from .entropy import checked_births, feature_entropy, selective_rate
-from .scores import distinct_names
 from .multiple_testing import corrected, key_first, rows_of, sum_of_blocks
+from .scores import distinct_names
 from ..topology.kernels import compiled
 
 # %% ../../nbs/statistics/30_significance.ipynb #0144642e
