@@ -640,7 +640,7 @@ def test_byte_locks_where_there_is_no_fcntl(store, monkeypatch):
             if len(calls) > 1:
                 raise OSError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr("featent.tools.locks.fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", fake)
     with claim(store, 0) as mine, claim(store, 0) as other:
         assert mine and not other
