@@ -393,7 +393,7 @@ def _room(action):
 # %% ../../nbs/commands/80_magics.ipynb #b8e08c47
 def load_ipython_extension(
     ip,  # the running IPython
-):
+) -> None:
     "Make `%featent` and `%%featent` known."
 
     def featent(line, cell=""):

@@ -298,9 +298,7 @@ def outputs_in(
     what: str,  # name of the file, for messages
     key: "str | None" = None,  # as for `find_weights`
     prefix: "str | None" = None,  # as for `find_weights`
-) -> (
-    "int | None"
-):  # outputs of weights that differ in nothing else; None: as the network, or unclear
+) -> "int | None":  # of weights that differ in nothing else; None: as the network, or unclear
     "The number of classes that weights were made for, by the shapes of the last layer."
     found = _sets_in(network, content, what, key, prefix)
     nearest = found[0]

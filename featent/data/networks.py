@@ -168,9 +168,7 @@ def network(
     seed: int = 0,  # of random weights
     key: "str | None" = None,  # where in the file they lie; or weights="file.pt::model_ema"
     prefix: "str | None" = None,  # what their names begin with; None: whatever makes all fit
-) -> (
-    nn.Module
-):  # in eval mode, with the dict `featent`; a module is returned itself, mode untouched
+) -> nn.Module:  # in eval mode, with the dict `featent`; a module comes back itself, as it is
     "A network by name, or a module, with random, published or stored weights."
     if weights is None and (key or prefix):
         where = "key= and prefix= say where in a file the weights are"

@@ -211,7 +211,7 @@ def must_be_rescalable(
 def rescale(
     network: nn.Module,  # any network
     example: "Images | torch.Tensor | tuple",  # as for `rescaling_groups`
-    factors: "str | float | np.ndarray | dict" = "random",  # > 0; by channel, or by group or layer
+    factors: "str | float | np.ndarray | dict" = "random",  # > 0: one, (channels,), or by group
     per: str = "channel",  # a factor for each "channel" of a group, or for each "layer"
     powers_of_two: bool = True,  # draw powers of two, which floating point multiplies exactly
     seed: int = 0,  # of the random factors
