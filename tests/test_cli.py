@@ -16,6 +16,7 @@ import torch
 
 import featent as fe
 from featent.commands import arguments, cli, experiments, health
+from featent.statistics.indicators import SUMMARIES
 
 HERE = Path(__file__).parents[1]
 
@@ -301,6 +302,16 @@ def test_assess_from_a_checkpoint(capsys, tmp_path):
     assert str(tmp_path) not in (tmp_path / "scores/record.json").read_text()
 
 
+def test_the_command_line_has_the_defaults_of_python():
+    from featent.assessment.options import DEFAULTS
+    from featent.commands.actions import optional
+
+    args = arguments.command_parser().parse_args("assess --network small_vgg -o r".split())
+    options = optional(args)
+    assert options == {k: [v] if k == "layers" else v for k, v in DEFAULTS.items() if k in options}
+    assert set(DEFAULTS) - set(vars(args)) == {"rule", "budget"}
+
+
 def test_assess_passes_on_what_was_given(monkeypatch, tmp_path):
     class Seen(BaseException):
         pass  # which the command line leaves alone
@@ -330,7 +341,7 @@ def test_assess_passes_on_what_was_given(monkeypatch, tmp_path):
         0: {},
         2: {"null": "shuffle"},
         6: {"null": ("shuffle", "random"), "twins": 2, "summaries": None},
-        7: {"store": "s", "shard_size": 4, "workers": 2},
+        7: {"store": "s", "shard_size": 4, "workers": 2, "summaries": SUMMARIES},
     }
 
 

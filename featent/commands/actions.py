@@ -82,21 +82,10 @@ def scored(
     args: argparse.Namespace,  # of a command with `assess_arguments`
     network: "torch.nn.Module",  # to assess
     images: "Images",  # what goes in
-    options: dict,  # further options of `assess`, as `optional` gives them
+    options: dict,  # of `assess`, as `optional` gives them
 ) -> "Result | None":  # None for a share of a store, which has no result
     "The result that a command means."
     fe = whole_package()
-    both = args.filtration == "both"
-    options = dict(
-        layers=args.layers.split(","),
-        filtration=("clique", "cubical") if both else args.filtration,
-        convention=args.convention,
-        pad=args.pad,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        n_jobs=args.n_jobs,
-        **{"preflight": args.preflight, **options},
-    )
     with doing(f"assessing {args.network} with {args.images}"):
         if args.shard:
             return _fill(args, network, images, options)
@@ -196,14 +185,13 @@ def _go_together(args):
 def optional(
     args: argparse.Namespace,  # of a command with `assess_arguments`
 ) -> dict:  # option of `assess`: value
-    "The options that were given."
+    "The options as they were typed."
     args.shard = _share(args)
     _go_together(args)
-    given = {k: getattr(args, k) for k in ("twins", "store", "workers", "shard_size")}
-    if args.null:
-        given["null"] = args.null[0] if len(args.null) == 1 else tuple(args.null)
-    given = {k: v for k, v in given.items() if v is not None}
-    return {**given, "summaries": None} if args.summaries is False else given
+    whole_package()
+    from featent.assessment.options import DEFAULTS, typed_options
+
+    return typed_options(**{k: v for k, v in vars(args).items() if k in DEFAULTS})
 
 
 def _fill(args, network, images, options):
