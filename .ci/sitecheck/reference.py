@@ -47,6 +47,31 @@ def defaults(f):
     return dict(zip(last, a.defaults)) | keyword
 
 
+OPTIONS = "assessment.options", "Options"  # the class whose fields stand for `**options`
+
+
+def options_of(root, f):
+    "(fields, comments) of the options that a function takes by a decorator."
+    names = {ast.unparse(d) for d in getattr(f, "decorator_list", [])}
+    if root is None or "takes_options" not in names:
+        return [], {}
+    found = package.described(Path(root), OPTIONS[1], OPTIONS[0])
+    own = {p.arg for p in package.parameters(f)}
+    fields = [b for b in found.node.body if isinstance(b, ast.AnnAssign)]
+    return [b for b in fields if b.target.id not in own], found.comments
+
+
+def with_options(f, fields):
+    "A function whose options are spelled out."
+    if not fields:
+        return f
+    given = ast.arguments(**{k: getattr(f.args, k) for k in f.args._fields})
+    given.kwarg = None
+    given.kwonlyargs = [*(ast.arg(b.target.id, b.annotation) for b in fields), *given.kwonlyargs]
+    given.kw_defaults = [*(b.value for b in fields), *given.kw_defaults]
+    return ast.FunctionDef(f.name, given, f.body, [], f.returns, lineno=1)
+
+
 def call(f, name):
     "A definition as it is called, in lines that fit."
     bare = ast.parse(ast.unparse(ast.FunctionDef(f.name, f.args, [ast.Pass()], [], lineno=1)))
@@ -85,10 +110,16 @@ def split(text):
     return [p.strip() for p in parts if p.strip()]
 
 
-def parameter_rows(f, comments):
+def parameter_rows(f, comments, root=None):
     "A row for each parameter and one for what is returned."
     given, lines = defaults(f), package.ends(f)
+    fields, words = options_of(root, f)
     for p in package.parameters(f):
+        if fields and p is f.args.kwarg:
+            for b in fields:
+                said = cell(words.get(b.end_lineno))
+                yield [f"`{b.target.id}`", kind(b.annotation), code(b.value), said]
+            continue
         default = code(given[p.arg]) if p.arg in given else ""
         yield [f"`{p.arg}`", kind(p.annotation), default, cell(comments.get(lines[p.arg]))]
     end = f.returns.end_lineno if f.returns else f.body[0].lineno - 1
@@ -97,10 +128,11 @@ def parameter_rows(f, comments):
         yield ["*returns*", kind(f.returns), "", cell(what)]
 
 
-def of_function(f, comments, name):
-    rows = list(parameter_rows(f, comments))
+def of_function(f, comments, name, root=None):
+    rows = list(parameter_rows(f, comments, root))
+    spelled = with_options(f, options_of(root, f)[0])
     return [
-        f"```python\n{call(f, name)}\n```",
+        f"```python\n{call(spelled, name)}\n```",
         table(["parameter", "type", "default", "what it is"], rows),
     ]
 
@@ -164,5 +196,5 @@ def markdown(root, module, name, level=3):
     if isinstance(node, ast.ClassDef):
         parts += of_class(Path(root), node, found.comments)
     else:
-        parts += of_function(node, found.comments, name)
+        parts += of_function(node, found.comments, name, root)
     return "\n\n".join(p for p in parts if p)
