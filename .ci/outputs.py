@@ -1,11 +1,12 @@
 """Run the pages of the book and compare what their cells say with what is stored.
 
     python .ci/outputs.py [PART ...]   the pages whose path has PART; all but the experiments
+    python .ci/outputs.py --numbers    numbers that differ are faults as well
 
-A cell fails as it would for a reader, or says something else than its stored output. Numbers may
-differ by 2%, since other processors add in another order. On a page that trains a network this
-grows to other weights: there words are compared, and numbers are not. A cell that tells times or
-sizes of this machine has the tag `varies`, and is run without comparing.
+A fault is a cell that fails, as it would for a reader, or that says other words than are stored.
+Other processors add in another order: numbers that differ by more than 2% are told, and are faults
+where `--numbers` asks for that. On a page that trains a network the order grows to other weights,
+and numbers are not compared. A cell that tells times or sizes of a machine has the tag `varies`.
 """
 
 import json
@@ -21,6 +22,7 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 SPACE = re.compile(r"[\s\-─]+")
 TAG = re.compile(r"<style.*?</style>|<[^>]*>", re.S)
 TRAINS = re.compile(r"\b(train|train_zoo|monitor|assess_checkpoints)\(")
+SLOW = 30  # seconds of a page that are told
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\b", re.M)
 
@@ -55,13 +57,21 @@ def close(a, b):
     return abs(a - b) <= 0.02 * max(1e-9, abs(a), abs(b)) or abs(a - b) <= 1e-6
 
 
-def same(old, new, trained):
-    "Whether two texts say the same; on a page that trains, but for the numbers."
-    words = [SPACE.sub(" ", NUMBER.sub("#", text)).strip() for text in (old, new)]
+def words(text):
+    "A text without its numbers and its layout."
+    text = re.sub(r"\b(Posix|Windows)Path\(", "Path(", text)
+    return SPACE.sub(" ", NUMBER.sub("#", text)).strip()
+
+
+def differs(old, new, trained):
+    "In what two texts differ: words, numbers, or nothing."
     if trained:
-        return set(words[0].split()) == set(words[1].split())
-    numbers = [NUMBER.findall(text) for text in (old, new)]
-    return words[0] == words[1] and all(map(close, *numbers))
+        same = set(words(old).split()) == set(words(new).split())
+        return None if same else "words"
+    if words(old) != words(new):
+        return "words"
+    numbers = zip(NUMBER.findall(old), NUMBER.findall(new))
+    return None if all(close(a, b) for a, b in numbers) else "numbers"
 
 
 def execute(path):
@@ -76,19 +86,78 @@ def execute(path):
     return book.cells
 
 
+def timed(path):
+    "What is wrong with a page, and the seconds that it took."
+    begin = time.perf_counter()
+    return faults(path), time.perf_counter() - begin
+
+
 def preload():
     "What the pages import, once for all processes."
     import importlib
 
     import matplotlib.pyplot  # noqa: F401
+    import numpy as np
+    import pandas as pd
 
     import featent
+
+    pd.set_option("display.max_columns", 20)  # as in a kernel
 
     for room in ("data", "topology", "statistics", "assessment", "studies", "explorers"):
         folder = importlib.import_module(f"featent.{room}")
         for chapter in dir(folder):
             getattr(folder, chapter)
-    return featent
+    for filtration in ("clique", "cubical"):  # the kernels are read from their cache once
+        featent.births(np.eye(6), filtration)
+
+
+def faults(path):
+    "(kind, words) of what is wrong with a page."
+    name = path.relative_to(NBS.parent)
+    stored = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(c["source"]) for c in stored if c["cell_type"] == "code"]
+    trained = any(map(TRAINS.search, code))
+    try:
+        fresh = execute(path)
+    except Exception as e:
+        return [("failure", f"{name}: a cell fails: {type(e).__name__}: {e!s:.300}")]
+    found = []
+    for i, (old, new) in enumerate(zip(stored, fresh), 1):
+        varies = "varies" in old["metadata"].get("tags", [])
+        if old["cell_type"] != "code" or varies or SKIPPED.search("".join(old["source"])):
+            continue
+        if kind := differs(said(old), said(new), trained):
+            texts = (" ".join(said(cell).split()) for cell in (old, new))
+            both = "\n    now    ".join(f"{text:.300}" for text in texts)
+            found.append((kind, f"{name}, cell {i}: other {kind}\n    stored {both}"))
+    return found
+
+
+def timed(path):
+    "What is wrong with a page, and the seconds that it took."
+    begin = time.perf_counter()
+    return faults(path), time.perf_counter() - begin
+
+
+def preload():
+    "What the pages import, once for all processes."
+    import importlib
+
+    import matplotlib.pyplot  # noqa: F401
+    import numpy as np
+    import pandas as pd
+
+    import featent
+
+    pd.set_option("display.max_columns", 20)  # as in a kernel
+
+    for room in ("data", "topology", "statistics", "assessment", "studies", "explorers"):
+        folder = importlib.import_module(f"featent.{room}")
+        for chapter in dir(folder):
+            getattr(folder, chapter)
+    for filtration in ("clique", "cubical"):  # the kernels are read from their cache once
+        featent.births(np.eye(6), filtration)
 
 
 def faults(path):
@@ -111,16 +180,25 @@ def faults(path):
     return found
 
 
-def main(parts):
-    os.environ.update(TQDM_DISABLE="1", MPLBACKEND="module://matplotlib_inline.backend_inline")
-    begin, every = time.perf_counter(), pages(parts)
+def main(words):
+    inline = "module://matplotlib_inline.backend_inline"
+    os.environ.update(TQDM_DISABLE="1", MPLBACKEND=inline, OMP_NUM_THREADS="1")
+    grave = {"failure", "words", *(["numbers"] if "--numbers" in words else [])}
+    begin = time.perf_counter()
+    every = pages([word for word in words if not word.startswith("-")])
     preload()
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
-        found = [line for lines in pool.imap(faults, every) for line in lines]
-    print("\n".join(found))
-    print(f"{len(every)} pages in {time.perf_counter() - begin:.0f} s: {len(found)} faults")
-    return 1 if found else 0
+    count = 0
+    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=4) as pool:
+        for page, (found, seconds) in zip(every, pool.imap(timed, every)):
+            count += sum(kind in grave for kind, _ in found)
+            if found or seconds > SLOW:
+                told = f"{page.relative_to(NBS)}: {seconds:.0f} s"
+                print(*(line for _, line in found), told, sep="\n", flush=True)
+    print(f"{len(every)} pages in {time.perf_counter() - begin:.0f} s: {count} faults")
+    return 1 if count else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    import outputs  # this file under its name: a shell takes the place of `__main__`
+
+    sys.exit(outputs.main(sys.argv[1:]))

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
-from featent.commands import cli, runs
+from featent.commands import cli, experiments
 from featent.data.layers import kernel_l1
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
@@ -207,7 +207,7 @@ def result(cifar10_dir, weights, archs):
         net,
         photos,
         CONVS,
-        ("clique", "cubical"),
+        filtration=("clique", "cubical"),
         null="random",
         twins=2,
         summaries=(*SUMMARIES, "persistence"),
@@ -343,7 +343,7 @@ def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
 def test_experiment_refuses(words, message):
     cells = {
         t: c.source
-        for c in nbformat.read(runs.experiments()["randomness"], 4).cells
+        for c in nbformat.read(experiments.experiments()["randomness"], 4).cells
         for t in c.metadata.get("tags", [])
     }
     names = {}
