@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 NBS = Path(__file__).resolve().parents[1] / "nbs"
@@ -22,17 +23,16 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 SPACE = re.compile(r"[\s\-─]+")
 TAG = re.compile(r"<style.*?</style>|<[^>]*>", re.S)
 TRAINS = re.compile(r"\b(train|train_zoo|monitor|assess_checkpoints)\(")
-SLOW = 30  # seconds of a page that are told
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\b", re.M)
+SLOW = 30  # seconds of a page that are told
+ROOMS = "data topology statistics assessment studies explorers".split()
 
 
 def pages(parts):
     "The notebooks that are run."
-    found = sorted(NBS.rglob("*.ipynb"))
-    folders = ("experiments",)
     inner = lambda p: p.relative_to(NBS).parts
-    found = [p for p in found if inner(p)[0] not in folders]
+    found = [p for p in sorted(NBS.rglob("*.ipynb")) if inner(p)[0] != "experiments"]
     found = [p for p in found if not any(x[0] in "._" or "featent-" in x for x in inner(p))]
     return [p for p in found if not parts or any(x in p.as_posix() for x in parts)]
 
@@ -86,32 +86,6 @@ def execute(path):
     return book.cells
 
 
-def timed(path):
-    "What is wrong with a page, and the seconds that it took."
-    begin = time.perf_counter()
-    return faults(path), time.perf_counter() - begin
-
-
-def preload():
-    "What the pages import, once for all processes."
-    import importlib
-
-    import matplotlib.pyplot  # noqa: F401
-    import numpy as np
-    import pandas as pd
-
-    import featent
-
-    pd.set_option("display.max_columns", 20)  # as in a kernel
-
-    for room in ("data", "topology", "statistics", "assessment", "studies", "explorers"):
-        folder = importlib.import_module(f"featent.{room}")
-        for chapter in dir(folder):
-            getattr(folder, chapter)
-    for filtration in ("clique", "cubical"):  # the kernels are read from their cache once
-        featent.births(np.eye(6), filtration)
-
-
 def faults(path):
     "(kind, words) of what is wrong with a page."
     name = path.relative_to(NBS.parent)
@@ -151,8 +125,7 @@ def preload():
     import featent
 
     pd.set_option("display.max_columns", 20)  # as in a kernel
-
-    for room in ("data", "topology", "statistics", "assessment", "studies", "explorers"):
+    for room in ROOMS:
         folder = importlib.import_module(f"featent.{room}")
         for chapter in dir(folder):
             getattr(folder, chapter)
@@ -160,36 +133,16 @@ def preload():
         featent.births(np.eye(6), filtration)
 
 
-def faults(path):
-    "What is wrong with a page, in words."
-    name = path.relative_to(NBS.parent)
-    stored = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(c["source"]) for c in stored if c["cell_type"] == "code"]
-    trained = any(map(TRAINS.search, code))
-    try:
-        fresh = execute(path)
-    except Exception as e:
-        return [f"{name}: a cell fails: {type(e).__name__}: {e!s:.300}"]
-    found = []
-    for i, (old, new) in enumerate(zip(stored, fresh), 1):
-        varies = "varies" in old["metadata"].get("tags", [])
-        if old["cell_type"] != "code" or varies or SKIPPED.search("".join(old["source"])):
-            continue
-        if not same(said(old), said(new), trained):
-            found.append(f"{name}, cell {i}: stored {said(old)!r:.300}\n    now {said(new)!r:.300}")
-    return found
-
-
-def main(words):
+def main(given):
     inline = "module://matplotlib_inline.backend_inline"
     os.environ.update(TQDM_DISABLE="1", MPLBACKEND=inline, OMP_NUM_THREADS="1")
-    grave = {"failure", "words", *(["numbers"] if "--numbers" in words else [])}
+    grave = {"failure", "words", *(["numbers"] if "--numbers" in given else [])}
     begin = time.perf_counter()
-    every = pages([word for word in words if not word.startswith("-")])
+    every = pages([word for word in given if not word.startswith("-")])
     preload()
     count = 0
-    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=4) as pool:
-        for page, (found, seconds) in zip(every, pool.imap(timed, every)):
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        for page, (found, seconds) in zip(every, pool.map(timed, every)):
             count += sum(kind in grave for kind, _ in found)
             if found or seconds > SLOW:
                 told = f"{page.relative_to(NBS)}: {seconds:.0f} s"
