@@ -136,7 +136,7 @@ def counts():
 
 def lowered(now, table):
     "The table with every count that has fallen; without a table, what is there now."
-    if not table:
+    if table is None:
         return now
     limit = lambda module, kind: table.get(module, {}).get(kind, 0)
     kept = {m: {k: min(n, limit(m, k)) for k, n in kinds.items()} for m, kinds in now.items()}
@@ -154,12 +154,12 @@ def above(now, table):
 
 
 def main(words):
-    table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else None
     if "--write" in words:
         new = lowered(counts(), table)
         TABLE.write_text(json.dumps(new, indent=1) + "\n", encoding="utf-8")
     elif "--check" in words:
-        found = list(above(counts(), table))
+        found = list(above(counts(), table or {}))
         sys.exit("\n".join(found) or 0)
     else:
         for path in modules():
