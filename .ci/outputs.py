@@ -5,8 +5,9 @@
 
 A fault is a cell that fails, as it would for a reader, or that says other words than are stored.
 Other processors add in another order: numbers that differ by more than 2% are told, and are faults
-where `--numbers` asks for that. On a page that trains a network the order grows to other weights,
-and numbers are not compared. A cell that tells times or sizes of a machine has the tag `varies`.
+where `--numbers` asks for that. On a page that trains a network the order grows to other weights:
+there a fault is a word that stands nowhere on the page, such as a new column. A cell that tells
+times or sizes of a machine has the tag `varies`.
 """
 
 import json
@@ -23,6 +24,8 @@ NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]?\d+)?")
 SPACE = re.compile(r"[\s\-─]+")
 TAG = re.compile(r"<style.*?</style>|<[^>]*>", re.S)
 TRAINS = re.compile(r"\b(train|train_zoo|monitor|assess_checkpoints)\(")
+HASH = re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8,}\b")
+WORD = re.compile(r"[^\W\d]{3,}")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SKIPPED = re.compile(r"^#\|\s*(eval:\s*false|slow|gpu)\b", re.M)
 SLOW = 30  # seconds of a page that are told
@@ -60,14 +63,14 @@ def close(a, b):
 def words(text):
     "A text without its numbers and its layout."
     text = re.sub(r"\b(Posix|Windows)Path\(", "Path(", text)
+    text = HASH.sub("hash", text)
     return SPACE.sub(" ", NUMBER.sub("#", text)).strip()
 
 
-def differs(old, new, trained):
-    "In what two texts differ: words, numbers, or nothing."
-    if trained:
-        same = set(words(old).split()) == set(words(new).split())
-        return None if same else "words"
+def differs(old, new, known):
+    "In what two texts differ: words, numbers, or nothing; `known`: the page's words, if it trains."
+    if known:
+        return "words" if set(WORD.findall(words(new))) - known else None
     if words(old) != words(new):
         return "words"
     numbers = zip(NUMBER.findall(old), NUMBER.findall(new))
@@ -86,12 +89,20 @@ def execute(path):
     return book.cells
 
 
+def vocabulary(cells):
+    "All words of a page that trains a network; none of any other."
+    code = ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    if not any(map(TRAINS.search, code)):
+        return set()
+    texts = ["".join(c["source"]) + "\n" + said(c) for c in cells]
+    return set(WORD.findall(words("\n".join(texts))))
+
+
 def faults(path):
     "(kind, words) of what is wrong with a page."
     name = path.relative_to(NBS.parent)
     stored = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(c["source"]) for c in stored if c["cell_type"] == "code"]
-    trained = any(map(TRAINS.search, code))
+    known = vocabulary(stored)
     try:
         fresh = execute(path)
     except Exception as e:
@@ -101,7 +112,7 @@ def faults(path):
         varies = "varies" in old["metadata"].get("tags", [])
         if old["cell_type"] != "code" or varies or SKIPPED.search("".join(old["source"])):
             continue
-        if kind := differs(said(old), said(new), trained):
+        if kind := differs(said(old), said(new), known):
             texts = (" ".join(said(cell).split()) for cell in (old, new))
             both = "\n    now    ".join(f"{text:.300}" for text in texts)
             found.append((kind, f"{name}, cell {i}: other {kind}\n    stored {both}"))
