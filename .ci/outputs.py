@@ -6,8 +6,8 @@
 A fault is a cell that fails, as it would for a reader, or that says other words than are stored.
 Other processors add in another order: numbers that differ by more than 2% are told, and are faults
 where `--numbers` asks for that. On a page that trains a network the order grows to other weights:
-there a fault is a word that stands nowhere on the page, such as a new column. A cell that tells
-times or sizes of a machine has the tag `varies`.
+there a word that stands nowhere on the page, such as a new column, is told in the same way. A cell
+that tells times or sizes of a machine has the tag `varies`.
 """
 
 import json
@@ -70,7 +70,7 @@ def words(text):
 def differs(old, new, known):
     "In what two texts differ: words, numbers, or nothing; `known`: the page's words, if it trains."
     if known:
-        return "words" if set(WORD.findall(words(new))) - known else None
+        return "numbers" if set(WORD.findall(words(new))) - known else None
     if words(old) != words(new):
         return "words"
     numbers = zip(NUMBER.findall(old), NUMBER.findall(new))
@@ -115,7 +115,9 @@ def faults(path):
         if kind := differs(said(old), said(new), known):
             texts = (" ".join(said(cell).split()) for cell in (old, new))
             both = "\n    now    ".join(f"{text:.300}" for text in texts)
-            found.append((kind, f"{name}, cell {i}: other {kind}\n    stored {both}"))
+            found.append(
+                (kind, f"{name}, cell {i}: says something else ({kind})\n    stored {both}")
+            )
     return found
 
 
