@@ -71,11 +71,10 @@ def by_pandoc(root, folder, only=""):
 def preload():
     "What most pages import, once for all processes."
     import ipywidgets  # noqa: F401
-    import matplotlib.pyplot  # noqa: F401
-    import pandas  # noqa: F401
+    from outputs import preload
 
     try:
-        import featent  # noqa: F401
+        preload()
     except ImportError:
         pass  # a project that is not installed; its pages say so themselves
 
