@@ -57,7 +57,7 @@ def _turns(case, t):
     "The phase transition under one kind of order."
     return Verdict(
         "phase transition",
-        "the AUC holds or rises until a turning point, then breaks down",
+        "the curve holds or rises until a turning point, then breaks down",
         case,
         "holds" if t.transition else "fails",
         f"change of the test AUC at the turning point, {int(t.turning_point)} units removed",

@@ -17,12 +17,13 @@ import torch
 from torch import nn
 
 from ..data.forward import class_logits, evaluating
-from ..data.image_sets import Images, batches, in_memory
+from ..data.image_sets import Images, in_memory
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import stream
 from ..data.outputs import check_outputs, output_indices, outputs_of_labels
 from ..data.preprocessing import as_given
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from ..statistics.contrast import values_of
 from ..statistics.indicators import map_summaries
@@ -239,6 +240,6 @@ def _accuracies(plain, mixed, limits):
     "Accuracy on the images, and on their mixes with limits."
     right = np.stack([m.right for m in mixed])
     means = right.mean(1)
-    lo, hi = limits(means, right - means[:, None])
+    lo, hi = limits(means, right - means[:, None]).clip(0, 1)
     both = {"accuracy": plain.right.mean(), "accuracy_mixed": means.mean()}
     return {**both, "accuracy_lo": lo, "accuracy_hi": hi}

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.autograd.graph import allow_mutation_on_saved_tensors
 
 from ..data.forward import evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from .ablation import judged_classes, prepared_splits
 from .masking import masks_at_once, one_layer, tail_of
@@ -108,7 +110,7 @@ def _go_through(cut, images, batch_size, found):
             for index, x, _ in batches(images, batch_size):
                 x = to_network(cut.network, x)
                 some = [torch.from_numpy(t[:, index.numpy()]).to(x) for t in (signs, weights)]
-                with torch.enable_grad():
+                with torch.enable_grad(), allow_mutation_on_saved_tensors():
                     _add_taylor(cut, x, *some, found)
                 if "leave_one_out" in found:
                     with torch.no_grad():
