@@ -1,4 +1,4 @@
-// One module for pages and widgets, its style sheet, and the licences of what it bundles.
+// One module for the pages, its style sheet, and the licences of what it bundles.
 import { build } from 'esbuild';
 import { readFileSync, writeFileSync, copyFileSync, mkdirSync } from 'node:fs';
 

@@ -12,7 +12,6 @@ import { compareView } from './compare';
 
 export interface Options {
   address: boolean; // whether the state stands in the address of the page
-  seen?: (state: State) => void; // told of every state
 }
 
 export interface Looked {
@@ -36,6 +35,7 @@ export class App {
   index!: Index;
   store: Store;
   chosen = new Set<number>(); // units of the layer in view
+  filter = { status: '', text: '' }; // of these units
   body = el('main', { class: 'fa-body', tabindex: -1 });
   private bar = el('header', { class: 'fa-bar' });
   private said = el('p', { class: 'fa-said', 'aria-live': 'polite' });
@@ -66,7 +66,7 @@ export class App {
       return;
     }
     this.listen();
-    await this.look_at(hash || (this.options.address ? location.hash : ''));
+    await this.lookAt(hash || (this.options.address ? location.hash : ''));
   }
 
   private listen(): void {
@@ -90,11 +90,7 @@ export class App {
     size.observe(this.root);
     this.endings.push(() => size.disconnect());
     if (this.options.address) {
-      on(window, 'popstate', () => {
-        const [state] = fromHash(location.hash, this.index);
-        this.keep(state);
-        void this.draw();
-      });
+      on(window, 'popstate', () => void this.lookAt(location.hash));
     }
   }
 
@@ -134,7 +130,7 @@ export class App {
   }
 
   /** Look at what an address says, from outside. */
-  async look_at(hash: string): Promise<void> {
+  private async lookAt(hash: string): Promise<void> {
     const [state, wrong] = fromHash(hash, this.index);
     this.keep(state);
     await this.draw();
@@ -166,7 +162,6 @@ export class App {
 
   async draw(): Promise<void> {
     const turn = ++this.drawn;
-    this.options.seen?.(this.state);
     this.drawBar();
     const views = { network: networkView, layer: layerView, unit: unitView, compare: compareView };
     this.keys = {};

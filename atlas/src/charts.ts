@@ -7,7 +7,7 @@ import type { Svg } from './ui';
 import { ink } from './ui';
 
 export type Linear = ScaleLinear<number, number>;
-export const MARGIN = { top: 8, right: 10, bottom: 34, left: 46 };
+export const MARGIN = { top: 8, right: 10, bottom: 34, left: 56 };
 
 /** A scale over the finite numbers, with a little room at both ends. */
 export function over(values: Iterable<number>, range: [number, number], zero = false): Linear {
@@ -29,13 +29,18 @@ export function axes(
   x: AxisScale<never> | Linear,
   y: Linear,
   words: [string, string],
-  ticks = 6
+  ticks = 6,
+  names?: string[] // at 0, 1, ... of the scale across, where it counts things that have names
 ): void {
   const root = svg.node()!;
   const colour = ink(root, 'ink');
   const [w, h] = size;
   const bottom = svg.append('g').attr('transform', `translate(0,${h - MARGIN.bottom})`);
-  bottom.call(axisBottom(x as Linear).ticks(ticks).tickSizeOuter(0));
+  const across = axisBottom(x as Linear).ticks(ticks).tickSizeOuter(0);
+  if (names) {
+    across.tickValues(names.map((_, i) => i)).tickFormat(i => names[Number(i)]);
+  }
+  bottom.call(across);
   const left = svg.append('g').attr('transform', `translate(${MARGIN.left},0)`);
   left.call(axisLeft(y).ticks(5).tickSizeOuter(0));
   for (const g of [bottom, left]) {
@@ -68,4 +73,12 @@ export function legend(svg: Svg, size: [number, number], names: [string, string]
       break;
     }
   }
+}
+
+/** Names for an axis: short ones, and as many as fit; the others stay empty. */
+export function few(names: string[], width: number): string[] {
+  const each = 64;
+  const step = Math.max(Math.ceil((names.length * each) / width), 1);
+  const short = names.map(n => n.replace(/ \(n\d{8}\)$/, '')); // without ids of synsets
+  return short.map((n, i) => (i % step ? '' : n.length > 11 ? `${n.slice(0, 10)}…` : n));
 }

@@ -62,7 +62,7 @@ export function folded(m: Matrix | undefined, cls: number, fold: Fold = mean): F
 const SCORES: [string, string, string, Fold | null][] = [
   ['H', 'H', 'feature entropy, nats', mean],
   ['H_null', 'H shuffled', 'feature entropy of shuffled maps, nats', mean],
-  ['excess', 'excess', 'H less that of shuffled maps, nats', mean],
+  ['excess', 'excess', 'H of shuffled maps less H, nats: above 0 where births are more stable', mean],
   ['q', 'q (excess)', 'false discovery rate of the excess', null],
   ['eps', 'ε', 'share of images with a birth', mean],
   ['eps_null', 'ε shuffled', 'share of shuffled maps with a birth', mean],

@@ -86,7 +86,7 @@ export interface BlockPart {
 
 export type RivalPart = Record<string, Record<string, Record<string, Matrix>>>;
 
-/** Where parts come from: a folder, the page itself, or a kernel. */
+/** Where parts come from: a folder, or the page itself. */
 export interface Source {
   part(name: string): Promise<unknown>;
   picture(image: number): Promise<string>;
@@ -179,42 +179,6 @@ export class PageSource implements Source {
 
   async picture(image: number): Promise<string> {
     return JSON.parse(this.text(`image-${image}`)) as string;
-  }
-}
-
-interface Model {
-  send(content: unknown): void;
-  on(event: string, callback: (message: { name: string; text: string }) => void): void;
-  off(event: string, callback: (message: { name: string; text: string }) => void): void;
-}
-
-/** Parts are asked of a kernel. */
-export class KernelSource implements Source {
-  private waiting = new Map<string, ((text: string) => void)[]>();
-  private heard = (message: { name: string; text: string }) => {
-    this.waiting.get(message.name)?.forEach(done => done(message.text));
-    this.waiting.delete(message.name);
-  };
-
-  constructor(private model: Model) {
-    model.on('msg:custom', this.heard);
-  }
-
-  close(): void {
-    this.model.off('msg:custom', this.heard);
-  }
-
-  async part(name: string): Promise<unknown> {
-    const text = await new Promise<string>((done, failed) => {
-      this.waiting.set(name, [...(this.waiting.get(name) ?? []), done]);
-      this.model.send({ ask: name });
-      setTimeout(() => failed(new Error('no answer: is the kernel busy, or gone?')), 30000);
-    });
-    return JSON.parse(text);
-  }
-
-  async picture(image: number): Promise<string> {
-    return (await this.part(`image-${image}`)) as string;
   }
 }
 

@@ -11,15 +11,10 @@ import type { Matrix } from './data';
 const ROW = 26; // pixels of a row of the table
 const ROWS = 16; // rows that are seen
 
-interface Filter {
-  status: string;
-  text: string;
-}
-const filter: Filter = { status: '', text: '' };
-
 /** The units that pass the filter and the selection, in order. */
 function listed(app: App, looked: Looked): number[] {
   const { part, order } = looked;
+  const { filter } = app;
   const wanted = filter.text.split(/[\s,]+/).filter(Boolean).map(Number);
   return order.filter(
     u =>
@@ -142,6 +137,7 @@ class Layer {
 
   private controls(x: Column, y: Column): Node {
     const { app, looked } = this;
+    const { filter } = app;
     const pick = (word: string, now: string, act: (key: string) => void) => {
       const box = el('select', { id: `fa-${word.replace(/\W/g, '')}`, 'aria-label': word });
       looked.all.forEach(c => box.append(el('option', { value: c.key, selected: c.key === now }, c.title)));

@@ -4,7 +4,7 @@ import { scalePoint } from 'd3-scale';
 import { line } from 'd3-shape';
 import type { App } from './app';
 import type { ProfileRow } from './data';
-import { axes, legend, MARGIN, over, type Linear } from './charts';
+import { axes, few, legend, MARGIN, over, type Linear } from './charts';
 import { show } from './columns';
 import { el, figure, ink, type Svg, type Table } from './ui';
 
@@ -29,9 +29,10 @@ function profile(app: App, svg: Svg, key: string, word: string, rows: ProfileRow
   const x = scalePoint<string>(names, [MARGIN.left + 16, w - MARGIN.right - 16]);
   const every = rows.flatMap(r => [value(r, key), value(r, `${key}_lo`), value(r, `${key}_hi`)]);
   const y = over(every, [h - MARGIN.bottom, MARGIN.top + 18], key !== 'share');
-  const number = over([1, names.length], [x(names[0])!, x(names[names.length - 1])!]);
-  number.domain([1, Math.max(names.length, 2)]);
-  axes(svg, [w, h], number, y, ['layer, from the first to the last', word], Math.min(names.length, 12));
+  const number = over([0, 1], [x(names[0])!, x(names[names.length - 1])!]);
+  number.domain([0, Math.max(names.length - 1, 1)]);
+  const shorts = few(app.index.layers.map(l => l.short.replace(/^.*\.(?=.)/, '')), w - 60);
+  axes(svg, [w, h], number, y, ['layer, from the first to the last', word], 6, shorts);
   const series = [...new Set(rows.map(r => r.series))];
   for (const name of [...series].reverse()) {
     const colour = ink(root, COLOURS[name] ?? 'third');

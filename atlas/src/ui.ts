@@ -98,6 +98,8 @@ export function figure(
   const [w, h] = size;
   const node = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
   node.setAttribute('viewBox', `0 0 ${w} ${h}`);
+  node.setAttribute('width', String(w));
+  node.setAttribute('height', String(h));
   node.setAttribute('role', 'img');
   node.setAttribute('aria-label', `${title}. ${about}`);
   const button = (word: string, act: () => void) =>
@@ -120,7 +122,7 @@ export function figure(
     node,
     el('p', { class: 'fa-about' }, about)
   );
-  requestAnimationFrame(() => draw(select(node)));
+  requestAnimationFrame(() => draw(select(node))); // the colours are known once it is in the page
   return made;
 }
 

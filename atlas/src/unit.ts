@@ -5,7 +5,7 @@ import { scaleBand } from 'd3-scale';
 import { line, curveStepAfter } from 'd3-shape';
 import type { App } from './app';
 import { list, row, type BlockPart, type Found, type LayerPart, type MapsPart } from './data';
-import { axes, legend, MARGIN, over } from './charts';
+import { axes, few, legend, MARGIN, over } from './charts';
 import { folded, show } from './columns';
 import { unitWords } from './layer';
 import { el, figure, flat, ink, mapPicture, type Svg, type Table } from './ui';
@@ -54,6 +54,14 @@ export function shownMap(maps: MapsPart, f: string, local: number, slot: number)
     sides: list(found.sides, at, 4),
     pairs: found.has_pairs.values[at] ? list(found.pairs, at, 2) : null
   };
+}
+
+interface Bars {
+  values: number[];
+  low: number[] | null;
+  high: number[] | null;
+  none: number[] | null; // the shuffled maps
+  corrected: number[] | null; // for few images
 }
 
 /** The last level of a step: maps of many levels have several to a step. */
@@ -433,30 +441,23 @@ class Unit {
     const scores = this.part.scores[this.app.state.filtration];
     const own = (key: string) => (scores[key] ? Array.from(row(scores[key], this.app.state.unit)) : null);
     const made: Node[] = [];
-    const sets: [string, string, string, string | null, string | null, string | null][] = [
-      ['H by class', 'H', 'H, nats', 'lo', 'hi', 'H_null'],
-      ['ε by class', 'eps', 'ε', null, null, 'eps_null'],
-      ['Contrast by class', 'contrast', 'contrast', 'contrast_lo', 'contrast_hi', null]
+    const sets: [string, string, string, string, string, string, string][] = [
+      ['H by class', 'H', 'H, nats', 'lo', 'hi', 'H_null', 'H_cwj'],
+      ['ε by class', 'eps', 'ε', '', '', 'eps_null', ''],
+      ['Contrast by class', 'contrast', 'contrast', 'contrast_lo', 'contrast_hi', '', '']
     ];
-    for (const [title, key, word, lo, hi, none] of sets) {
+    for (const [title, key, word, lo, hi, none, corrected] of sets) {
       const values = own(key);
       if (values) {
-        const [low, high, zero] = [lo, hi, none].map(k => (k ? own(k) : null));
-        made.push(this.bars(title, word, w, values, low, high, zero));
+        const bars = { values, low: own(lo), high: own(hi), none: own(none), corrected: own(corrected) };
+        made.push(this.bars(title, word, w, bars));
       }
     }
     return made;
   }
 
-  private bars(
-    title: string,
-    word: string,
-    w: number,
-    values: number[],
-    low: number[] | null,
-    high: number[] | null,
-    none: number[] | null
-  ): Node {
+  private bars(title: string, word: string, w: number, bars: Bars): Node {
+    const { values, low, high, none, corrected } = bars;
     const { index, state } = this.app;
     const h = 240;
     const draw = (svg: Svg) => {
@@ -465,8 +466,8 @@ class Unit {
       const band = scaleBand<number>(at, [MARGIN.left, w - MARGIN.right]).padding(0.25);
       const x = over([0, values.length - 1], [band(0)! + band.bandwidth() / 2, band(values.length - 1)! + band.bandwidth() / 2]);
       x.domain([0, Math.max(values.length - 1, 1)]);
-      const y = over([...values, ...(low ?? []), ...(high ?? []), ...(none ?? [])], [h - MARGIN.bottom, MARGIN.top], true);
-      axes(svg, [w, h], x, y, ['class, in order', word], Math.min(values.length, 10));
+      const y = over([...values, ...(low ?? []), ...(high ?? []), ...(none ?? []), ...(corrected ?? [])], [h - MARGIN.bottom, MARGIN.top], true);
+      axes(svg, [w, h], x, y, ['class', word], 6, few(index.classes.map(c => c.name), w - 60));
       at.forEach(i => {
         const middle = band(i)! + band.bandwidth() / 2;
         const g = svg.append('g').attr('class', 'fa-dot').on('click', () => void this.app.go({ cls: i }));
@@ -479,13 +480,17 @@ class Unit {
           const rule = g.append('line').attr('x1', middle).attr('x2', middle).attr('y1', y(low[i])).attr('y2', y(high[i]));
           rule.attr('stroke', ink(root, 'ink')).attr('stroke-width', 1.5);
         }
+        if (corrected && Number.isFinite(corrected[i])) {
+          const dot = g.append('circle').attr('cx', middle).attr('cy', y(corrected[i])).attr('r', 3.5);
+          dot.attr('fill', ink(root, 'ink'));
+        }
         if (none && Number.isFinite(none[i])) {
           const rule = g.append('line').attr('x1', band(i)!).attr('x2', band(i)! + band.bandwidth());
           rule.attr('y1', y(none[i])).attr('y2', y(none[i])).attr('stroke', ink(root, 'null')).attr('stroke-width', 3);
         }
         const said = [`${index.classes[i].name}: ${show(values[i])}`];
         if (low && high) {
-          said.push(`95% limits ${show(low[i])} to ${show(high[i])}`);
+          said.push(`${corrected ? `corrected ${show(corrected[i])}, ` : ''}95% limits ${show(low[i])} to ${show(high[i])}`);
         }
         if (none) {
           said.push(`shuffled ${show(none[i])}`);
@@ -493,13 +498,15 @@ class Unit {
         g.append('title').text(said.join('\n'));
       });
     };
-    const more = [low ? 'lines are 95% limits' : '', none ? 'ticks are shuffled maps' : ''].filter(Boolean);
+    const limits = corrected ? 'dots are corrected for few images, with 95% limits' : low ? 'lines are 95% limits' : '';
+    const more = [limits, none ? 'bars across are shuffled maps' : ''].filter(Boolean);
     const about = `${word} of this unit for each of ${values.length} classes${more.length ? `; ${more.join(', ')}` : ''}.`;
     const table = (): Table => ({
-      head: ['class', title, ...(low ? ['lo', 'hi'] : []), ...(none ? ['shuffled'] : [])],
+      head: ['class', title, ...(corrected ? ['corrected'] : []), ...(low ? ['lo', 'hi'] : []), ...(none ? ['shuffled'] : [])],
       rows: values.map((v, i) => [
         index.classes[i].name,
         v,
+        ...(corrected ? [corrected[i]] : []),
         ...(low ? [low[i], high![i]] : []),
         ...(none ? [none[i]] : [])
       ])
