@@ -15,11 +15,12 @@ import torch
 from torch import nn
 
 from ..data.forward import evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import stream
 from ..data.outputs import check_outputs, output_indices, outputs_of_labels
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from ..statistics.scores import class_label, distinct_names
 from .masking import HALF, checked_engine, masks_at_once, one_layer, tail_of
