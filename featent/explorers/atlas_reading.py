@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 from ..assessment.result import Result
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.layers import select_layers
 from ..data.maps import read_finite
 from ..data.preprocessing import IMAGENET, Preprocess
+from ..data.reading_ahead import batches
 from .atlas_parts import ShownMaps, blocks
 from .packed_maps import packed
 from .shown_images import shown_images
