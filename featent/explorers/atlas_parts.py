@@ -20,7 +20,7 @@ from ..assessment.plots import short_names
 from ..assessment.result import Result
 from ..data.outputs import class_words
 from .packed_maps import STEPS, Packed, reduced, steps_of
-from .shown_images import ROLES, shown_images
+from .shown_images import ROLES
 from featent.explorers.unit_columns import (
     CLASS_COLUMNS,
     RIVAL_COLUMNS,
