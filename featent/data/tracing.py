@@ -15,6 +15,7 @@ from featent.data.calls import (
     BLIND,
     KINDS,
     LAYERS,
+    LOOKS,
     Call,
     Ref,
     Trace,
@@ -27,6 +28,7 @@ from featent.data.calls import (
 from .coordinates import Whereabouts
 from .forward import evaluating
 from .image_sets import Images
+from .layouts import layout_of
 from .listening import Listener, OtherPath, made_by, op_name, tensors
 
 # %% ../../nbs/data/52_tracing.ipynb #e5662af9
@@ -103,7 +105,8 @@ class _Calls(Listener):
         self.where = Whereabouts(x)
 
     def hear(self, func, args, kwargs):
-        name, given = op_name(func), list(tensors((args, kwargs)))
+        name = op_name(func)
+        given = list(tensors(args[:1] if name in LOOKS else (args, kwargs)))
         inputs = self.writers.of_all(given)
         form = call_form((args, kwargs), self.ref)
         out = func(*args, **kwargs)
@@ -111,7 +114,7 @@ class _Calls(Listener):
         self.compiled |= self.through is not None and isinstance(func, torch._ops.OpOverload)
         if made:
             self.write(name, given, inputs, form, made, weight_of(args, kwargs))
-            self.where.follow(name, func, args, kwargs, made)
+            self.where.follow(name, func, args, kwargs, made, self.picks(given))
         if made and name in KINDS:
             planes = self.where.of_layer(name, args, kwargs, made[0])
             self.settle(len(self.calls) - 1, planes)
@@ -157,6 +160,11 @@ class _Calls(Listener):
         own = any(isinstance(t, nn.Parameter) for t in given)
         return own or any(self.trained[j] for j in inputs)
 
+    def picks(self, given):
+        "Whether there are whole numbers among some tensors that depend on the network's input."
+        whole = (t for t in given if not t.is_floating_point())
+        return any(self.calls[j].data for t in whole for j in self.writers.of(t))
+
     def learned(self, weight):
         "Whether a filter is a parameter or made from some, or from the image."
         if isinstance(weight, nn.Parameter) or not isinstance(weight, torch.Tensor):
@@ -165,7 +173,10 @@ class _Calls(Listener):
 
     def settle(self, i, planes):
         "Note where call i has height and width, and whether its rows are in order."
-        self.calls[i] = self.calls[i]._replace(planes=planes, in_order=self.where.in_order(i))
+        ordered, n = self.where.in_order(i), len(self.x)
+        plain = planes and ordered and self.calls[i].shape[0] == n
+        layout = None if plain else layout_of(self.where.made[i], n)
+        self.calls[i] = self.calls[i]._replace(planes=planes, in_order=ordered, layout=layout)
 
 # %% ../../nbs/data/52_tracing.ipynb #655d2135
 class _Tracer(_Calls):

@@ -1,0 +1,260 @@
+"""Networks whose units are channels of tokens: every map is the one that a plain hook sees.
+
+The reference knows the grid by hand, as a `reshape_transform` would: where the prefix ends, or how
+windows were cut. `pytest -s` prints a table of families, layers, units and grids.
+"""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision import models as tv
+
+from featent.data.layers import list_layers, select_layers
+from featent.data.maps import read_maps
+from featent.topology.filtrations import births
+
+torch.set_num_threads(1)
+SEEN = []  # rows of the table
+ACTS = {"gelu": F.gelu, "silu": F.silu, "relu": F.relu, "hardswish": F.hardswish}
+
+
+def pictures(n, size, seed=1, channels=3):
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def tokens(prefix=0, side=4):
+    "(n, prefix + side * side, C) by hand."
+    return lambda t: t[:, prefix:].mT.unflatten(2, (side, side))
+
+
+def last(t):
+    return t.permute(0, 3, 1, 2)
+
+
+def squares(side, size, grid=False, shift=0):
+    "Windows, (n * windows, size * size, C) or (n, windows, size * size, C), by hand."
+
+    def back(t):
+        k, m = side // size, size
+        places = t.reshape(-1, k, k, m, m, t.shape[-1])
+        if grid:  # a window takes every k-th place
+            places = t.reshape(-1, k, k, m, m, t.shape[-1]).permute(0, 3, 1, 4, 2, 5)
+            return places.reshape(-1, side, side, t.shape[-1]).permute(0, 3, 1, 2)
+        flat = places.permute(0, 1, 3, 2, 4, 5).reshape(-1, side, side, t.shape[-1])
+        return flat.roll((shift, shift), (1, 2)).permute(0, 3, 1, 2)
+
+    return back
+
+
+@pytest.fixture(autouse=True)
+def plain_attention():
+    "PyTorch's fused pass calls no modules, which hooks could not see."
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(before)
+
+
+def seen_by_hooks(net, x):
+    "{path: outputs} of all modules."
+    seen, handles = {}, []
+
+    def hook(name):
+        def keep(m, args, out):
+            out = next(iter(out.values())) if isinstance(out, dict) else out
+            out = out[0] if isinstance(out, tuple) else out
+            seen.setdefault(name, []).append(out.detach().clone())
+
+        return keep
+
+    for name, m in net.named_modules():
+        handles.append(m.register_forward_hook(hook(name)))
+    try:
+        with torch.no_grad():
+            net(x)
+    finally:
+        for h in handles:
+            h.remove()
+    return seen
+
+
+def activated(net, seen, row):
+    "What the module of a layer gave, and what its activation made of that."
+    known = [n for n in seen if row.module == n or row.module.rpartition(".")[0] == n]
+    made = [t for n in sorted(known, key=len)[-1:] for t in seen[n]]
+    name = row.layer.rpartition("+")[2]
+    values = [ACTS[name](t) for t in made] if name in ACTS else made
+    parent = row.module.rpartition(".")[0]
+    acts = [n for n in seen if n.startswith(parent) and n.rpartition(".")[2] in ("act", "drop")]
+    return values + [t for n in acts for t in seen[n]]
+
+
+def agree(net, x, table, back):
+    "Each layer's maps against those of hooks."
+    got, seen = read_maps(net, x, table), seen_by_hooks(net, x)
+    for row in table.itertuples():
+        maps = got[row.layer]
+        assert maps.shape == (len(x), row.units, row.height, row.width), row.layer
+        turned = [f(t) for t in activated(net, seen, row) for f in back if fits(f, t, maps)]
+        assert any(t.shape == maps.shape and torch.equal(t, maps) for t in turned), row.layer
+    return got
+
+
+def fits(f, t, maps):
+    "Whether a tensor can be turned by hand to these maps."
+    try:
+        return f(t).shape == maps.shape
+    except (RuntimeError, IndexError):
+        return False
+
+
+def vit(**k):
+    return tv.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3, **k)
+
+
+def swin(**k):
+    return tv.SwinTransformer([2, 2], 8, [2, 1], [2, 2], [4, 4], num_classes=3, **k)
+
+
+def swin_v2():
+    parts = tv.swin_transformer
+    return swin(block=parts.SwinTransformerBlockV2, downsample_layer=parts.PatchMergingV2)
+
+
+def convnext():
+    rows = [tv.convnext.CNBlockConfig(8, 16, 1), tv.convnext.CNBlockConfig(16, None, 1)]
+    return tv.ConvNeXt(rows, num_classes=3)
+
+
+class Encoder(nn.Module):
+    "PyTorch's own layers, tokens in the first axis or in the second."
+
+    def __init__(self, batch_first, norm_first):
+        super().__init__()
+        self.first = batch_first
+        self.patch = nn.Conv2d(3, 16, 8, 8)
+        layer = nn.TransformerEncoderLayer(
+            16, 2, 32, norm_first=norm_first, batch_first=batch_first
+        )
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x):
+        t = self.patch(x).flatten(2)
+        t = self.encoder(t.mT if self.first else t.permute(2, 0, 1))
+        return self.head(t.mean(1 if self.first else 0))
+
+
+def tokens_first(t):
+    return t.permute(1, 2, 0).unflatten(2, (4, 4))
+
+
+TV = {
+    "torchvision vit": (vit, 32, [tokens(1)]),
+    "torchvision swin": (swin, 32, [last]),
+    "torchvision swin v2": (swin_v2, 32, [last]),
+    "torchvision convnext": (convnext, 32, [last]),
+    "torchvision maxvit": (
+        lambda: tv.MaxVit((64, 64), 8, 2, [8], [1], 8, 0.0, num_classes=3),
+        64,
+        [squares(16, 2), squares(16, 2, grid=True)],
+    ),
+    "torch encoder": (lambda: Encoder(True, False), 32, [tokens()]),
+    "torch encoder, tokens first": (lambda: Encoder(False, True), 32, [tokens_first]),
+}
+
+
+def timm_model(name, **k):
+    return lambda: pytest.importorskip("timm").create_model(name, num_classes=3, **k)
+
+
+SMALL = dict(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2)
+TIMM = {
+    "timm vit with registers": (
+        timm_model("vit_tiny_patch16_224", reg_tokens=4, **SMALL),
+        32,
+        [tokens(5)],
+    ),
+    "timm deit": (timm_model("deit_tiny_distilled_patch16_224", **SMALL), 32, [tokens(2)]),
+    "timm beit": (timm_model("beit_base_patch16_224", **SMALL), 32, [tokens(1)]),
+    "timm eva": (timm_model("eva02_tiny_patch14_224", **SMALL), 32, [tokens(1)]),
+    "timm mixer": (
+        timm_model("mixer_s32_224", img_size=32, patch_size=8, embed_dim=16, num_blocks=2),
+        32,
+        [tokens()],
+    ),
+    "timm levit": (
+        timm_model(
+            "levit_128s",
+            img_size=64,
+            embed_dim=(16, 32),
+            key_dim=8,
+            depth=(1, 1),
+            num_heads=(2, 2),
+        ),
+        64,
+        [tokens(0, 4), tokens(0, 2)],
+    ),
+    "timm swin, windows shifted": (
+        timm_model(
+            "swin_tiny_patch4_window7_224",
+            img_size=32,
+            window_size=4,
+            embed_dim=8,
+            depths=(2,),
+            num_heads=(2,),
+        ),
+        32,
+        [last, squares(8, 4), squares(8, 4, shift=2)],
+    ),
+    "timm mobilevit": (timm_model("mobilevit_xxs"), 64, []),
+    "timm mobilevit v2": (timm_model("mobilevitv2_050"), 64, []),
+    "timm efficientvit": (timm_model("efficientvit_b0"), 64, []),
+    "timm efficientformer": (timm_model("efficientformer_l1"), 224, [tokens(0, 7)]),
+}
+
+
+def folded(t, side, size=2):
+    "MobileViT's (n * size * size, places, C) by hand: each image's places in turn."
+    k = side // size
+    places = t.reshape(-1, size, size, k, k, t.shape[-1])
+    return places.permute(0, 5, 3, 1, 4, 2).reshape(-1, t.shape[-1], side, side)
+
+
+TIMM["timm mobilevit"][2].extend(lambda t, s=s: folded(t, s) for s in (8, 4, 2))
+
+
+def checked(name, make, size, back, kinds=("mlp", "tokens", "attention")):
+    torch.manual_seed(0)
+    net = make().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table, _ = select_layers(net, pictures(2, size), [k for k in kinds if has(net, size, k)])
+        found = list_layers(net, pictures(2, size))
+    for n in (1, 2, 5):
+        x = pictures(n, size, n)
+        got = agree(net, x, table, back)
+        alone = read_maps(net, x[-1:], table)
+        for layer, maps in got.items():
+            torch.testing.assert_close(maps[-1:], alone[layer], rtol=1e-3, atol=1e-4)
+    maps = got[table.layer[0]].numpy()[:2, :4]
+    for filtration in ("clique", "cubical"):
+        want = births(maps, filtration, engine="gudhi")
+        np.testing.assert_array_equal(births(maps, filtration), want)
+    grids = sorted(set(zip(table.height, table.width)))
+    SEEN.append((name, len(found), int(table.units.sum()), grids, int(table.prefix.max())))
+
+
+def has(net, size, kind):
+    table = list_layers(net, pictures(2, size), kinds=(kind,))
+    return bool((table.height > 1).any())
+
+
+@pytest.mark.parametrize("name", TV)
+def test_families_of_torch_and_torchvision(name):
+    checked(name, *TV[name])
