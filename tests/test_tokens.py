@@ -4,7 +4,6 @@ The reference knows the grid by hand, as a `reshape_transform` would: where the 
 windows were cut. `pytest -s` prints a table of families, layers, units and grids.
 """
 
-import copy
 import warnings
 
 import numpy as np

@@ -47,6 +47,7 @@ class Trace(NamedTuple):
     settings: tuple  # class and settings of each module that took part
     compiled: bool = False  # whether TorchScript made some of the calls
     silent: frozenset = frozenset()  # calls whose result was changed without PyTorch counting it
+    alone: bool = False  # whether it is of one image, since the network takes one after another
 
 # %% ../../nbs/data/50_calls.ipynb #7fc9c7f3
 class Ref(NamedTuple):
@@ -194,8 +195,8 @@ REGRID = set(
 MOVE = set(
     "view view_as reshape flatten unflatten permute transpose swapaxes movedim moveaxis squeeze "
     "unsqueeze cat concat stack chunk split tensor_split unbind getitem narrow select expand "
-    "expand_as reshape_as repeat roll flip t tile rot90 mean amax amin max min sum get split_with_sizes "
-    "data".split()
+    "expand_as reshape_as repeat roll flip t tile rot90 mean amax amin max min sum get "
+    "split_with_sizes data".split()
 )
 RESHAPES = set("view view_as reshape reshape_as flatten unflatten".split())  # in the same order
 LOOKS = set("view_as reshape_as expand_as type_as".split())  # at the second tensor's form only

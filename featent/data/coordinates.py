@@ -164,7 +164,7 @@ def _combined(name, given, out):
     _, largest = max(smaller, key=lambda tc: tc[0].shape[-2:].numel())
     return [_each(largest, lambda c: c.expand(out))]
 
-# %% ../../nbs/data/51_coordinates.ipynb #c9ef5a6f
+# %% ../../nbs/data/51_coordinates.ipynb #10ad82a2
 def _averaged(t, axis):
     "The mean along one axis, which is left with one element."
     return t.narrow(axis, 0, 1) if t.stride(axis) == 0 else t.mean(axis, keepdim=True)
@@ -186,7 +186,7 @@ def _product(factors, out):
     kept = [(c, axis) for c, axis in ways if _still(c, axis)]
     return [_along(*way, out) for way in (kept or ways)[:1]]
 
-# %% ../../nbs/data/51_coordinates.ipynb #37413e9c
+# %% ../../nbs/data/51_coordinates.ipynb #491595ec
 def _by_equation(equation, factors, out):
     "Coordinates of what `einsum` makes of its factors."
     left, _, right = equation.replace(" ", "").partition("->")
@@ -209,13 +209,13 @@ def _spelled(t, letters, wanted):
         t = t if letter in letters else t.unsqueeze(axis)
     return t
 
-# %% ../../nbs/data/51_coordinates.ipynb #28a4e03a
+# %% ../../nbs/data/51_coordinates.ipynb #a67c185d
 _PICKS = MOVE | {"unfold", "index_select", "gather", "take_along_dim"}
 _SORTS = {"sort", "msort", "argsort", "topk", "kthvalue", "mode", "unique", "nonzero"}
 _FACTORS = {
-    "matmul": (0, "input", 1, "other"),
-    "bmm": (0, "input", 1, "mat2"),
-    "baddbmm": (1, "batch1", 2, "batch2"),
+    "matmul": ((0, "input"), (1, "other")),
+    "bmm": ((0, "input"), (1, "mat2")),
+    "baddbmm": ((1, "batch1"), (2, "batch2")),
 }
 
 
@@ -228,17 +228,17 @@ def _mixed(name, args, kwargs, out, coordinates):
     "Coordinates of what a call that mixes places makes; None for any other call."
     of = lambda t: coordinates.get(id(t))
     if name in _FACTORS:
-        i, first, j, second = _FACTORS[name]
-        pairs = (i, first), (j, second)
-        return _product([of(_argument(args, kwargs, *p)) for p in pairs], out)
+        return _product([of(_argument(args, kwargs, *place)) for place in _FACTORS[name]], out)
     if name == "einsum" and isinstance(args[0], str):
         return _by_equation(args[0], list(map(of, tensors(args[1:]))), out)
     if name in ("scaled_dot_product_attention", "multi_head_attention_forward"):
         query = of(_argument(args, kwargs, 0, "query"))
         return [_along(query, -1, out)] if query else []
+    source = of(_argument(args, kwargs, 0, "input"))
     if name == "linear":
-        source = of(_argument(args, kwargs, 0, "input"))
         return [_along(source, -1, out)] if source else []
+    if name == "glu" and source:
+        return [_each(source, lambda c: c[tuple(map(slice, out))])]
     return None
 
 
@@ -263,18 +263,24 @@ def _located(name, func, args, kwargs, made, coordinates):
     if not given:
         return []
     (source, found), out = given[0], made[0].shape
+    if name in _PICKS and made[0] is not source:
+        return _moved(name, func, args, kwargs, coordinates)
     if name == "pad" and plane_axes(found) != "first":
         return _padded(args, kwargs, found)
     if name in REGRID and len(out) == 4:
         return _regridded(name, source, found, out)
-    if name in _PICKS and made[0] is not source:
-        return _moved(name, func, args, kwargs, coordinates)
-    if name == "glu":
-        return [_each(found, lambda c: c[tuple(map(slice, out))])]
     if name in _SORTS:
         return _sorted(args, kwargs, found) if out == source.shape else []
     mixed = _mixed(name, args, kwargs, out, coordinates)
     return _combined(name, given, out) if mixed is None else mixed
+
+# %% ../../nbs/data/51_coordinates.ipynb #637ba39e
+def _found(*call):
+    "The same; nothing where the call cannot be made with coordinates."
+    try:
+        return _located(*call)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
+        return []
 
 # %% ../../nbs/data/51_coordinates.ipynb #d32edd45
 class Whereabouts:
@@ -283,34 +289,45 @@ class Whereabouts:
     def __init__(self, x):
         self.known = {}  # id of a tensor: its coordinates
         self.made = []  # coordinates of what each call made, or None
+        self.picked = set()  # tensors without coordinates that follow from a choice by values
+        self.kept = []  # of each call, whether the order of the images may be kept
         if x.ndim == 4:
             self.known[id(x)] = grid(x.shape, torch.arange(float(len(x))))
 
     def follow(self, name, func, args, kwargs, made, chosen=False):
         "Let the coordinates go the way of a call; `chosen`: by an index computed from the images."
-        try:
-            lost = chosen and name in _PICKS
-            found = [] if lost else _located(name, func, args, kwargs, made, self.known)
-        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):
-            found = []
-        if name == "setitem":
-            found = []
-        else:
+        picked, found = chosen and name in _PICKS, []
+        if name != "setitem":
+            if not picked:
+                found = _found(name, func, args, kwargs, made, self.known)
             for t in made:
                 self.known.pop(id(t), None)
         for t, c in zip(made, found):
             if c.row.shape == t.shape:
                 self.known[id(t)] = c
-        self.made.append(self.known.get(id(made[0])))
+        given = set(map(id, tensors((args, kwargs))))
+        self.mark(made, picked or not self.picked.isdisjoint(given))
+        self.note(self.known.get(id(made[0])), id(made[0]) not in self.picked)
+
+    def mark(self, made, picked):
+        "Remember which tensors follow from a choice by values."
+        self.picked.difference_update(map(id, made))
+        if picked:
+            self.picked.update(id(t) for t in made if id(t) not in self.known)
+
+    def note(self, found, kept):
+        "Remember what is known of a call."
+        self.made.append(found)
+        self.kept.append(kept)
 
     def lost(self):
         "A call of which nothing is known."
-        self.made.append(None)
+        self.note(None, True)
 
     def of_layer(self, name, args, kwargs, t):
         "Where a convolution or linear call, the last one, has height and width of its images."
         source = self.known.get(id(args[0] if args else kwargs.get("input")))
-        fresh = name != "linear" and t.ndim == 4 and source is None
+        fresh = name != "linear" and t.ndim == 4 and source is None and self.kept[-1]
         if fresh and max(weight_of(args, kwargs).shape[2:]) > 1:
             self.known[id(t)] = grid(t.shape, torch.arange(float(len(t))))
             return "first"  # a filter with an extent takes its input for an image
@@ -323,4 +340,4 @@ class Whereabouts:
     def in_order(self, i):
         "Whether the first axis of what call i made counts the images, as far as it is known."
         found = self.made[i]
-        return found is None or images_in_order(found)
+        return self.kept[i] if found is None else images_in_order(found)

@@ -21,7 +21,7 @@ from .image_sets import Images
 from .kinds import kinds_of_outputs
 from .layouts import Layout, layout_on
 from .places import place_of
-from .tracing import trace, unwrap
+from .tracing import trace_of_layers, unwrap
 from ..tools.words import near_names, warn_caller
 
 # %% ../../nbs/data/54_layers.ipynb #a2eec215
@@ -82,7 +82,7 @@ def _note_on_rows(trace, call, made):
     return ""
 
 
-_TELL = "no call tells their grid: pass grid=(height, width), prefix=tokens before it, if they have one"
+_TELL = "no call tells their grid: pass grid=(height, width), and prefix= for tokens before it"
 
 
 def _note_on_activation(trace, graph, start, end):
@@ -161,7 +161,7 @@ def _keep_layout(trace, path):
 
 def _layer_table(network, example, size=None, prefix=0):
     "`list_layers` with what reading the maps needs to know."
-    network, found = unwrap(network), trace(network, example)
+    network, found = unwrap(network), trace_of_layers(network, example)
     if size is not None:
         _tell(found, tuple(size), prefix)
     elif prefix:
@@ -171,7 +171,7 @@ def _layer_table(network, example, size=None, prefix=0):
     table.attrs["unheard"] = _never_called(network, found)
     return table
 
-# %% ../../nbs/data/54_layers.ipynb #eb1bd462
+# %% ../../nbs/data/54_layers.ipynb #e05df08e
 def _tell(trace, size, prefix):
     "Give the tokens of a trace the grid that was told."
     known = {c.layout.size[1:] for c in trace.calls if isinstance(c.layout, Layout)}

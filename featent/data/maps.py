@@ -129,12 +129,30 @@ def read_maps(
         raise ValueError("layers: pass the first result of select_layers(network, images, ...)")
     with evaluating(network) as modes, torch.no_grad():
         x = to_network(network, x)
-        rows, keep = list(table.itertuples(index=False)), lambda name, maps: maps
-        reader = _Reader(network, rows, len(x), reduce or keep, modes)
-        with reader:
-            network(x)
+        rows, reduce = list(table.itertuples(index=False)), reduce or _as_it_is
+        if len(x) > 1 and any(row.place.alone for row in rows):
+            return _read_one_by_one(network, x, rows, reduce, modes)
+        return _read(network, x, rows, reduce, modes)
+
+
+def _as_it_is(name, maps):
+    "Keep maps."
+    return maps
+
+
+def _read(network, x, rows, reduce, modes):
+    "What `reduce` makes of the maps of one pass."
+    reader = _Reader(network, rows, len(x), reduce, modes)
+    with reader:
+        network(x)
     reader.check()
     return reader.found
+
+
+def _read_one_by_one(network, x, rows, reduce, modes):
+    "The same for a network that takes images one after another: a pass for each."
+    parts = [_read(network, x[i : i + 1], rows, _as_it_is, modes) for i in range(len(x))]
+    return {name: reduce(name, torch.cat([p[name] for p in parts])) for name in parts[0]}
 
 # %% ../../nbs/data/56_maps.ipynb #7991eb91
 def _check_finite(name, maps, index, image_names):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Place', 'place_of']
 
-# %% ../../nbs/data/53_places.ipynb #07c754d7
+# %% ../../nbs/data/53_places.ipynb #b9d5b4da
 from typing import NamedTuple
 
 from .calls import Ref, Trace
@@ -24,6 +24,7 @@ class Place(NamedTuple):
     exit: "tuple | None" = None  # module and entry whose output it is
     deep: bool = False  # whether TorchScript has to be listened to
     layout: "Layout | None" = None  # where its maps lie in a tensor that has no planes
+    alone: bool = False  # whether each image has to go through the network by itself
 
 # %% ../../nbs/data/53_places.ipynb #d7c9a33d
 def place_of(
@@ -45,6 +46,7 @@ def place_of(
         exit=exit,
         deep=trace.compiled,
         layout=layout if isinstance(layout, Layout) else None,
+        alone=trace.alone,
     )
 
 
