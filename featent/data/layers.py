@@ -100,7 +100,7 @@ def _note_on_activation(trace, graph, start, end):
 # %% ../../nbs/data/54_layers.ipynb #658d2b13
 INTERNAL = ["prefix", "note", "at", "last", "overwritten", "place"]  # what reading needs to know
 _COLUMNS = ["layer", "module", "kind", "units", "height", "width", "activated", *INTERNAL]
-KINDS_OF_LAYERS = "conv", "linear", "mlp", "tokens", "attention"  # those that are listed
+KINDS_OF_LAYERS = "conv", "linear", "mlp", "tokens", "attention"  # that are listed
 _OF_OUTPUTS = "module", "tokens", "attention"
 
 
@@ -257,7 +257,8 @@ def _matches(table, word):
     return units if units.any() else hit & table.kind.isin(("tokens", "attention"))
 
 
-_WORDS = {k: (k,) for k in (*KINDS_OF_LAYERS, "fixed")} | {"units": ("conv", "mlp")}
+_WORDS = {k: (k,) for k in (*KINDS_OF_LAYERS, "fixed")}
+_WORDS |= {"linear": ("linear", "mlp"), "units": ("conv", "mlp")}
 
 
 def _unknown(table, word):
