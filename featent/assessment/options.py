@@ -18,6 +18,7 @@ from ..statistics.entropy import check_rule
 from ..statistics.indicators import SUMMARIES
 from ..tools.words import near_names
 from ..topology.filtrations import FILTRATIONS
+from ..topology.kernels import n_threads
 
 # %% ../../nbs/assessment/26_options.ipynb #ba508855
 TWINS = "random", "weights"  # networks to compare with: fresh weights, or the trained ones shuffled
@@ -57,6 +58,7 @@ class Options:
     store: "str | Path | None" = None  # folder that keeps finished work; the same call goes on
     shard_size: int = 512  # with a store: images of one shard, rounded up to whole batches
     workers: int = 1  # with a store: processes, each with its share of the cores
+    readers: "int | None" = None  # processes that read images ahead; None: as many as pay; 0: none
     preflight: str = "stop"  # look first: "stop" at what is wrong, only "warn" of it, or "off"
 
     @property
@@ -81,6 +83,11 @@ class Options:
     def conventions(self):
         "{filtration: its rules}; the authors' code knows the clique filtration only."
         return {f: self.convention if f == "clique" else "text" for f in self.filtrations}
+
+    @property
+    def share(self):
+        "How many processes may read images beside each worker, where nobody said it."
+        return max(1, n_threads(-1) // max(1, self.workers))
 
     @property
     def over(self):
@@ -124,6 +131,8 @@ def check_options(
         )
     if options.batch_size < 1:
         raise ValueError(f"batch_size={options.batch_size} must be at least 1")
+    if options.readers is not None and options.readers < 0:
+        raise ValueError(f"readers={options.readers}: choose 0 or more, or None")
     if options.preflight not in POLICIES:
         choices = ", ".join(map(repr, POLICIES))
         raise ValueError(f"preflight={options.preflight!r}: choose from {choices}")

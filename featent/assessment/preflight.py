@@ -21,11 +21,12 @@ from torch import nn
 
 from .repeatability import repeatability
 from ..data.forward import evaluating, scores_in
-from ..data.image_sets import Images, batches, images_at
+from ..data.image_sets import Images, images_at
 from ..data.inputs import expected_input, prepared
 from ..data.layers import select_layers
 from ..data.outputs import label_map_for
 from ..data.preprocessing import IMAGENET, describe_transform
+from ..data.reading_ahead import batches
 from ..data.records import record_of
 from ..data.sampling import images as as_images
 from ..data.tracing import to_network, unwrap

@@ -9,6 +9,7 @@ from . import folders as folders
 from . import items as items
 from . import datasets as datasets
 from . import sampling as sampling
+from . import reading_ahead as reading_ahead
 from . import checkpoints as checkpoints
 from . import matching as matching
 from . import records as records

@@ -16,9 +16,10 @@ from torch import nn
 from .calls import Ref, change_count, tensor_digest
 from .following import Follower
 from .forward import evaluating
-from .image_sets import Images, batches
+from .image_sets import Images
 from .layouts import unfolded
 from .listening import OtherPath
+from .reading_ahead import batches
 from .tracing import to_network, trace, unwrap
 from ..tools.digests import sha256
 

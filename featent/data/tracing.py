@@ -298,7 +298,9 @@ def to_network(
 ) -> torch.Tensor:  # the same images on the device and in the dtype of the network
     "Move images to where the network is, in the precision it computes with."
     first = next((p for p in network.parameters() if p.is_floating_point()), None)
-    return x if first is None else x.to(first.device, first.dtype)
+    away = first is not None and first.device.type == "cuda"
+    ahead = away and x.is_pinned()  # page-locked images travel while the CPU goes on
+    return x if first is None else x.to(first.device, first.dtype, non_blocking=ahead)
 
 
 def example_of(

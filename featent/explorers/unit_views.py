@@ -19,10 +19,11 @@ from PIL import Image, ImageOps
 from ..assessment.loading import load
 from ..assessment.plots import short_names
 from ..assessment.result import Result
-from ..data.image_sets import Images, batches, other_images
+from ..data.image_sets import Images, other_images
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.maps import read_finite
+from ..data.reading_ahead import batches
 from ..data.records import weights_hash
 from ..data.sampling import images as as_images
 from ..statistics.scores import class_label

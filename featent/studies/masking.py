@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from ..data.forward import evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.inputs import prepared
 from ..data.layers import select_layers
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from .replay import Cut, recorded, replayed, rerun
 
