@@ -225,7 +225,6 @@ def folded(t, side, size=2):
     return places.permute(0, 5, 3, 1, 4, 2).reshape(-1, t.shape[-1], side, side)
 
 
-TIMM["timm mobilevit"][2].extend(lambda t, s=s: folded(t, s) for s in (8, 4, 2))
 
 
 def checked(name, make, size, back, kinds=("mlp", "tokens", "attention")):
@@ -257,3 +256,163 @@ def has(net, size, kind):
 @pytest.mark.parametrize("name", TV)
 def test_families_of_torch_and_torchvision(name):
     checked(name, *TV[name])
+
+
+@pytest.mark.parametrize("name", [n for n, (_, _, back) in TIMM.items() if back])
+def test_families_of_timm(name):
+    pytest.importorskip("timm")
+    checked(name, *TIMM[name])
+
+
+def of_hugging_face(kind, **settings):
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{kind}Config")(num_labels=3, **settings)
+    return getattr(transformers, f"{kind}ForImageClassification")(config)
+
+
+WIDTHS = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32)
+HF = {
+    "HF vit": (
+        lambda: of_hugging_face("ViT", patch_size=8, intermediate_size=32, **WIDTHS),
+        32,
+        [tokens(1)],
+    ),
+    "HF dinov2": (
+        lambda: of_hugging_face("Dinov2", patch_size=8, mlp_ratio=2, **WIDTHS),
+        32,
+        [tokens(1)],
+    ),
+    "HF swin": (
+        lambda: of_hugging_face(
+            "Swin", image_size=32, embed_dim=8, depths=[2], num_heads=[2], window_size=4
+        ),
+        32,
+        [tokens(0, 8), squares(8, 4), squares(8, 4, shift=2)],
+    ),
+    "HF convnext v2": (
+        lambda: of_hugging_face("ConvNextV2", image_size=32, hidden_sizes=[8, 16], depths=[1, 1]),
+        32,
+        [last],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HF)
+def test_families_of_hugging_face(name):
+    checked(name, *HF[name])
+
+
+class Blind(nn.Module):
+    "A patch embedding whose places no call tells."
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(3 * 64, 16), nn.Linear(16, 3)
+        self.hidden = nn.Linear(16, 24)
+        self.out = nn.Linear(24, 16)
+
+    def forward(self, x):
+        p = x.numpy().reshape(len(x), 3, 4, 8, 4, 8).transpose(0, 2, 4, 1, 3, 5)
+        t = self.embed(torch.from_numpy(p.reshape(len(x), 16, -1).copy()))
+        t = t + self.out(F.relu(self.hidden(t)))
+        return self.head(t.mean(1))
+
+
+def test_a_grid_that_no_call_tells_is_asked_for_and_taken():
+    torch.manual_seed(0)
+    net, x = Blind().eval(), pictures(3, 32)
+    told = r"layer 'mlp' has no map: it gives \(16, 24\) for an image and no call tells their grid"
+    with pytest.raises(ValueError, match=told):
+        select_layers(net, x, "mlp")
+    table, _ = select_layers(net, x, "mlp", grid=(4, 4))
+    seen = seen_by_hooks(net, x)
+    want = tokens()(F.relu(seen["hidden"][0]))
+    assert torch.equal(read_maps(net, x, table)["hidden+relu"], want)
+    with pytest.raises(ValueError, match=r"no layer gives 1 \+ 4 x 4 = 17 tokens"):
+        select_layers(net, x, "mlp", grid=(4, 4), prefix=1)
+    with pytest.raises(ValueError, match="belongs to a grid"):
+        list_layers(net, x, prefix=1)
+
+
+def test_a_grid_against_the_trace_is_refused():
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match=r"grid=\(2, 8\) is not what the trace tells \(4 x 4\)"):
+        list_layers(vit().eval(), pictures(2, 32), grid=(2, 8), prefix=1)
+
+
+def test_units_are_convolutions_and_neurons_and_few_convolutions_are_told():
+    import featent as fe
+
+    torch.manual_seed(0)
+    net, images = vit().eval(), fe.images("digits", per_class=2, size=32, channels=3)
+    result = fe.assess(net, images, "units", preflight="off")
+    assert list(result.layers.kind) == ["conv", "mlp", "mlp"]
+    with pytest.warns(UserWarning, match="layers='units' takes the neurons of the MLPs as well"):
+        fe.assess(net, images, "conv")
+
+
+def test_units_of_tokens_are_removed_with_all_their_places():
+    from featent.studies.masking import masked_scores
+
+    torch.manual_seed(0)
+    net, x = vit().eval(), pictures(3, 32)
+    removed = np.zeros((2, 32), bool)
+    removed[1, ::2] = True
+    layer = "encoder.layers.encoder_layer_0.mlp.0+gelu"
+    found = {e: masked_scores(net, x, layer, removed, engine=e) for e in ("rerun", "replay")}
+    torch.testing.assert_close(found["rerun"], found["replay"], rtol=1e-4, atol=1e-5)
+
+    def without(m, args, out):
+        return torch.where(torch.from_numpy(removed[1]), torch.zeros(()), out)
+
+    handle = net.encoder.layers[0].mlp[1].register_forward_hook(without)
+    with torch.no_grad():
+        want = net(x)
+    handle.remove()
+    torch.testing.assert_close(found["rerun"][1], want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_precisions_formats_and_compiled_networks_have_the_same_maps(dtype):
+    torch.manual_seed(0)
+    net, x = vit().eval(), pictures(3, 32)
+    table, _ = select_layers(net, x, "mlp")
+    want = read_maps(net, x, table)
+    for maps in (
+        read_maps(net.to(memory_format=torch.channels_last), x, table),
+        read_maps(torch.compile(net), x, table),
+    ):
+        assert all(torch.equal(maps[name], want[name]) for name in want)
+    with torch.autocast("cpu", dtype):
+        half = read_maps(net, x, select_layers(net, x, "mlp")[0])
+    assert {m.dtype for m in half.values()} == {dtype}
+    for name in want:
+        torch.testing.assert_close(half[name].float(), want[name], rtol=0.05, atol=0.05)
+
+
+def test_a_random_twin_of_a_transformer_has_the_start_of_its_own():
+    from featent.data.twins import random_twin
+
+    torch.manual_seed(0)
+    net = vit().eval()
+    twin = random_twin(net, 1, build=vit)
+    assert not torch.equal(twin.conv_proj.weight, net.conv_proj.weight)
+    x = pictures(2, 32)
+    table, _ = select_layers(net, x, "mlp")
+    assert [m.shape for m in read_maps(twin, x, table).values()] == [(2, 32, 4, 4)] * 2
+
+
+def test_tokens_without_a_value_are_refused_by_name():
+    from featent.data.layers import list_layers
+
+    with torch.device("meta"):
+        net = vit()
+    with pytest.raises(ValueError, match="is on the meta device and has no values"):
+        list_layers(net, pictures(2, 32))
+
+
+def test_the_table_of_families():
+    "Last: what was read."
+    for name, layers, units, grids, prefix in SEEN:
+        print(f"{name:28} {layers:4} layers {units:6} units  prefix {prefix}  {grids}")
+    assert all(grids for *_, grids, _ in SEEN)
