@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from ..data.following import Follower
+from ..data.forward import scores_in
 from ..data.listening import Listener, OtherPath, made_by, op_name, tensors
-from ..data.maps import checked_maps
+from ..data.maps import checked_maps, unit_axis
 
 # %% ../../nbs/studies/60_replay.ipynb #d126a184
 class Cut(NamedTuple):
@@ -41,7 +42,7 @@ def checked_scores(
     logits_of=None,  # picks the scores out of it, where it is more
 ) -> torch.Tensor:  # (images, classes)
     "The scores of a network; an error where it gives something else."
-    y = out if logits_of is None else logits_of(out)
+    y = scores_in(out) if logits_of is None else logits_of(out)
     if isinstance(y, torch.Tensor) and y.ndim == 2:
         return y
     what = tuple(y.shape) if isinstance(y, torch.Tensor) else type(y).__name__
@@ -51,11 +52,11 @@ def checked_scores(
     )
 
 # %% ../../nbs/studies/60_replay.ipynb #d146b5e5
-def _masked(maps, removed, fill, last):
-    "Maps (n, ...) under masks (m, units): (m * n, ...), mask by mask."
-    shape = [1] * (maps.ndim - 1)
-    shape[-1 if last else 0] = -1
-    masks = removed.reshape(len(removed), 1, *shape)
+def _masked(maps, removed, fill, axis):
+    "What holds a layer's maps, units along an axis, under masks (m, units), mask by mask."
+    shape = [1] * maps.ndim
+    shape[axis] = -1
+    masks = removed.reshape(len(removed), *shape)
     return torch.where(masks, fill.reshape(shape), maps).flatten(0, 1)
 
 # %% ../../nbs/studies/60_replay.ipynb #0bc653e1
@@ -227,7 +228,7 @@ def replayed(
 ) -> torch.Tensor:  # scores (masks, images, K)
     "Scores under masks, by the tail of the network alone."
     times = len(removed)
-    masked = _masked(record.maps, removed, cut.values(x), cut.layer.last)
+    masked = _masked(record.maps, removed, cut.values(x), unit_axis(cut.layer))
     blank = _stand_in(x, 1, times)
     with _Replayer(cut.network, record, masked, times):
         out = cut.network(blank)
@@ -259,7 +260,7 @@ def rerun(
     fill, layer = cut.values(x), cut.layer
 
     def one(mask):
-        change = lambda maps: _masked(maps, mask[None], fill, layer.last)
+        change = lambda maps: _masked(maps, mask[None], fill, unit_axis(layer))
         masker = _Masker(cut.network, layer, len(x), change)
         with masker:
             out = cut.network(x)
