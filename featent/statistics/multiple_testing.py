@@ -61,6 +61,21 @@ def further_stages(
         found.append(drawn)
     return found
 
+# %% ../../nbs/statistics/28_multiple_testing.ipynb #d5e52fd5
+_COUNTED = 5e11  # births counted in one stage, beyond which nobody should wait unasked
+
+
+def _too_long(work, n_tests, drawn, last):
+    "Whether a stage counts too many births, with a word on what it would take."
+    if work <= _COUNTED:
+        return False
+    warn_caller(
+        f"draws end at {drawn:,}: {last:,} for the {n_tests:,} tests that may need them count "
+        f"{work:.1g} births, about {work / 6e10:,.0f} minutes of one core or more; "
+        f"permutations={last} asks for them"
+    )
+    return True
+
 # %% ../../nbs/statistics/28_multiple_testing.ipynb #032fada4
 def _within(counts, draws, at, alpha):
     "Whether the tests at these places have q-values of at most alpha already."
@@ -86,21 +101,6 @@ def drawn_further(
         draws[:, at] = np.where(going[:, at], last, draws[:, at])
         drawn = last
     return (1 + counts) / (1 + draws), draws[0]
-
-# %% ../../nbs/statistics/28_multiple_testing.ipynb #d5e52fd5
-_COUNTED = 5e11  # births counted in one stage, beyond which nobody should wait unasked
-
-
-def _too_long(work, n_tests, drawn, last):
-    "Whether a stage counts too many births, with a word on what it would take."
-    if work <= _COUNTED:
-        return False
-    warn_caller(
-        f"draws end at {drawn:,}: {last:,} for the {n_tests:,} tests that may need them count "
-        f"{work:.1g} births, about {work / 6e10:,.0f} minutes of one core or more; "
-        f"permutations={last} asks for them"
-    )
-    return True
 
 # %% ../../nbs/statistics/28_multiple_testing.ipynb #43228986
 def sum_of_blocks(
