@@ -496,7 +496,7 @@ def test_accuracy_errors(small):
 
 @pytest.fixture(scope="module")
 def digits():
-    return images(per_class=60), images(split="test", per_class=30)
+    return images(per_class=60, size=16), images(split="test", per_class=30, size=16)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("small_vgg", 4), ("small_resnet", 5)])

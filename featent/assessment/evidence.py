@@ -20,6 +20,7 @@ from ..statistics.information import class_informations
 from ..statistics.multiple_testing import false_discovery
 from ..statistics.resampling import interval
 from ..statistics.scores import class_label
+from ..statistics.shares import bare_shares
 from ..statistics.significance import excess_tests, layer_excesses
 from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
 from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval, resamples_for
@@ -201,7 +202,7 @@ def information(
 def indicator_table(
     result: Result,  # what `assess` returned, with summaries
     kind: str = "real",  # the network: "real", "random0", ..., or "random" or "weights" for all
-) -> pd.DataFrame:  # `Result.scores` with l1, mean, max, apoz, selectivity, ..., and run, the kind
+) -> pd.DataFrame:  # `Result.scores` with |contrast|, l1, mean, ..., share, and run, the kind
     "The scores of every unit and class beside the indicators of the literature."
     if kind in TWINS:
         kinds = twins_of(result, kind)
@@ -210,6 +211,8 @@ def indicator_table(
             raise ValueError(f"this result has no {what}: assess with null={kind!r}")
         return pd.concat([indicator_table(result, k) for k in kinds], ignore_index=True)
     rows = result.table if kind == "real" else result.scores(kind)
+    if "contrast" in rows:
+        rows = rows.assign(**{"|contrast|": rows.contrast.abs()})
     layers = [_indicators(result, kind, row) for row in result.layers.itertuples()]
     more, keys = pd.concat(layers, ignore_index=True), ["layer", "unit", "class"]
     return rows.merge(more, on=keys, how="left", validate="many_to_one").assign(run=kind)
@@ -228,5 +231,7 @@ def _indicators(result, kind, layer):
             "and assess with summaries=SUMMARIES"
         )
     table = indicators(found, result.labels, result.classes, layer.height * layer.width)
+    if len(result.classes) > 1 and "mean" in found:
+        table["share"] = bare_shares(found["mean"], result.labels)[table.unit]
     norms = result.kernel_l1[layer.layer, kind][table.unit]
     return table.assign(kernel_l1=norms, layer=layer.layer)

@@ -225,6 +225,20 @@ def _score_arguments(p):
     add(
         "--pad", action="store_true", help="pad maps that are not square, for the clique filtration"
     )
+    add(
+        "--grid",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width of a transformer's tokens, where its pass does not tell them",
+    )
+    add(
+        "--prefix",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --grid: tokens before those of the image (default: %(default)s)",
+    )
 
 
 def _work_arguments(p):

@@ -160,7 +160,8 @@ def _thumbs(images, budget, bar):
 # %% ../../nbs/explorers/10_unit_views.ipynb #96866ef6
 def _read_kept(result, network, images, units, kept):
     "Maps of the kept images, read in the batches in which the network was assessed."
-    chosen = select_layers(network, images, list(units))[0]
+    told = {k: result.record[k] for k in ("grid", "prefix") if k in result.record}
+    chosen = select_layers(network, images, list(units), **told)[0]
     out = {layer: [] for layer in units}
 
     def take(name, maps, index):
