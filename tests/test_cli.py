@@ -25,6 +25,7 @@ QUICK = [
     for k, v in dict(
         classes="1,2,3",
         per_class=5,
+        size=16,
         epochs=1,
         random_networks=2,
         n_resamples=10,

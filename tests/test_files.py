@@ -335,7 +335,7 @@ STALE = {
 }
 
 
-@pytest.mark.parametrize("text", map(json.dumps, STALE.values()), ids=STALE)
+@pytest.mark.parametrize("text", [json.dumps(v) for v in STALE.values()], ids=list(STALE))
 def test_a_stale_file_of_this_machine_is_taken_over_at_once(tmp_path, monkeypatch, text):
     monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
     (tmp_path / "lock.held").write_text(text)
@@ -345,9 +345,38 @@ def test_a_stale_file_of_this_machine_is_taken_over_at_once(tmp_path, monkeypatc
     assert time.monotonic() - start < 2
 
 
+def test_a_file_that_another_has_made_meanwhile_stays(tmp_path, monkeypatch):
+    "Between the look at a stale file and its removal a faster process takes it over."
+    monkeypatch.setattr(fcntl, "flock", refusing(errno.ENOSYS))
+    held, alive = tmp_path / "lock.held", locks._alive
+    held.write_text(json.dumps({"host": HERE, "pid": 2**22 + 5}))
+    other = {"host": HERE, "pid": os.getpid(), "turn": "another"}
+
+    def seen(holder):
+        found = alive(holder)
+        held.write_text(json.dumps(other))
+        return found
+
+    monkeypatch.setattr(locks, "_alive", seen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(Busy, match=f"process {os.getpid()}"), alone(tmp_path / "lock"):
+            pass
+    assert json.loads(held.read_text()) == other and names(tmp_path) == ["lock", "lock.held"]
+
+
+def test_a_process_that_only_waits_to_be_reaped_holds_nothing(tmp_path):
+    process = python("pass")
+    process.stdout.read()
+    while locks._status(process.pid)[0] != "Z":
+        time.sleep(0.01)
+    assert not locks._alive({"pid": process.pid})
+    process.wait()
+
+
 @pytest.mark.parametrize("before", ["", NO_FLOCK], ids=["locks", "no locks"])
 def test_of_many_only_one_is_alone(tmp_path, before):
-    "Six processes take turns; each finds nobody in the room."
+    "Six processes take turns; each finds nobody in the room, though two die with the lock."
     code = (
         before
         + """
@@ -361,11 +390,12 @@ while done < 5:
             time.sleep(.005)
             os.rmdir(sys.argv[1] + "/room")
             done += 1
+            if sys.argv[2] == "dies" and done == 2: os._exit(0)
     except Busy: pass
     time.sleep(.003)
 """
     )
-    jobs = [python(code, str(tmp_path)) for _ in range(6)]
+    jobs = [python(code, str(tmp_path), end) for end in ["lives", "lives", "dies"] * 2]
     assert [j.wait(60) for j in jobs] == [0] * 6
 
 

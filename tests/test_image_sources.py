@@ -18,9 +18,9 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from featent.data.image_sets import batches
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import as_given, preprocess
+from featent.data.reading_ahead import batches
 from featent.data.sampling import check_disjoint, images
 
 X = torch.from_numpy(np.random.default_rng(0).random((6, 3, 8, 8), np.float32))

@@ -17,8 +17,9 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 from torch.utils.data import Dataset, Subset, TensorDataset
 
-from featent.data.image_sets import Images, batches
+from featent.data.image_sets import Images
 from featent.data.preprocessing import as_given, describe_transform, preprocess
+from featent.data.reading_ahead import batches
 from featent.data.sampling import corrupt_labels, images
 
 

@@ -17,11 +17,11 @@ from torch.utils.data import TensorDataset
 
 from featent.data.architectures import list_networks
 from featent.data.evaluation import accuracy
-from featent.data.image_sets import batches
 from featent.data.inputs import expected_input, prepared, preprocessing
 from featent.data.networks import network
 from featent.data.outputs import label_map_for
 from featent.data.preprocessing import preprocess
+from featent.data.reading_ahead import batches
 from featent.data.records import weights_hash
 from featent.data.sampling import images
 from featent.data.trainer import train
@@ -496,7 +496,7 @@ def test_accuracy_errors(small):
 
 @pytest.fixture(scope="module")
 def digits():
-    return images(per_class=60), images(split="test", per_class=30)
+    return images(per_class=60, size=16), images(split="test", per_class=30, size=16)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("small_vgg", 4), ("small_resnet", 5)])

@@ -58,7 +58,8 @@ def _in_one_piece(plan, start):
     run = {
         "n_jobs": n_threads(n_jobs),
         "seconds": round(seconds, 3),
-        "waiting_for_topology": round(waited / seconds, 3),
+        "waiting_for_topology": round(waited.topology / seconds, 3),
+        "waiting_for_images": round(waited.images / seconds, 3),
     }
     layers, labels = plan.chosen.drop(columns=INTERNAL), plan.images.labels
     record = {**record, "run": run}

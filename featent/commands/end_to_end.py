@@ -20,10 +20,10 @@ import torch
 from ..assessment.assessing import assess
 from .engines import smooth_noise
 from ..data.forward import evaluating
-from ..data.image_sets import batches
 from ..data.inputs import prepared
 from ..data.layers import select_layers
 from ..data.networks import network as named_network
+from ..data.reading_ahead import batches
 from ..data.records import weights_hash
 from ..data.sampling import images as as_images
 from ..tools.release import version_of, versions

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from .forward import class_logits, device_of, dtype_of, evaluating, forward_pass
-from .image_sets import Images, batches
+from .image_sets import Images
 from .inputs import prepared
 from .outputs import check_outputs, output_indices, outputs_of_labels
+from .reading_ahead import batches
 from ..tools.progress import progress
 
 # %% ../../nbs/data/33_evaluation.ipynb #d779b211

@@ -14,9 +14,10 @@ from torch import nn
 from ..assessment.assessing import assess
 from ..assessment.result import Result
 from ..data.forward import evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.inputs import prepared
 from ..data.listening import Listener, tensors
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from ..statistics.indicators import indicators
 from featent.studies.rescaling import (

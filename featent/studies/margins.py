@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from ..data.forward import class_logits, device_of, evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.inputs import prepared
+from ..data.reading_ahead import batches
 
 # %% ../../nbs/studies/28_margins.ipynb #ca093b26
 def evaluate(

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from ..data.forward import evaluating
-from ..data.image_sets import Images, batches
+from ..data.image_sets import Images
 from ..data.inputs import prepared
 from ..data.layers import select_layers
+from ..data.reading_ahead import batches
 from ..data.tracing import to_network, unwrap
 from .replay import Cut, recorded, replayed, rerun
 
@@ -110,6 +111,12 @@ def one_layer(
         raise ValueError(
             f"layer {row.layer!r} is made by code whose calls cannot be heard: "
             "its units cannot be removed. Choose a layer before or after it"
+        )
+    if row.place.alone:
+        raise ValueError(
+            f"the network takes its images one after another, each through {row.layer!r} by "
+            "itself: its units cannot be removed for all at once. Pass the network that one "
+            "image goes through"
         )
     if row.units < 2:
         nothing = "there is nothing to remove one after another"

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .digests import sha256
 from .files import say_once
 
 try:
@@ -68,13 +69,21 @@ class Busy(RuntimeError):
 def _myself():
     "Who holds a lock, as text."
     me = {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
-    return {**me, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {**me, "since": since, "turn": uuid.uuid4().hex}  # of no two turns the same
+
+
+def _status(pid):
+    "What Linux says of a process: its state, ..., the ticks at its start; nothing elsewhere."
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 def _started(pid):
     "When a process was started, in ticks of its machine; None where the system does not say."
-    with suppress(OSError, IndexError, ValueError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    with suppress(IndexError, ValueError):
+        return int(_status(pid)[19])
 
 
 def _holder(text):
@@ -104,7 +113,8 @@ def _alive(holder):
         return False
     except OSError:
         pass
-    return holder.get("started") in (None, _started(pid))
+    ended = _status(pid)[:1] == ["Z"]  # only its parent has not looked yet
+    return not ended and holder.get("started") in (None, _started(pid))
 
 # %% ../../nbs/tools/44_locks.ipynb #011409f5
 @contextmanager
@@ -169,35 +179,42 @@ _PATIENCE = 30.0  # seconds until a file that nobody renews is stale
 @contextmanager
 def _by_existence(path):
     "A file that stands in for a lock, renewed for as long as the block lasts."
-    _made_once(path)
+    me = _made_once(path)
     stop = threading.Event()
-    beating = threading.Thread(target=_beat, args=(path, stop), daemon=True)
+    beating = threading.Thread(target=_beat, args=(path, me, stop), daemon=True)
     beating.start()
     try:
         yield
     finally:
         stop.set()
         beating.join()
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        if _is_of(path, me):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 # %% ../../nbs/tools/44_locks.ipynb #5e678af1
 def _made_once(path):
-    "Make the file, or raise `Busy`."
+    "Make the file and return whom it names, or raise `Busy`."
+    me = _myself()
     for _ in range(10):
         try:
-            with open(path, "x") as f:
-                json.dump(_myself(), f)
-            return
+            with open(path, "xb", buffering=0) as f:
+                f.write(json.dumps(me).encode())
+            return me
         except FileExistsError:
             _take_over(path)
     raise Busy(_words(_holder(_bytes(path))))
 
 
-def _beat(path, stop):
-    "Change the file now and then."
-    me, n = _myself(), 0
-    while not stop.wait(_BEAT):
+def _is_of(path, me):
+    "Whether the file is of this turn."
+    return _holder(_bytes(path)).get("turn") == me["turn"]
+
+
+def _beat(path, me, stop):
+    "Change the file now and then, while it is ours."
+    n = 0
+    while not stop.wait(_BEAT) and _is_of(path, me):
         n += 1
         with suppress(OSError):
             path.write_text(json.dumps({**me, "renewed": n}))
@@ -220,12 +237,19 @@ def _take_over(path):
     living = _alive(holder) if near else _renewed(path, before, holder)
     if living:
         raise Busy(_words(holder))
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)  # only one of several succeeds
-        if _bytes(aside) != before and not path.exists():
-            os.rename(aside, path)  # it was another's
-        aside.unlink(missing_ok=True)
+    _remove_once(path, before)
+
+
+def _remove_once(path, text):
+    "Remove the file if it still holds this text; only one process at a time tries."
+    right = path.with_name(f"{path.name}.{sha256(text)[:16]}")
+    me = _made_once(right)
+    try:
+        if _bytes(path) == text:
+            path.unlink(missing_ok=True)
+    finally:
+        if _is_of(right, me):
+            right.unlink(missing_ok=True)
 
 
 def _renewed(path, before, holder):
