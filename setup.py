@@ -84,7 +84,7 @@ setup(
     },  # experiments are notebooks: shipped as they are
     package_data={
         **{name: ["*.pyi"] for name in packages},
-        "featent": ["*.pyi", "wnids.txt"],
+        "featent": ["*.pyi", "wnids.txt", "page/*"],
         "featent.experiments": ["*.ipynb"],
     },
     data_files=extension_files(),

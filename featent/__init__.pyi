@@ -31,6 +31,7 @@ from .data.networks import network as network
 from .data.twins import random_twin as random_twin
 from .data.trainer import train as train
 from .explorers.app import explore as explore
+from .explorers.atlases import atlas as atlas
 from .statistics.contrast import contrasts as contrasts
 from .statistics.entropy import feature_entropy as feature_entropy, selective_rate as selective_rate
 from .statistics.scores import score_table as score_table

@@ -15,12 +15,15 @@ from featent.data.layers import select_layers
 from featent.data.maps import stream
 from featent.data.records import weights_hash
 from featent.studies import ablation, masking, transitions
-from featent.studies.ablation import ablate, curves, pooled
+from featent.studies.ablation import Sample, ablate, curves, pooled
 from featent.studies.ablation_plots import plot_ablation
 from featent.studies.areas import area, compare_areas
 from featent.studies.masking import masked_scores, speedup
+from featent.studies.one_against_rest import Odds, exact_log_odds
 from featent.studies.orders import unit_orders
+from featent.studies.replay import Cut, gated
 from featent.studies.transitions import change_points, held_out_gain, turning_points
+from featent.studies.unit_effects import unit_effects
 
 torch.set_num_threads(1)
 
@@ -239,7 +242,8 @@ def done(net, digits, orders):
 
 def test_curves_are_the_loss_and_accuracy_of_the_masked_network(net, digits, orders, done):
     table, samples = done
-    for (order, name, split), (steps, loss, rank) in samples.items():
+    every = {s: torch.stack([im[i][0] for i in range(len(im))]) for s, im in digits.items()}
+    for (order, name, split), (steps, loss, rank, parts) in samples.items():
         x = torch.stack([digits[split][i][0] for i in digits[split].by_class[int(name)]])
         rows = {"a": orders["a"], "b": orders["b"][name]}
         perm = rows.get(order, orders["random 0"]["147".index(name)])
@@ -262,6 +266,14 @@ def test_curves_are_the_loss_and_accuracy_of_the_masked_network(net, digits, ord
             )
             np.testing.assert_allclose(row.loss, loss[i].mean(), rtol=1e-6)
             assert row.top5 == (rank[i] < 5).mean()
+            if order != "a" or k not in (5, 32):
+                continue
+            z = zeroed_by_hand(net, every[split], net.features.relu2, removed).double()
+            odds = z[:, int(name)] - z.logsumexp(1)
+            own = digits[split].labels == int(name)
+            close = (odds[own][:, None] - odds[~own]).numpy()  # nearer than the grid: a draw or not
+            assert (close > 3e-5).mean() <= row.auc + 1e-9 <= (close > -3e-5).mean() + 2e-9
+            assert (parts[0].own == own).all()
 
 
 def test_result_does_not_depend_on_how_the_work_is_cut(net, digits, orders, done):
@@ -340,11 +352,11 @@ def test_nothing_of_the_network_changes_even_after_errors(digits, orders, monkey
 
 
 def test_equal_scores_are_not_all_right():
-    loss, rank = ablation._judged(torch.zeros(1, 4, 4), torch.arange(4), "x")
+    loss, rank = ablation._judged(torch.zeros(1, 4, 4), torch.arange(4))
     assert rank[0].tolist() == [0, 1, 2, 3]
     z = torch.randn(3, 20, 7)
     y = torch.randint(7, (20,))
-    _, rank = ablation._judged(z, y, "x")
+    _, rank = ablation._judged(z, y)
     for k in (1, 5):
         np.testing.assert_array_equal(rank < k, (z.topk(k, -1).indices == y[None, :, None]).any(-1))
 
@@ -460,7 +472,7 @@ def made_samples(steps, p, n=400, seed=0, classes="ab"):
 def test_change_point_is_found_where_it_is_and_not_where_it_is_not():
     steps = np.arange(101)
     found = change_points(
-        made_samples(steps, np.where(steps < 60, 0.95, 0.95 - (steps - 60) * 0.022))
+        made_samples(steps, np.where(steps < 60, 0.95, 0.95 - (steps - 60) * 0.022)), "top1"
     )
     assert (
         found.step.between(55, 65).all()
@@ -469,7 +481,7 @@ def test_change_point_is_found_where_it_is_and_not_where_it_is_not():
         and (found.fit_gain > 0.9).all()
     )
     assert ((found.high - found.low) < 20).all() and (found.width < 0.5).all()
-    straight = change_points(made_samples(steps, 0.99 - steps * 0.009))
+    straight = change_points(made_samples(steps, 0.99 - steps * 0.009), "top1")
     assert (straight.fit_gain < found.fit_gain.min()).all() and straight.width.between(
         0.6, 0.95
     ).all()
@@ -508,14 +520,15 @@ def test_turning_point_and_gain_that_was_not_chosen_on_the_same_images():
     noise = {
         k: (steps, v[1], (rng.random(v[2].shape) > 0.8).astype(np.uint16)) for k, v in flat.items()
     }
-    best = turning_points(curves(noise))
+    best = turning_points(curves(noise), "top1")
     assert (best.best > best.start).all()  # the best of many is better, though nothing happened
-    gain = held_out_gain(noise)
+    gain = held_out_gain(noise, "top1")
     assert ((gain.low <= 0) & (gain.high >= 0)).all()
-    risen = held_out_gain(made_samples(steps, np.where(steps < 30, 0.6 + steps * 0.01, 0.3)))
+    rising = made_samples(steps, np.where(steps < 30, 0.6 + steps * 0.01, 0.3))
+    risen = held_out_gain(rising, "top1")
     assert (risen.low > 0).all() and (risen.step == 29).all()
     assert turning_points(curves(noise), "loss").step.between(0, 50).all()
-    with pytest.raises(ValueError, match="choose from 'loss'"):
+    with pytest.raises(ValueError, match="choose from 'auc', 'loss'"):
         turning_points(curves(noise), "accuracy")
 
 
@@ -538,7 +551,7 @@ def test_areas_and_their_comparison():
         for o in ("good", "random 0", "random 1")
         for c in range(8)
     ]
-    areas = area(pd.concat(rows))
+    areas = area(pd.concat(rows), "top1")
     np.testing.assert_allclose(areas[areas.order == "random 0"].area, 0.5, atol=0.05)
     found = compare_areas(areas, "good")
     assert (
@@ -549,8 +562,57 @@ def test_areas_and_their_comparison():
     assert compare_areas(areas, "random", ["good"]).difference[0] == -found.difference[0]
     thinned = pd.concat(rows)
     np.testing.assert_allclose(
-        area(thinned[thinned.step.isin([0, 2, 5, 10])]).area.mean(), areas.area.mean(), atol=0.01
+        area(thinned[thinned.step.isin([0, 2, 5, 10])], "top1").area.mean(),
+        areas.area.mean(),
+        atol=0.01,
     )
+
+
+def told_apart(steps, gain, n=30, classes="abc", seed=0):
+    "Samples in which the odds of a class's own images are larger by `gain[k]` after k removals."
+    rng, samples = np.random.default_rng(seed), {}
+    labels = np.repeat(list(classes), n)
+    for c in classes:
+        own = labels == c
+        odds = rng.normal(size=len(labels)) + np.outer(gain, own)
+        right = np.zeros((len(steps), n), np.uint16)
+        parts = (Odds(odds, own),)
+        for s in ("train", "test"):
+            samples["o", c, s] = Sample(steps, right.astype(np.float32), right, parts)
+    return samples
+
+
+def test_a_class_is_judged_by_whether_it_is_told_from_the_others():
+    "Where everything is taken for the class its own images stay right, and the AUC does not."
+    steps = np.arange(41)
+    samples = told_apart(steps, np.where(steps < 20, 2.0 + steps / 20, 0.0))
+    found = curves(samples)
+    assert (found.top1 == 1).all() and found.auc[0] > 0.85
+    assert found.auc[found.step > 20].between(0.3, 0.7).all()
+    assert turning_points(found).step.between(15, 19).all()
+    assert change_points(pooled(samples), n_resamples=20).step.between(18, 22).all()
+    gain = held_out_gain(samples, n_resamples=50)
+    assert (gain.low <= gain.gain).all() and (gain.gain > 0).all()
+    together = curves(pooled(samples)).groupby(["split", "step"]).auc.first()
+    np.testing.assert_allclose(together, found.groupby(["split", "step"]).auc.mean())
+    alone = {
+        k: v._replace(parts=(Odds(v.parts[0].odds[:, :30], np.ones(30, bool)),))
+        for k, v in samples.items()
+    }
+    with pytest.raises(ValueError, match="at least two classes"):
+        turning_points(curves(alone))
+    with pytest.raises(ValueError, match="at least two classes"):
+        change_points(alone)
+
+
+def test_an_order_that_classes_share_is_walked_once_and_says_the_same(net, digits):
+    order = np.random.default_rng(3).permutation(32)
+    own = {c: order for c in "14"} | {"7": order[::-1]}
+    how = dict(steps=[0, 8, 32])
+    same = ablate(net, digits, "features.conv2", {"o": order}, **how)
+    mixed = ablate(net, digits, "features.conv2", {"o": own}, **how)
+    a, b = (t[t["class"] != "7"].reset_index(drop=True) for t in (same, mixed))
+    pd.testing.assert_frame_equal(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_pooled_curves_and_the_figure(done):
@@ -620,3 +682,34 @@ def test_real_networks_and_images(cifar10_dir, weights, archs):
             assert table[(table.step == 0) & (table.split == s)].top1.mean() == pytest.approx(
                 fe.accuracy(net, im[s])["top1"]
             )
+
+
+@pytest.mark.parametrize("cls,layers", [(Odd, ["a", "b"]), (Split, ["b"])])
+def test_effects_are_gradients_and_trials_on_networks_without_a_cut(cls, layers):
+    "Taylor's order against finite differences, leaving out against masked scores."
+    net = made(cls)
+    x = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    im = fe.images([(x[i], i % 3) for i in range(12)])
+    for layer in layers:
+        row = next(n for n in fe.list_layers(net, x).layer if n.split("+")[0] == layer)
+        found = unit_effects(net, im, row)
+        cut = Cut(net, masking.one_layer(net, x, row))
+        own = torch.arange(12) % 3 == 1
+
+        def loss(gates):
+            z = exact_log_odds(gated(cut, x.double(), gates), 1)
+            return (F.softplus(-z[own]).mean() + F.softplus(z[~own]).mean()) / 2
+
+        net.double()
+        for unit in (0, 3):
+            ends = [torch.ones(12, cut.layer.units).double() for _ in range(2)]
+            ends[0][:, unit], ends[1][:, unit] = 1 - 1e-4, 1 + 1e-4
+            with torch.no_grad():
+                slope = (loss(ends[0]) - loss(ends[1])) / 2e-4
+                ends[0][:, unit], ends[1][:, unit] = 0, 1
+                lost = loss(ends[0]) - loss(ends[1])
+            mine = found[(found["class"] == found["class"].unique()[1]) & (found.unit == unit)]
+            assert mine.taylor.iloc[0] == pytest.approx(float(slope), abs=1e-5)
+            assert mine.leave_one_out.iloc[0] == pytest.approx(float(lost), abs=1e-5)
+            assert (mine["|taylor|"] >= mine.taylor.abs() - 1e-9).all()
+        net.float()

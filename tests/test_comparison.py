@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from featent.assessment.assessing import assess
 from featent.assessment.evidence import indicator_table
 from featent.commands import cli, experiments
+from featent.commands.verdicts import of_randomness
 from featent.data.layers import kernel_l1
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
@@ -232,7 +233,7 @@ def test_real_networks(result):
     by = ("layer", "filtration")
     t = separation(trained, random, by=by, n_resamples=30)
     assert (
-        len(t) == 2 * len(result.layers) * 11
+        len(t) == 2 * len(result.layers) * 13
         and t.auc.dropna().between(0, 1).all()
         and (t.low <= t.high).all()
     )
@@ -287,6 +288,8 @@ def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
         "auc_layers",
         "auc_pooled",
         "auc_matched",
+        "auc_layers_weights",
+        "auc_pooled_weights",
         "scale",
         "correlations",
         "table2",
@@ -305,11 +308,16 @@ def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
     assert set(os.listdir(tmp_path / "r")) == promised
     assert QUICK.items() <= json.loads((tmp_path / "r/parameters.json").read_text()).items()
     units, pooled = (pd.read_csv(tmp_path / f"r/{t}.csv") for t in ("units", "auc_pooled"))
-    assert set(units.run) == {"real", "random0", "random1"} and len(units) == 3 * 10 * (32 + 128)
-    real, random = units[units.run == "real"], units[units.run != "real"]
-    again = separation(real, random, ["H clique", "l1", "I mean"], (), "layer", 2).auc
+    assert set(units.run) == {
+        "real",
+        *("random0", "random1"),
+        *("weights0", "weights1"),
+    }
+    assert len(units) == 5 * 10 * (32 + 128)
+    real, random = units[units.run == "real"], units[units.run.str.startswith("random")]
+    again = separation(real, random, ["H clique", "l1", "share"], (), "layer", 2).auc
     np.testing.assert_allclose(
-        again, pooled.set_index("indicator").auc[["H clique", "l1", "I mean"]], atol=1e-4
+        again, pooled.set_index("indicator").auc[["H clique", "l1", "share"]], atol=1e-4
     )
     verdict = (tmp_path / "r/verdict.md").read_text()
     p = pooled.set_index("indicator")
@@ -319,6 +327,9 @@ def test_experiment_writes_what_it_promises(tmp_path, monkeypatch):
     }
     holds = tells["H clique"] and p.high["H clique"] < 0.5 and not tells["l1"] and not tells["apoz"]
     assert ("the claim **holds**" if holds else "the claim **does not hold**") in verdict
+    assert "**share** of trained units separates from" in verdict and "labels permuted" in verdict
+    found = {(v.claim, v.case) for v in of_randomness(tmp_path / "r")}
+    assert ("class share", "networks with shuffled weights") in found
     scale = pd.read_csv(tmp_path / "r/scale.csv").set_index("factor")
     assert (
         scale.kernel_l1.iloc[0] > 0.9 > 0.1 > scale.kernel_l1.iloc[-1]

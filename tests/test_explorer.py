@@ -88,6 +88,15 @@ def test_units_are_ordered_and_searched(views):
     assert "no unit matches" in e.error.value and "dog" in e.error.value
     e.controls["search"].value = ""
     assert e.error.value == "" and len(e.controls["unit"].options) == len(table)
+    units = views.result.units()
+    units = units[units.layer == e.state["layer"]].set_index("unit").status
+    for word in ("answers", "carries", "redundant", "dead"):
+        e.controls["search"].value = word
+        found = {u for _, u in e.controls["unit"].options} if not e.error.value else set()
+        assert found == set(units.index[units.str.startswith(word)])
+    e.show(search="", sort="share", order="highest first")
+    shares = views.result.units().query("layer == @e.state['layer']").set_index("unit").share
+    assert shares[e.controls["unit"].options[0][1]] == shares.max()
 
 
 def test_a_new_map_has_its_own_levels_and_begins_at_its_birth(views):

@@ -18,7 +18,7 @@ from featent.data.image_sets import FINGERPRINT_VERSION, check_unchanged, other_
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import check_disjoint, hold_out, images
-from featent.explorers.unit_views import _same_origin
+from featent.explorers.unit_views import same_origin
 
 
 def noise(seed, shape=(16, 16)):
@@ -259,7 +259,7 @@ def test_two_records_say_how_they_differ(folder):
 def test_a_result_says_why_images_are_not_its_own(folder):
     other = SimpleNamespace(record={"images": images(folder, size=8).record})
     with pytest.raises(ValueError, match="not those of the result .*; other: size, what the tr"):
-        _same_origin(other, torch.nn.ReLU(), images(folder))
+        same_origin(other, torch.nn.ReLU(), images(folder))
 
 
 def test_a_text_shows_even_where_there_is_no_fingerprint(folder):

@@ -428,7 +428,10 @@ def test_errors_list_the_choices(rescaled, ablated, trained, compared, net, few)
         (lambda: ablation_figure(ablated, "entropy"), "choose from H/eps, H/eps reversed"),
         (lambda: ablation_figure(ablated, "l1", step=99), "step=99: choose from 0, 1, 2"),
         (lambda: ablation_figure(ablated, "l1", "9"), "choose from 0, 1, 2, all"),
-        (lambda: ablation_figure(ablated, "l1", value="error"), "choose from loss, top1, top5"),
+        (
+            lambda: ablation_figure(ablated, "l1", value="error"),
+            "choose from auc, loss, top1, top5",
+        ),
         (lambda: training_figure(trained, 9), "epoch=9: choose from 0, 1, 2, 3"),
         (lambda: training_figure(trained, 0, "rips"), "choose from clique, cubical"),
         (lambda: comparison_figure(compared, 2.0), "from 0, the first layer, to 1"),

@@ -15,6 +15,7 @@ from pages import validated
 
 import featent as fe
 from featent.commands import cli
+from featent.commands.verdicts_of_use import of_ablation
 from featent.studies.ablation import ablate, curves
 from featent.studies.orders import unit_orders
 from featent.studies.roles import (
@@ -70,7 +71,7 @@ def world():
 def test_contributions_are_the_effects(world):
     e, orders, samples = world
     for split in ("train", "test"):
-        found = contributions(samples, orders, split)
+        found = contributions(samples, orders, split, "loss")
         for c in "ab":
             np.testing.assert_allclose(found[found["class"] == c].effect, e[c, split], atol=1e-5)
         assert (found.se < 1e-5).all() and (found.useful == (found.effect > 0)).all()
@@ -79,7 +80,7 @@ def test_contributions_are_the_effects(world):
 def test_roles_by_average_are_those_that_were_put_in(world):
     e, orders, samples = world
     table = (
-        roles(contributions(samples, orders, "train"), contributions(samples, orders, "test"))
+        roles(*(contributions(samples, orders, s, "loss") for s in ("train", "test")))
         .set_index(["class", "unit"])
         .role
     )
@@ -93,12 +94,12 @@ def test_roles_by_average_are_those_that_were_put_in(world):
 
 def test_the_path_ends_where_the_loss_is_smallest(world):
     e, orders, samples = world
-    found = useful_units(curves(samples), orders, "train")
+    found = useful_units(curves(samples), orders, "train", value="loss")
     for c in "ab":
         assert set(found[(found["class"] == c) & found.useful].unit) == set(
             np.flatnonzero(e[c, "train"] > 0)
         )
-    test = useful_units(curves(samples), orders, "test")
+    test = useful_units(curves(samples), orders, "test", value="loss")
     for c in "ab":
         path = np.concatenate([[0.0], np.cumsum(e[c, "test"][orders["H/eps reversed"][c]])])
         best = len(path) - 1 - np.argmin(path[::-1])  # the last among equals
@@ -113,7 +114,9 @@ def test_sets_on_one_path_are_nested_and_shares_add_up(seed):
     samples = additive(
         {(c, s): rng.normal(size=6) for c in "ab" for s in ("train", "test")}, orders
     )
-    table = roles(*(useful_units(curves(samples), orders, s) for s in ("train", "test")))
+    table = roles(
+        *(useful_units(curves(samples), orders, s, value="loss") for s in ("train", "test"))
+    )
     shares = role_shares(table, "class")
     assert ((shares["train only"] == 0) | (shares["test only"] == 0)).all()
     np.testing.assert_allclose(shares[list(ROLES)].sum(axis=1), 1)
@@ -146,12 +149,12 @@ def test_agreement_is_chance_corrected():
 def test_resampled_roles_are_firm_without_noise_and_loose_with_it(world):
     e, orders, samples = world
     for order in ("H/eps reversed", None):
-        quiet = resampled_roles(samples, orders, order, n_resamples=4)
+        quiet = resampled_roles(samples, orders, order, "loss", 4)
         assert stability(quiet[0], quiet).agreement.eq(1).all()
         noisy = additive(e, orders, n=8, noise=4.0)
-        loose = resampled_roles(noisy, orders, order, n_resamples=5)
+        loose = resampled_roles(noisy, orders, order, "loss", 5)
         assert stability(loose[0], loose[1:]).agreement.mean() < 1
-        again = resampled_roles(noisy, orders, order, n_resamples=5)
+        again = resampled_roles(noisy, orders, order, "loss", 5)
         assert (
             stability(loose[3], [again[3]]).agreement[0] == 1
             and (loose[3].role == again[3].role).all()
@@ -160,11 +163,15 @@ def test_resampled_roles_are_firm_without_noise_and_loose_with_it(world):
 
 def test_errors_name_what_is_valid(world):
     e, orders, samples = world
-    table, on = curves(samples), contributions(samples, orders, "train")
+    table, on = curves(samples), contributions(samples, orders, "train", "loss")
     for f, message in [
+        (lambda: useful_units(table, orders, "train"), "these curves have no AUC"),
         (lambda: useful_units(table, orders, "val"), "choose from 'train', 'test'"),
         (lambda: useful_units(table, orders, "train", "H"), "H/eps reversed"),
-        (lambda: useful_units(table, orders, "train", value="acc"), "'loss', 'top1', 'top5'"),
+        (
+            lambda: useful_units(table, orders, "train", value="acc"),
+            "'auc', 'loss', 'top1', 'top5'",
+        ),
         (lambda: contributions(samples, orders, "val"), "split='val'"),
         (lambda: contributions(samples, orders, "train", prefix="x"), "no order begins with 'x'"),
         (lambda: roles(on, on[on.unit > 2]), "different units"),
@@ -178,7 +185,7 @@ def test_errors_name_what_is_valid(world):
             f()
     few = {k: (s[::2], loss[::2], rank[::2]) for k, (s, loss, rank) in samples.items()}
     with pytest.raises(ValueError, match="every step"):
-        contributions(few, orders, "train")
+        contributions(few, orders, "train", "loss")
 
 
 def test_roles_of_a_real_layer():
@@ -193,9 +200,9 @@ def test_roles_of_a_real_layer():
     end = (
         table[(table.split == "test") & (table.order == "random 0")]
         .set_index(["class", "step"])
-        .loss.unstack()
+        .auc.unstack()
     )
-    np.testing.assert_allclose(found, end[32] - end[0], atol=1e-5)
+    np.testing.assert_allclose(found, end[0] - end[32], atol=1e-5)
     own = roles(*(useful_units(table, orders, s) for s in ("train", "test")))
     assert len(own) == 64 and len(plot_roles(role_shares(own, "class")).axes) == 1
 
@@ -224,7 +231,7 @@ def test_experiment_ablation(tmp_path):
         every=8,
         epochs=1,
         random_orders=2,
-        rivals="mean",
+        rivals="|contrast|,taylor,leave_one_out",
         classes="0,1,2",
     )
     assert {
@@ -238,19 +245,24 @@ def test_experiment_ablation(tmp_path):
     } <= set(os.listdir(folder))
     table, comparison = pd.read_csv(folder / "curves.csv"), pd.read_csv(folder / "comparison.csv")
     assert (
-        table.order.nunique() == 10
+        table.order.nunique() == 18
         and table.step.max() == 128
         and table["class"].nunique() == 3
         and set(table.split) == {"train", "test"}
     )
     assert json.loads((folder / "parameters.json").read_text())["engine"] == "replay"
     test = comparison[comparison.split == "test"]
-    assert set(test.against) == {"mean", "random"} and len(test) == 8
+    own = test[test.order == "H/eps"]
+    assert (
+        set(own.against) == {"|contrast|", "taylor", "leave_one_out", "random"} and len(own) == 16
+    )
+    assert set(test.order) == {"H/eps", "|contrast|"} and len(test) == 32
     better = [
         (r.high < 0) if r.direction.startswith("most") else (r.low > 0) for r in test.itertuples()
     ]
-    assert [b == "better" for b in test["H/eps is"]] == better
-    assert ("**confirmed**" in text) == all(better) and "phase transition" in text
+    assert [b == "better" for b in test["it is"]] == better
+    assert {v.claim for v in of_ablation(folder)} == {"ordering", "contrast", "phase transition"}
+    assert text.count("**confirmed**") <= 2 and "phase transition" in text
 
 
 def test_experiment_roles(tmp_path):
@@ -288,7 +300,7 @@ def test_experiment_roles(tmp_path):
     "name,options,message",
     [
         ("ablation", dict(value="median"), "choose zero or mean"),
-        ("ablation", dict(rivals="l2"), "no score l2; choose from l1, mean"),
+        ("ablation", dict(rivals="l2"), r"no score l2; choose from \|contrast\|, contrast"),
         ("ablation", dict(ablate_per_class=99), "more than per_class"),
         ("ablation", dict(layer="features.conv9"), "features.conv1"),
         ("ablation", dict(every=30), "at most 16"),

@@ -484,9 +484,33 @@ class Crops(Net):
 class Patches(Net):
     "Four patches of each image."
 
+    def cut(self, x):
+        p = x.unfold(2, 6, 6).unfold(3, 6, 6).permute(0, 2, 3, 1, 4, 5)
+        return p.reshape(-1, x.shape[1], 6, 6)
+
     def forward(self, x):
-        p = x.unfold(2, 6, 6).unfold(3, 6, 6).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 6, 6)
-        return super().forward(p).view(len(x), 4, -1).mean(1)
+        return super().forward(self.cut(x)).view(len(x), 4, -1).mean(1)
+
+    def maps(self, x):
+        found = super().maps(self.cut(x))
+        whole = lambda p: p.view(len(x), 2, 2, 6, 6, 6).permute(0, 3, 1, 4, 2, 5).flatten(4)
+        return {name: whole(p).flatten(2, 3) for name, p in found.items()}
+
+
+class Overlapping(Net):
+    "Patches that share pixels."
+
+    def forward(self, x):
+        p = x.unfold(2, 6, 3).unfold(3, 6, 3).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, 6, 6)
+        return super().forward(p).view(len(x), 9, -1).mean(1)
+
+
+class Brightest(Net):
+    "Images in the order of their brightness."
+
+    def forward(self, x):
+        order = x.mean((1, 2, 3)).argsort()
+        return super().forward(x[order])[order.argsort()]
 
 
 class OneByOne(Net):
@@ -494,6 +518,10 @@ class OneByOne(Net):
 
     def forward(self, x):
         return torch.cat([super(OneByOne, self).forward(x[i : i + 1]) for i in range(len(x))])
+
+    def maps(self, x):
+        found = [super(OneByOne, self).maps(x[i : i + 1]) for i in range(len(x))]
+        return {name: torch.cat([f[name] for f in found]) for name in found[0]}
 
 
 class Clip(Net):
@@ -515,7 +543,7 @@ class Turned(Net):
         return super().forward(x.flip(0)).flip(0)
 
 
-@pytest.mark.parametrize("cls", [Crops, Patches, OneByOne, Clip, Turned])
+@pytest.mark.parametrize("cls", [Crops, Overlapping, Clip, Turned, Brightest])
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_rows_that_are_no_images_are_refused_before_the_pass(cls, n):
     torch.manual_seed(0)
@@ -526,6 +554,12 @@ def test_rows_that_are_no_images_are_refused_before_the_pass(cls, n):
     with pytest.raises(ValueError, match="has no map"):
         select_layers(cls().eval(), pictures(n, 12), "conv", maps=False)
     SEEN.append((cls.__name__, 0, 2, "refused"))
+
+
+@pytest.mark.parametrize("cls", [Patches, OneByOne])
+def test_parts_of_an_image_are_put_together_and_images_of_a_loop_in_a_row(cls):
+    torch.manual_seed(0)
+    by_hand(cls.__name__, cls().eval(), batches=(1, 2, 5))
 
 
 class Sometimes(Net):
@@ -881,16 +915,15 @@ def test_what_is_made_in_the_first_pass_only_moves_nothing():
 def test_layers_without_image_planes_have_no_map_and_the_others_keep_theirs():
     torch.manual_seed(0)
     table = list_layers(Tokens().eval(), pictures(2, 12)).set_index("module")
-    for module in ("pixels", "heads", "windows"):
-        assert (
-            table.height[module] == 0 and "not height and width of the image" in table.note[module]
-        ), module
-        with pytest.raises(
-            ValueError,
-            match=f"layer '{module}' has no map: its axes are not height and width of the image",
-        ):
-            select_layers(Tokens().eval(), pictures(2, 12), module)
-    assert (table.height["conv2"], table.note["conv2"]) == (12, "")
+    assert table.height["heads"] == 0
+    assert "not height and width of the image" in table.note["heads"]
+    with pytest.raises(
+        ValueError,
+        match="layer 'heads' has no map: its axes are not height and width of the image",
+    ):
+        select_layers(Tokens().eval(), pictures(2, 12), "heads")
+    for module in ("qkv", "pixels", "windows", "conv2"):
+        assert (table.height[module], table.width[module], table.note[module]) == (12, 12, "")
 
 
 def test_a_fixed_filter_is_no_convolution_of_the_network():

@@ -20,9 +20,11 @@ from ..statistics.information import class_informations
 from ..statistics.multiple_testing import false_discovery
 from ..statistics.resampling import interval
 from ..statistics.scores import class_label
+from ..statistics.shares import bare_shares
 from ..statistics.significance import excess_tests, layer_excesses
 from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
-from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval
+from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval, resamples_for
+from ..tools.progress import progress
 
 # %% ../../nbs/assessment/46_evidence.ipynb #486113b2
 _KEYS = ["layer", "filtration"]
@@ -44,12 +46,14 @@ def entropy_intervals(
     result: Result,  # what `assess` returned
     of: str = "unit",  # "unit" (and class), or means over all of a "layer" or the "network"
     confidence: float = 0.95,  # of the intervals
-    n_resamples: int = 1000,  # resamples of the images
+    n_resamples: "int | None" = None,  # of the images; None: 1000, fewer of very large tables
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # layer, filtration, [unit, class], H, H_mm, H_cwj, lo, hi
     "Feature entropy by three estimators, with bootstrap intervals over images."
     _of(of, ("unit", "layer", "network"))
     enough_to_resample(result)
+    if n_resamples is None:
+        n_resamples = resamples_for(_births_in(result))
     if of == "network":
         rows = [
             _network_interval(result, f, confidence, n_resamples, seed)
@@ -57,11 +61,18 @@ def entropy_intervals(
         ]
         return pd.DataFrame(rows)
     size = dict(confidence=confidence, n_resamples=n_resamples, seed=seed)
-    parts = [_layer_intervals(result, layer, f, of, size) for layer, f in _pairs(result)]
+    bar = progress(_pairs(result), desc="intervals", unit="layer", leave=False)
+    parts = [_layer_intervals(result, layer, f, of, size) for layer, f in bar]
     table = pd.concat(parts, ignore_index=True)
     if of == "unit":
         table["class"] = table["class"].map(result.classes)
     return table[_KEYS + [c for c in table if c not in _KEYS]]
+
+
+def _births_in(result):
+    "Births of the network's own maps."
+    units = dict(zip(result.layers.layer, result.layers.units))
+    return len(result.labels) * sum(int(units[layer]) for layer, _ in _pairs(result))
 
 
 def _layer_intervals(result, layer, f, of, size):
@@ -191,7 +202,7 @@ def information(
 def indicator_table(
     result: Result,  # what `assess` returned, with summaries
     kind: str = "real",  # the network: "real", "random0", ..., or "random" or "weights" for all
-) -> pd.DataFrame:  # `Result.scores` with l1, mean, max, apoz, selectivity, ..., and run, the kind
+) -> pd.DataFrame:  # `Result.scores` with |contrast|, l1, mean, ..., share, and run, the kind
     "The scores of every unit and class beside the indicators of the literature."
     if kind in TWINS:
         kinds = twins_of(result, kind)
@@ -200,6 +211,8 @@ def indicator_table(
             raise ValueError(f"this result has no {what}: assess with null={kind!r}")
         return pd.concat([indicator_table(result, k) for k in kinds], ignore_index=True)
     rows = result.table if kind == "real" else result.scores(kind)
+    if "contrast" in rows:
+        rows = rows.assign(**{"|contrast|": rows.contrast.abs()})
     layers = [_indicators(result, kind, row) for row in result.layers.itertuples()]
     more, keys = pd.concat(layers, ignore_index=True), ["layer", "unit", "class"]
     return rows.merge(more, on=keys, how="left", validate="many_to_one").assign(run=kind)
@@ -218,5 +231,7 @@ def _indicators(result, kind, layer):
             "and assess with summaries=SUMMARIES"
         )
     table = indicators(found, result.labels, result.classes, layer.height * layer.width)
+    if len(result.classes) > 1 and "mean" in found:
+        table["share"] = bare_shares(found["mean"], result.labels)[table.unit]
     norms = result.kernel_l1[layer.layer, kind][table.unit]
     return table.assign(kernel_l1=norms, layer=layer.layer)

@@ -120,7 +120,8 @@ def plan_for(
     network = unwrap(network)
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
     check_unchanged(images)
-    chosen, left_out = select_layers(network, images, options.layers)
+    told = {"grid": options.grid, "prefix": options.prefix}
+    chosen, left_out = select_layers(network, images, options.layers, **told)
     twins, number = _twins(network, options, images)
     _check_maps(chosen, options)
     networks = {"real": network, **twins}

@@ -20,7 +20,7 @@ from scipy.stats import binom
 from torch import nn
 
 from .repeatability import repeatability
-from ..data.forward import evaluating
+from ..data.forward import evaluating, scores_in
 from ..data.image_sets import Images, images_at
 from ..data.inputs import expected_input, prepared
 from ..data.layers import select_layers
@@ -211,7 +211,7 @@ def _scores(network, x, logits_of):
     "What a network returns for a batch, as scores (n, K), or None."
     with evaluating(network), torch.no_grad():
         out = network(to_network(network, x))
-    out = out if logits_of is None else logits_of(out)
+    out = scores_in(out) if logits_of is None else logits_of(out)
     usable = isinstance(out, torch.Tensor) and out.ndim == 2 and len(out) == len(x)
     return out.float().cpu() if usable and out.shape[1] > 1 else None
 
@@ -299,7 +299,18 @@ def _about_layers(chosen, left_out):
     unheard = chosen.attrs.get("unheard")
     if unheard:
         finding += f"; never called in this pass: {a_few(unheard)}"
-    return _Line("layers", finding)
+    if chosen.prefix.any():
+        finding += f"; tokens left out, not on the grid: {int(chosen.prefix.max())}"
+    return _Line("layers", finding, *_few_convolutions(chosen))
+
+
+def _few_convolutions(chosen):
+    "State and advice where only convolutions of a transformer were chosen, by their kind."
+    mlps, count = chosen.attrs.get("mlps", 0), len(chosen)
+    if mlps < 2 * count:
+        return "fine", ""
+    what = f"'conv' takes {count} of {count + mlps} layers with an activation"
+    return "doubtful", f"{what}: layers='units' takes the neurons of the MLPs as well"
 
 
 def _about_cost(seconds, n):

@@ -43,7 +43,15 @@ def _asked(plan):
         "rule": check_rule(options.rule),
         "seed": options.seed,
         "batch_size": options.batch_size,
+        **_told(options),
     }
+
+
+def _told(options):
+    "The grid of the tokens where it was told; no entry in any other record."
+    if options.grid is None:
+        return {}
+    return {"grid": list(options.grid), "prefix": options.prefix}
 
 
 def plan_record(
@@ -85,6 +93,7 @@ def identity_of(
         "twins": [_weights_of(t) for t in record["twins"]],
         "images": record["images"]["fingerprint"],
         **{k: record[k] for k in _MATTERS},
+        **{k: record[k] for k in ("grid", "prefix") if k in record},
         "births_version": BIRTHS_VERSION,
         "torch": record["versions"]["torch"],
     }

@@ -85,12 +85,13 @@ def _share_arguments(p):
 # %% ../../nbs/commands/62_arguments.ipynb #06e93e6d
 def material_arguments(
     p: argparse.ArgumentParser,  # of one command
+    needed: bool = True,  # whether there must be a network
 ):
     "Options that say which network and which images."
     add = p.add_argument
     add(
         "--network",
-        required=True,
+        required=needed,
         help="name of a network, see featent.list_networks(); "
         "or file.py:Name, file.py:Name(width=64): the .py file is executed",
     )
@@ -225,6 +226,20 @@ def _score_arguments(p):
     add(
         "--pad", action="store_true", help="pad maps that are not square, for the clique filtration"
     )
+    add(
+        "--grid",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width of a transformer's tokens, where its pass does not tell them",
+    )
+    add(
+        "--prefix",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --grid: tokens before those of the image (default: %(default)s)",
+    )
 
 
 def _work_arguments(p):
@@ -244,6 +259,7 @@ def _work_arguments(p):
     )
     add("--shard-size", type=int, metavar="N", help="images of one shard of the store")
     add("--workers", type=int, metavar="N", help="processes that fill the store")
+    add("--readers", type=int, metavar="N", help="processes that read images ahead; 0: none")
     _share_arguments(p)
     add("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
     add(
@@ -261,6 +277,41 @@ def _check_arguments(p):
     p.set_defaults(do="run_check")
 
 
+def _atlas_arguments(p):
+    "Options of featent atlas."
+    add = p.add_argument
+    add("result", help="folder that featent assess left")
+    material_arguments(p, needed=False)
+    add(
+        "--other",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "DIR"),
+        help="a result of the same layers and classes to compare with; may be repeated",
+    )
+    add(
+        "--each",
+        type=int,
+        default=2,
+        metavar="N",
+        help="images of each unit that are the strongest, the weakest, of a usual and of a rare "
+        "birth (default: %(default)s of each)",
+    )
+    add(
+        "--resamples",
+        type=int,
+        default=200,
+        metavar="N",
+        help="of the images, for limits of H; 0 leaves out limits and tests, which take longest "
+        "(default: %(default)s)",
+    )
+    add("--title", metavar="WORDS", help="of the page (default: network and images)")
+    add("--single-file", action="store_true", help="write one HTML file: -o FILE.html")
+    add("-o", "--output", required=True, metavar="DIR", help="new folder for the pages")
+    p.set_defaults(do="run_atlas")
+
+
 def _claims_arguments(p):
     "Options of featent claims."
     p.add_argument("folders", nargs="+", metavar="DIR", help="folders that featent run left")
@@ -272,6 +323,14 @@ def _bench_arguments(p):
     "Options of featent bench."
     add = p.add_argument
     add("--quick", action="store_true", help="small maps only: seconds instead of minutes")
+    add(
+        "--classes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="measure results of so many classes of resampled births too; 10 100 take minutes",
+    )
+    add("--units", type=int, default=4224, metavar="N", help="their units (default: %(default)s)")
     add(
         "-o",
         "--output",
@@ -295,6 +354,7 @@ _EXAMPLES = """examples:
   featent assess --network small_vgg --weights mine.pth --images cifar10 --root data/ -o scores
   featent check --network mine.py:Net --weights mine.pth --images scans/ --channels 1
   featent assess --network mine.py:Net --images scans/ --mean 0.5 --std 0.25 -o scores
+  featent atlas scores --network mine.py:Net --images scans/ --mean 0.5 --std 0.25 -o pages
   featent bench --quick
   featent doctor"""
 
@@ -310,6 +370,11 @@ _COMMANDS = {  # name: help, further description, what adds its options
         "what goes into a network, and whether it fits",
         "Nothing is assessed or written.",
         _check_arguments,
+    ),
+    "atlas": (
+        "pages with every unit of a network, which open without a kernel",
+        "Give network and images as for `featent assess` to see maps.",
+        _atlas_arguments,
     ),
     "claims": (
         "what runs of experiments say about the published claims",

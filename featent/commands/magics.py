@@ -29,6 +29,7 @@ from .experiments import experiments, parameters, read_parameters
 from .messages import explain, in_words_of
 from ..data.architectures import built_network, list_networks
 from ..data.image_sets import Images
+from ..data.layers import KINDS_OF_LAYERS
 from ..data.networks import network as as_network
 from ..explorers.app import explore
 from ..explorers.registry import EXPLORERS
@@ -308,7 +309,7 @@ def _units(words, names):
 _OFFERS = {  # argument: what may stand for it beside variables
     "network": lambda words, names: list_networks(),
     "images": lambda words, names: ["digits", "mnist", "fashion_mnist", "cifar10", "cifar100"],
-    "layers": lambda words, names: ["conv", "linear", *_layer_units(words, names)],
+    "layers": lambda words, names: ["units", *KINDS_OF_LAYERS, *_layer_units(words, names)],
     "layer": lambda words, names: list(_layer_units(words, names)),
     "unit": _units,
     "experiment": lambda words, names: list(experiments()),

@@ -105,7 +105,7 @@ def _own_line(error):
 _WORDS = {"transform": ("mean", "std"), "preprocess": ("size", "crop", "channels", "mean", "std")}
 _PLAIN_WORDS = """size crop channels mean std normalise per_class classes split root seed download
 on_error num_classes weights layers filtration convention pad null twins preflight store shard_size
-workers batch_size n_jobs summaries""".split()
+workers batch_size n_jobs summaries grid prefix""".split()
 
 
 def in_options(

@@ -184,7 +184,7 @@ def of_randomness(
     if "l1" in matched.index:
         r = matched.loc["l1"]
         found.append(_separates_not("L1", "scale of the layers matched", r, limit))
-    return found
+    return found + _of_shares(folder, auc, limit)
 
 
 def _area(limit):
@@ -213,6 +213,29 @@ def _inside(r, limit):
     if max(0.5 - r.low, r.high - 0.5) < limit:
         return "holds"
     return "fails" if max(r.low - 0.5, 0.5 - r.high) >= limit else "undecided"
+
+
+def _of_shares(folder, random, limit):
+    "Whether class share and |contrast| separate, where the run knows both kinds of twins."
+    if not (folder / "auc_pooled_weights.csv").is_file():
+        return []
+    weights = table_in(folder, "auc_pooled_weights").set_index("indicator")
+    twins = {"random networks": random, "networks with shuffled weights": weights}
+    return [
+        _separates_by(name, text, case, auc, limit)
+        for name, text in (("share", "class share"), ("|contrast|", "the size of the contrast"))
+        for case, auc in twins.items()
+    ]
+
+
+def _separates_by(name, text, case, auc, limit):
+    "A score of classes separates, and with labels permuted it does not."
+    r, control = auc.loc[name], auc.loc[f"{name}, permuted"]
+    verdict = side(r.low - 0.5 - limit, r.high - 0.5 - limit)
+    if verdict == "holds" and _inside(control, limit) != "holds":
+        verdict = "not beyond its control"
+    statement = f"{text} is larger in trained units"
+    return Verdict("class share", statement, case, verdict, _area(limit), r.auc, r.low, r.high)
 
 # %% ../../nbs/commands/26_verdicts.ipynb #183500fe
 def of_training(

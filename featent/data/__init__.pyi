@@ -26,8 +26,11 @@ from . import twins as twins
 from . import listening as listening
 from . import calls as calls
 from . import coordinates as coordinates
+from . import layouts as layouts
 from . import tracing as tracing
 from . import activations as activations
+from . import kinds as kinds
+from . import places as places
 from . import layers as layers
 from . import following as following
 from . import maps as maps

@@ -20,6 +20,7 @@ from featent.data.calls import (
     PASSED,
     POOLS,
     PRODUCTS,
+    RESHAPES,
     UNCHANGED,
     WRITES,
     Trace,
@@ -108,6 +109,8 @@ def _step(graph, at):
         return found
     (i,) = graph.readers[at]
     op, same = graph.calls[i].op, graph.calls[i].shape == graph.calls[at].shape
+    if op in RESHAPES:
+        return [i]
     return [i] if (op in NORMS or op in PASSED) and (same or op == "max_pool2d") else []
 
 # %% ../../nbs/data/53_activations.ipynb #4f369b62
@@ -117,8 +120,14 @@ def _walk(graph, start):
     while found := _step(graph, path[-1][-1]):
         path.append(found)
         if any(graph.nonlinear(i) for i in found):
-            return _to_its_end(graph, path)
+            return _to_its_end(graph, path) if _in_form(graph, path) else _before_sum(graph, path)
     return _before_sum(graph, path)
+
+
+def _in_form(graph, path):
+    "Whether what was given another form on the way has that of the convolution again."
+    calls = [graph.calls[i] for s in path for i in s]
+    return calls[-1].shape == calls[0].shape or not any(c.op in RESHAPES for c in calls)
 
 
 def _to_its_end(graph, path):

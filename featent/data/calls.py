@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LAYERS', 'KINDS', 'NORMS', 'PASSED', 'UNCHANGED', 'BLIND', 'LINEAR', 'NONLINEAR', 'ELEMENTWISE', 'PRODUCTS', 'WRITES',
-           'REGRID', 'MOVE', 'POOLS', 'EXTREMES', 'JOINS', 'CARRIES', 'ENDS', 'Call', 'Trace', 'Ref', 'call_form',
-           'tensor_digest', 'refs_in', 'Weights', 'weight_of', 'change_count']
+           'REGRID', 'MOVE', 'RESHAPES', 'LOOKS', 'POOLS', 'EXTREMES', 'JOINS', 'CARRIES', 'ENDS', 'Call', 'Trace',
+           'Ref', 'call_form', 'tensor_digest', 'refs_in', 'Weights', 'weight_of', 'change_count']
 
 # %% ../../nbs/data/50_calls.ipynb #862ed4a2
 import hashlib
@@ -33,6 +33,7 @@ class Call(NamedTuple):
     fixed: bool = False  # whether it is a convolution with a filter that is no parameter
     planes: "str | None" = None  # where height and width of the image are, as from `plane_axes`
     in_order: bool = True  # whether the first axis counts the images, as far as it is known
+    layout: "tuple | str | None" = None  # where it has no such planes, as from `layout_of`
 
 # %% ../../nbs/data/50_calls.ipynb #2f6cf6d9
 class Trace(NamedTuple):
@@ -46,6 +47,7 @@ class Trace(NamedTuple):
     settings: tuple  # class and settings of each module that took part
     compiled: bool = False  # whether TorchScript made some of the calls
     silent: frozenset = frozenset()  # calls whose result was changed without PyTorch counting it
+    alone: bool = False  # whether it is of one image, since the network takes one after another
 
 # %% ../../nbs/data/50_calls.ipynb #7fc9c7f3
 class Ref(NamedTuple):
@@ -193,9 +195,11 @@ REGRID = set(
 MOVE = set(
     "view view_as reshape flatten unflatten permute transpose swapaxes movedim moveaxis squeeze "
     "unsqueeze cat concat stack chunk split tensor_split unbind getitem narrow select expand "
-    "expand_as repeat roll flip t tile rot90 mean amax amin max min sum get split_with_sizes "
-    "data".split()
+    "expand_as reshape_as repeat roll flip t tile rot90 mean amax amin max min sum get "
+    "split_with_sizes data".split()
 )
+RESHAPES = set("view view_as reshape reshape_as flatten unflatten".split())  # in the same order
+LOOKS = set("view_as reshape_as expand_as type_as".split())  # at the second tensor's form only
 POOLS = set(
     "mean sum prod std var norm median logsumexp amax amin max min "
     "adaptive_avg_pool2d adaptive_max_pool2d".split()

@@ -45,7 +45,7 @@ class _Lesson(NamedTuple):
     test: "Images | None"  # test images
     how: dict  # settings: epochs, lr, batch_size, weight_decay, seed, label_corruption, until
     device: torch.device  # where to compute
-    augment: "Callable | None"  # batch (b, C, H, W) -> batch
+    augment: "Callable | None"  # batch (b, C, H, W) -> batch, or as for `train`
 
 
 def _settings(epochs, lr, batch_size, weight_decay, seed, label_corruption, until):
@@ -106,17 +106,30 @@ def _undisturbed(callback, network, seed, device):
     return call if callback else lambda *args, **logs: None
 
 # %% ../../nbs/data/36_trainer.ipynb #0e640e0a
-def _step(training, x, target, rate):
+def _step(training, shown, target, rate):
     "One step of gradient descent; the loss, and how many images were right."
+    x, *mixed = shown if isinstance(shown, tuple) else (shown,)
     training.optimizer.param_groups[0]["lr"] = rate
     scores = class_logits(training.network, x.to(training.device))
-    loss = nn.functional.cross_entropy(scores, target)
+    loss = _loss(scores, target, *mixed)
     value = loss.item()
     if math.isfinite(value):
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()
     return value, int((scores.argmax(1) == target).sum())
+
+
+def _loss(scores, target, partner=None, share=None):
+    "Cross-entropy; of images that were mixed with partners, that of both labels by their shares."
+    if partner is None:
+        return nn.functional.cross_entropy(scores, target)
+    own, other = (
+        nn.functional.cross_entropy(scores, t, reduction="none")
+        for t in (target, target[partner.to(target.device)])
+    )
+    share = share.to(scores)
+    return (share * own + (1 - share) * other).mean()
 
 # %% ../../nbs/data/36_trainer.ipynb #55c07bad
 def _taught(training, lesson, batch_of, order, look):
@@ -223,7 +236,7 @@ def train(
     checkpoints: "str | Path | None" = None,  # empty folder for epoch_0000.pt (initial), 0001, ...
     label_corruption: float = 0.0,  # share of the training labels to redraw (`corrupt_labels`)
     device: "str | torch.device | None" = None,  # where to compute; None: where the network is
-    augment: "Callable | None" = None,  # training batch (b, C, H, W) -> batch; PyTorch's generator
+    augment: "Callable | None" = None,  # batch (b, C, H, W) -> batch, or (batch, partners, shares)
     resume: "str | Path | None" = None,  # file to go on from, rewritten after each epoch
     callback: "Callable | None" = None,  # callback(epoch, step, **logs), before and after each step
     until: "float | None" = None,  # end after the epoch of this training accuracy; None: never

@@ -27,3 +27,9 @@ from . import requests as requests
 from . import form as form
 from . import registry as registry
 from . import app as app
+from . import shown_images as shown_images
+from . import packed_maps as packed_maps
+from . import unit_columns as unit_columns
+from . import atlas_parts as atlas_parts
+from . import atlas_reading as atlas_reading
+from . import atlases as atlases

@@ -20,7 +20,7 @@ from .study import Study, checked_choice, study_table
 from ..studies.ablation import ablate, curves as curves_of, pooled, prepared_splits
 from ..studies.orders import unit_orders
 from ..studies.roles import ROLES, roles, useful_units
-from ..studies.transitions import VALUES, change_points, turning_points
+from ..studies.transitions import VALUES, change_points, turning_points, values_in
 
 # %% ../../nbs/explorers/38_ablation_path.ipynb #4346d037
 _KEY = ["order", "class", "split", "step"]
@@ -28,7 +28,7 @@ _KEY = ["order", "class", "split", "step"]
 
 def _checked_curves(curves):
     "The columns that are needed, with the names of classes as text."
-    columns = [*_KEY, *VALUES]
+    columns = [*_KEY, *(values_in(curves) or VALUES)]
     if missing := [c for c in columns if c not in curves]:
         there = ", ".join(map(str, curves.columns))
         raise ValueError(f"no column {', '.join(missing)} in the curves; they have {there}")
@@ -42,15 +42,15 @@ def _all_classes(curves, samples):
     if samples is not None:
         return curves_of(pooled(samples))
     same = curves.groupby(["order", "split", "step"], sort=False, as_index=False)
-    return same[list(VALUES)].mean().assign(**{"class": "all"})[list(curves.columns)]
+    return same[values_in(curves)].mean().assign(**{"class": "all"})[list(curves.columns)]
 
 # %% ../../nbs/explorers/38_ablation_path.ipynb #5eb7f774
-def _breaks(samples, n_resamples, seed):
+def _breaks(samples, values, n_resamples, seed):
     "Change points of every curve, or None where there are too few steps."
     if samples is None or min(len(v[0]) for v in samples.values()) < 8:
         return None
     every = {**samples, **pooled(samples)}
-    found = [change_points(every, v, n_resamples, seed=seed).assign(value=v) for v in VALUES]
+    found = [change_points(every, v, n_resamples, seed=seed).assign(value=v) for v in values]
     return pd.concat(found, ignore_index=True).astype({"class": str})
 
 
@@ -71,7 +71,8 @@ def _roles(curves, path, order, names):
     "class, unit, role, by the turning points of one order."
     some = curves[curves["class"] != "all"]
     orders = {path: {c: _units(order, c) for c in names}}
-    useful = [useful_units(some, orders, split, path) for split in ("train", "test")]
+    value = values_in(curves)[0]
+    useful = [useful_units(some, orders, split, path, value) for split in ("train", "test")]
     return roles(*useful)[["class", "unit", "role"]]
 
 
@@ -100,7 +101,7 @@ def ablation_tables(
     samples: "dict | None" = None,  # as from `ablate(..., per_image=True)`: for breaks and "all"
     orders: "dict | None" = None,  # those of the ablation: for the units and their roles
     scores: "pd.DataFrame | None" = None,  # unit, class, H, eps, n_images, as in a result's table
-    path: str = "H/eps reversed",  # the order whose turning points, in the loss, give the roles
+    path: str = "H/eps reversed",  # the order whose turning points give the roles
     n_resamples: int = 100,  # bootstrap samples for the intervals of the breaks
     seed: int = 0,  # of the bootstrap
     about: "dict | None" = None,  # what else is worth knowing
@@ -109,11 +110,12 @@ def ablation_tables(
     curves = _checked_curves(curves)
     if "all" not in set(curves["class"]):
         curves = pd.concat([curves, _all_classes(curves, samples)], ignore_index=True)
-    turning = [turning_points(curves, v).assign(value=v) for v in VALUES]
+    values = values_in(curves)
+    turning = [turning_points(curves, v).assign(value=v) for v in values]
     tables = {
         "curves": curves,
         "turning": pd.concat(turning, ignore_index=True),
-        "breaks": _breaks(samples, n_resamples, seed),
+        "breaks": _breaks(samples, values, n_resamples, seed),
         "removals": _removals(orders, curves, path),
         "scores": _class_scores(scores, orders),
     }
@@ -166,14 +168,14 @@ def ablated_curves(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
     name: str,  # name of a class, or "all"
-    value: str,  # "top1", "top5" or "loss"
+    value: str,  # "auc", "top1", "top5" or "loss"
     step: "int | None" = None,  # units removed, to be checked
 ) -> pd.DataFrame:  # order, class, split, step, and a column for each value
     "The curves of one class, in all orders; the choices are checked."
     curves = study_table(study, "ablation", "curves")
     checked_choice("order", order, curves.order)
     checked_choice("name", name, curves["class"])
-    checked_choice("value", value, VALUES)
+    checked_choice("value", value, values_in(curves))
     rows = curves[curves["class"] == name]
     if step is not None:
         checked_choice("step", step, rows.step[rows.order == order])
@@ -184,7 +186,7 @@ def curve_marks(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
     name: str,  # name of a class, or "all"
-    value: str,  # "top1", "top5" or "loss"
+    value: str,  # "auc", "top1", "top5" or "loss"
 ) -> tuple:  # two tables by split: turning points, and breaks (empty where none are known)
     "What is marked on the curves of one order and class."
     tables = [study.tables.get(table) for table in ("turning", "breaks")]
@@ -201,7 +203,7 @@ def ablation_numbers(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str = "H/eps",  # name of an order
     name: str = "all",  # name of a class, or "all"
-    value: str = "top1",  # "top1", "top5" or "loss"
+    value: str = "auc",  # "auc", "top1", "top5" or "loss"
     step: int = 0,  # units removed
 ) -> pd.DataFrame:  # split, value there and at the start, turning point, break with its interval
     "What the curves of one order say at one step."

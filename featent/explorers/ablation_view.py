@@ -35,9 +35,15 @@ from .frame import Explorer, choice
 from .scenes import canvas, fix_limits, fixed_axes
 from .study import Study, checked_choice
 from ..studies.roles import ROLE_COLOURS, ROLES
+from ..studies.transitions import values_in
 
 # %% ../../nbs/explorers/39_ablation_view.ipynb #26c51535
-VALUE_WORDS = {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}
+VALUE_WORDS = {
+    "auc": "AUC, one against the rest",
+    "loss": "cross-entropy",
+    "top1": "accuracy",
+    "top5": "top-5 accuracy",
+}
 
 
 def _other_orders(ax, rows, value):
@@ -181,7 +187,7 @@ def ablation_scene(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str,  # name of an order
     name: str,  # name of a class, or "all"
-    value: str,  # "top1", "top5" or "loss"
+    value: str,  # "auc", "top1", "top5" or "loss"
 ) -> tuple:  # the figure, and a function of the step that draws the rest
     "What stays while the step moves, and a function that draws the rest."
     figure, width = canvas(), 0.56 if "scores" in study.tables else 0.87
@@ -205,7 +211,7 @@ def ablation_figure(
     study: Study,  # from `ablation_study` or `ablation_tables`
     order: str = "H/eps",  # name of an order
     name: str = "all",  # name of a class, or "all"
-    value: str = "top1",  # "top1", "top5" or "loss"
+    value: str = "auc",  # "auc", "top1", "top5" or "loss"
     step: int = 0,  # units removed
 ) -> Figure:  # of one state
     "Curves of an ablation at one step, the roles along the path, and the removed units."
@@ -220,14 +226,14 @@ def _controls(study):
     curves = study.tables["curves"]
     step = stepper("removed", sorted(curves.step.unique()))
     names = ["all", *[c for c in unique_values(curves["class"]) if c != "all"]]
-    values = {words: value for value, words in VALUE_WORDS.items()}
-    first = "accuracy", "top-5 accuracy", "cross-entropy"
+    there = values_in(curves)
+    ordered = [v for v in ("auc", "top1", "top5", "loss") if v in there]
     return {
         "step": step,
         "play": stepper_player(step),
         "order": choice("order", unique_values(curves.order)),
         "name": choice("class", class_choices(names)),
-        "value": choice("curve", {words: values[words] for words in first}),
+        "value": choice("curve", {VALUE_WORDS[v]: v for v in ordered}),
     }
 
 

@@ -106,7 +106,8 @@ def ablation_cost(
 ) -> Cost:  # of `ablation_study`
     "What it takes to remove the units of the last layer in nine orders."
     outputs, layer = _label_outputs(source), source.result.layers.iloc[-1]
-    one = 9 * _order_seconds(source, layer) + 2 * source.seconds
+    walks = 9 * len(source.images.by_class)  # each class has its orders, for all images
+    one = walks * _order_seconds(source, layer) + 2 * source.seconds
     sets = _ablation_sets(source, one)
     n, filtration = sum(map(len, sets.values())), source.result.record["filtrations"][0]
 

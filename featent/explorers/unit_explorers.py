@@ -6,7 +6,8 @@
 __all__ = ['explore_units', 'explore_layers']
 
 # %% ../../nbs/explorers/26_unit_explorers.ipynb #1302bbc9
-from functools import lru_cache
+import contextlib
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -70,10 +71,31 @@ def _unit_label(row, by):
     return f"{shown}, {by} {row[by]:.3g}"
 
 
+_ANSWERS = "answers", "carries", "dead", "redundant"  # first words of a unit's answer
+
+
+def _answers(views):
+    "What each unit has to do with the classes, by (layer, unit), where it can be known."
+    with contextlib.suppress(ValueError):  # one class, or no summaries
+        units = views.result.units()
+        return dict(zip(zip(units.layer, units.unit), units.status))
+    return {}
+
+
+def _with_answers(rows, search, answers):
+    "Rows with the answers of the units, as far as the search asks for them."
+    if not set(search.lower().split()) & set(_ANSWERS):
+        return rows.assign(answer="")
+    known = answers()
+    return rows.assign(answer=[known.get(at, "") for at in zip(rows.layer, rows.unit)])
+
+
 def _fits(word, label, row):
     "Whether a word of the search means this unit."
     if word.isdigit():
         return word == str(int(row.unit))
+    if word in _ANSWERS:
+        return row.answer.split(" ")[0] == word
     return word == row.status or (word in label.lower() and word not in row.status)
 
 
@@ -87,7 +109,7 @@ def _unit_options(rows, by, ascending, search):
     if not found:
         raise ValueError(
             f"no unit matches {search!r}: search for a number from 0 to {len(rows) - 1}, "
-            "or for a status such as 'effective'"
+            f"or for a status such as 'effective', or for one of {', '.join(_ANSWERS)}"
         )
     return found
 
@@ -115,7 +137,7 @@ def _classes_in_words(result):
 def _search_box():
     "A field for words that a unit must fit."
     how = {"description": "search", "layout": WIDE, "style": LABEL_WIDTH}
-    return widgets.Text("", placeholder="number or status", **how)
+    return widgets.Text("", placeholder="number, status, answers, dead, redundant", **how)
 
 
 def _unit_list(unit):
@@ -137,12 +159,13 @@ def _refill(control, options, keep):
         control.value = wanted
 
 
-def _list_units(controls, views, scores):
+def _list_units(controls, views, scores, answers):
     "The units of the layer as they are to be listed."
     now, classes = control_values(controls), views.result.classes
     label = next(iter(classes)) if now["class"] is None else now["class"]
     rows = scores[(scores.layer == now["layer"]) & (scores.filtration == now["filtration"])]
     rows = rows[rows["class"] == classes[label]]
+    rows = _with_answers(rows, now["search"], answers)
     options = _unit_options(rows, now["sort"], _ORDERS[now["order"]], now["search"])
     _refill(controls["unit"], options, now["unit"])
 
@@ -220,11 +243,13 @@ def _fit_level(controls, topology):
 def _unit_settle(views, scores, topology):
     "What follows when a control of the unit explorer moves."
 
+    answers = cache(partial(_answers, views))
+
     def settle(controls, moved):
         if moved in (None, "class"):
             _list_images(controls, views)
         if moved in (None, *_LISTING):
-            _list_units(controls, views, scores)
+            _list_units(controls, views, scores, answers)
         if moved not in ("level", "by", "theme", "sort", "order"):
             _fit_level(controls, topology)
 
@@ -284,9 +309,11 @@ def _layers_draw(views):
 def _layers_settle(views, scores):
     "What follows when a control of the layers explorer moves."
 
+    answers = cache(partial(_answers, views))
+
     def settle(controls, moved):
         if moved in (None, *_LISTING):
-            _list_units(controls, views, scores)
+            _list_units(controls, views, scores, answers)
 
     return settle
 

@@ -16,6 +16,7 @@ from . import weight_norms as weight_norms
 from . import generalization as generalization
 from . import correlations as correlations
 from . import generalization_plots as generalization_plots
+from . import mixing as mixing
 from . import slots as slots
 from . import scale_rules as scale_rules
 from . import scale_groups as scale_groups
@@ -25,11 +26,13 @@ from . import halving as halving
 from . import replay as replay
 from . import masking as masking
 from . import orders as orders
+from . import one_against_rest as one_against_rest
 from . import ablation as ablation
 from . import transitions as transitions
 from . import areas as areas
 from . import ablation_plots as ablation_plots
 from . import roles as roles
+from . import unit_effects as unit_effects
 from . import importance as importance
 from . import pruning as pruning
 from . import pruning_curves as pruning_curves

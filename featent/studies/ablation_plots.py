@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..assessment.plots import STYLES, literal
 from .areas import series_names
-from .transitions import known_value
+from .transitions import checked_value
 
 # %% ../../nbs/studies/69_ablation_plots.ipynb #ebfb56a9
 def _panel(ax, data, value, title):
@@ -45,16 +45,22 @@ def legend_above(
     fig.legend(*ax.get_legend_handles_labels(), **where, frameon=False, fontsize=8)
 
 # %% ../../nbs/studies/69_ablation_plots.ipynb #2cdd4fae
-_LABELS = {"loss": "cross-entropy", "top1": "accuracy", "top5": "top-5 accuracy"}
+_LABELS = {
+    "auc": "AUC, one against the rest",
+    "loss": "cross-entropy",
+    "top1": "accuracy",
+    "top5": "top-5 accuracy",
+}
 
 
 def plot_ablation(
     curves: pd.DataFrame,  # as from `ablate`
-    values: "str | tuple" = "top1",  # some of "top1", "top5", "loss"
+    values: "str | tuple" = "auc",  # some of "auc", "top1", "top5", "loss"
     orders: "list | None" = None,  # names to draw, "random" for the random ones; default: all
 ) -> Figure:  # a row of panels for each value, a column for each split
     "Curves of cumulative ablation with their turning points."
-    values = [known_value(v) for v in ([values] if isinstance(values, str) else values)]
+    values = [values] if isinstance(values, str) else values
+    values = [checked_value(curves, v) for v in values]
     data = _chosen(curves, orders)
     splits = list(dict.fromkeys(curves.split))
     fig, axes = _grid(len(values), len(splits))

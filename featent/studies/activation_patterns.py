@@ -62,17 +62,20 @@ def _checked_labels(labels, n):
     return labels.astype(np.int64)
 
 # %% ../../nbs/studies/90_activation_patterns.ipynb #23dca25c
+_LINEAR = "linear", "mlp"  # kinds of layers
+
+
 def _select_linear(network, images, layers):
     "The chosen linear layers with one vector for each image, and those with several."
     table = list_layers(network, images)
-    linear = table.module[table.kind == "linear"]
+    linear = table.module[table.kind.isin(_LINEAR)]
     if not len(linear):
         raise ValueError(
             "the network has no linear layer, so no patterns; it has "
             f"{len(table)} convolutional layers: {', '.join(table.module) or 'none'}"
         )
     chosen, _ = select_layers(network, images, layers, maps=False)
-    if len(other := chosen.module[chosen.kind != "linear"]):
+    if len(other := chosen.module[~chosen.kind.isin(_LINEAR)]):
         known = ", ".join(linear)
         raise ValueError(f"{', '.join(other)}: not a linear layer; linear layers: {known}")
     flat = chosen.layer.map(read_maps(network, images[0][0][None], chosen, _is_a_vector))

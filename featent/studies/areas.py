@@ -9,15 +9,15 @@ __all__ = ['area', 'series_names', 'compare_areas']
 import numpy as np
 import pandas as pd
 
-from .transitions import bootstrap_weights, central_interval, known_value
+from .transitions import bootstrap_weights, central_interval, checked_value
 
 # %% ../../nbs/studies/68_areas.ipynb #ea28c312
 def area(
     curves: pd.DataFrame,  # as from `ablate`
-    value: str = "top1",  # "top1", "top5" or "loss"
+    value: str = "auc",  # "auc", "top1", "top5" or "loss"
 ) -> pd.DataFrame:  # order, class, split, area: mean height of the curve over its path
     "Area under each curve, the path having length 1."
-    known_value(value)
+    checked_value(curves, value)
     ordered = curves.sort_values("step", kind="stable")
     groups = ordered.groupby(["order", "class", "split"], sort=False)
     areas = groups[["step", value]].apply(_mean_height, value)

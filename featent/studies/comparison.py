@@ -26,6 +26,8 @@ COMPARED = (  # where no columns are named, as far as a table has them
     "persistence",
     "selectivity",
     "class_selectivity",
+    "|contrast|",
+    "share",
 )
 
 

@@ -12,9 +12,10 @@ import scipy
 import torch
 from torch import nn
 
+from ..assessment.evidence import indicator_table
 from ..assessment.result import Result
 from ..data.layers import module_path
-from .orders import EFFECTIVE
+from .orders import EFFECTIVE, with_sizes
 
 # %% ../../nbs/studies/80_importance.ipynb #b04f09ee
 def unit_importance(
@@ -24,9 +25,9 @@ def unit_importance(
     low: "bool | None" = None,  # whether low values are kept; None: as is known of the column
 ) -> dict:  # layer: float64 (units,), higher means keep
     "One number for each unit: the mean over the classes, turned so that higher means keep."
-    table = table.table if isinstance(table, Result) else table
     flip = column.endswith(" reversed")
     column = column.removesuffix(" reversed")
+    table = _table_with(table, column)
     rows = _rows_of(table, column, filtration)
     sign = -1.0 if _keeps_low(column, low) != flip else 1.0
     units = rows.assign(_v=_values(rows, column)).groupby(["layer", "unit"], sort=False)
@@ -37,6 +38,14 @@ def unit_importance(
     }
 
 # %% ../../nbs/studies/80_importance.ipynb #03890bd9
+def _table_with(table, column):
+    "A table that has a column, or may have it."
+    if isinstance(table, Result):
+        known = with_sizes(table.table, [column])
+        table = known if column in known else indicator_table(table)
+    return with_sizes(table, [column])
+
+
 def _rows_of(table, column, filtration):
     "The rows of one filtration, with the column."
     needed = ["layer", "unit", column, *["n_images"] * (column == "H/eps")]

@@ -112,6 +112,12 @@ def one_layer(
             f"layer {row.layer!r} is made by code whose calls cannot be heard: "
             "its units cannot be removed. Choose a layer before or after it"
         )
+    if row.place.alone:
+        raise ValueError(
+            f"the network takes its images one after another, each through {row.layer!r} by "
+            "itself: its units cannot be removed for all at once. Pass the network that one "
+            "image goes through"
+        )
     if row.units < 2:
         nothing = "there is nothing to remove one after another"
         raise ValueError(f"layer {row.layer!r} has {row.units} unit: {nothing}")

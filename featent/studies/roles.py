@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from ..assessment.plots import literal
 from .ablation_plots import legend_above
 from featent.studies.transitions import (
-    bootstrap_weights,
     known_value,
-    results_per_image,
+    resampled_curves,
     turning_points,
+    whole_curve,
 )
 
 # %% ../../nbs/studies/70_roles.ipynb #8fbf1747
@@ -27,7 +27,7 @@ def useful_units(
     orders: dict,  # {name: {class: permutation}}, those of the ablation
     split: str,  # "train" or "test", a split of the curves
     order: str = "H/eps reversed",  # the path: least effective units first
-    value: str = "loss",  # what is best at the turning point: "loss", "top1", "top5"
+    value: str = "auc",  # what is best at the turning point: "auc", "loss", "top1", "top5"
 ) -> pd.DataFrame:  # class, unit, useful (bool): whether it is still there at the turning point
     "The units that are left where a class is served best."
     _known("order", order, [o for o in orders if o in set(curves.order)])
@@ -51,25 +51,19 @@ def contributions(
     samples: dict,  # as from `ablate(..., per_image=True)`, with every step
     orders: dict,  # those of the ablation
     split: str,  # "train" or "test"
-    value: str = "loss",  # "loss", "top1" or "top5"
+    value: str = "auc",  # "auc", "loss", "top1" or "top5"
     prefix: str = "random",  # the orders whose names begin so are used
 ) -> pd.DataFrame:  # class, unit, effect (positive: it helps), se (over orders), useful (bool)
     "How much worse a class is served when a unit goes, on average over random orders."
     _known("split", split, {s for _, _, s in samples})
     means = {
-        key: _mean_curve(entry, known_value(value))
+        key: (entry[0], whole_curve(entry, known_value(value)))
         for key, entry in samples.items()
         if key[2] == split and key[0].startswith(prefix)
     }
     if not means:
         raise ValueError(f"no order begins with {prefix!r}; there are {', '.join(orders)}")
     return _effects(means, orders, value)
-
-
-def _mean_curve(entry, value):
-    "Steps, and the mean over the images after each."
-    steps, y = results_per_image(entry, value)
-    return steps, y.mean(1)
 
 # %% ../../nbs/studies/70_roles.ipynb #2db3d441
 def _effects(means, orders, value):
@@ -175,7 +169,7 @@ def resampled_roles(
     samples: dict,  # as from `ablate(..., per_image=True)`, with the splits "train" and "test"
     orders: dict,  # those of the ablation
     order: "str | None" = "H/eps reversed",  # the path; None: contributions over random orders
-    value: str = "loss",  # as for `useful_units`
+    value: str = "auc",  # as for `useful_units`
     n_resamples: int = 20,  # number of resamples
     seed: int = 0,  # of the resampling
 ) -> list:  # `n_resamples` tables as from `roles`
@@ -192,12 +186,10 @@ def resampled_roles(
 
 def _resample(samples, value, seed):
     "{key: (steps, mean curve)} over images drawn with replacement, the same for every order."
-    weights, mean = {}, {}
+    place, mean = {}, {}
     for key, entry in samples.items():
-        steps, y = results_per_image(entry, value)
-        if key[1:] not in weights:
-            weights[key[1:]] = bootstrap_weights(y.shape[1], 1, [*seed, len(weights)])[0]
-        mean[key] = steps, y @ weights[key[1:]]
+        own = [*seed, place.setdefault(key[1:], len(place))]
+        mean[key] = entry[0], resampled_curves(entry, value, 1, own)[0]
     return mean
 
 

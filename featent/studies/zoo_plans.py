@@ -35,7 +35,7 @@ PLAN = {
     "until": math.nan,
 }  # the columns of a table of plans, and what they are if not given
 
-AUGMENT = "", "shift", "flip", "shift+flip"
+AUGMENT = "", "shift", "flip", "shift+flip", "mixup"
 
 # %% ../../nbs/studies/26_zoo_plans.ipynb #f2dddda6
 def check_plans(

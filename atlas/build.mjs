@@ -1,0 +1,29 @@
+// One module for the pages, its style sheet, and the licences of what it bundles.
+import { build } from 'esbuild';
+import { readFileSync, writeFileSync, copyFileSync, mkdirSync } from 'node:fs';
+
+const out = process.argv[2] ?? 'out';
+mkdirSync(out, { recursive: true });
+const made = await build({
+  entryPoints: ['src/main.ts'],
+  outfile: `${out}/atlas.js`,
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  target: 'es2022',
+  charset: 'ascii',
+  legalComments: 'none',
+  metafile: true
+});
+const names = Object.keys(made.metafile.inputs)
+  .map(path => path.match(/^node_modules\/((?:@[^/]+\/)?[^/]+)\//)?.[1])
+  .filter(Boolean);
+const licences = [...new Set(names)].sort().map(name => {
+  const folder = `node_modules/${name}`;
+  const { version, license } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'));
+  return `${name} ${version} (${license})\n\n${readFileSync(`${folder}/LICENSE`, 'utf8').trim()}\n`;
+});
+const line = '\n' + '-'.repeat(72) + '\n\n';
+writeFileSync(`${out}/LICENSES.txt`, licences.join(line));
+copyFileSync('src/atlas.css', `${out}/atlas.css`);
+console.log(Object.values(made.metafile.outputs)[0].bytes, 'bytes');

@@ -1,0 +1,304 @@
+// The frame around the views: what is looked at, the way back, keys, themes.
+
+import type { Index, LayerPart } from './data';
+import { Store, type Source } from './data';
+import { columns, order, type Column } from './columns';
+import { fromHash, toHash, VIEWS, type State, type View } from './state';
+import { el } from './ui';
+import { networkView } from './network';
+import { layerView } from './layer';
+import { unitView } from './unit';
+import { compareView } from './compare';
+
+export interface Options {
+  address: boolean; // whether the state stands in the address of the page
+}
+
+export interface Looked {
+  part: LayerPart;
+  all: Column[];
+  order: number[];
+}
+
+const TITLES: Record<View, string> = {
+  network: 'Network',
+  layer: 'Layer',
+  unit: 'Unit',
+  compare: 'Compare'
+};
+
+const HELP = `n l u c: views · ← →: units · ↑ ↓: rows on the wall · [ ]: classes · { }: layers
+, .: level · 1–9: images · Enter: open the unit · Backspace: back · ?: this line`;
+
+export class App {
+  state!: State;
+  index!: Index;
+  store: Store;
+  chosen = new Set<number>(); // units of the layer in view
+  filter = { status: '', text: '' }; // of these units
+  body = el('main', { class: 'fa-body', tabindex: -1 });
+  private bar = el('header', { class: 'fa-bar' });
+  private said = el('p', { class: 'fa-said', 'aria-live': 'polite' });
+  private help = el('p', { class: 'fa-help', hidden: true }, HELP);
+  private past: string[] = [];
+  private drawn = 0;
+  private looked: { key: string; found: Looked } | null = null;
+  private endings: (() => void)[] = [];
+  keys: Record<string, (e: KeyboardEvent) => void> = {};
+
+  constructor(
+    public root: HTMLElement,
+    source: Source,
+    private options: Options
+  ) {
+    this.store = new Store(source);
+    root.classList.add('featent-atlas');
+    root.setAttribute('data-lm-suppress-shortcuts', 'true');
+    root.tabIndex = -1;
+    root.replaceChildren(this.bar, this.help, this.said, this.body);
+  }
+
+  async start(hash = ''): Promise<void> {
+    try {
+      this.index = await this.store.index();
+    } catch (e) {
+      this.tell(String((e as Error).message));
+      return;
+    }
+    this.listen();
+    await this.lookAt(hash || (this.options.address ? location.hash : ''));
+  }
+
+  private listen(): void {
+    const on = (target: EventTarget, kind: string, act: (e: never) => void) => {
+      target.addEventListener(kind, act as EventListener);
+      this.endings.push(() => target.removeEventListener(kind, act as EventListener));
+    };
+    on(this.root, 'keydown', (e: KeyboardEvent) => this.key(e));
+    const again = () => void this.draw();
+    on(matchMedia('(prefers-color-scheme: dark)'), 'change', again);
+    const theme = new MutationObserver(again);
+    theme.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'class'] });
+    this.endings.push(() => theme.disconnect());
+    let width = this.root.clientWidth;
+    const size = new ResizeObserver(() => {
+      if (Math.abs(this.root.clientWidth - width) > 24) {
+        width = this.root.clientWidth;
+        again();
+      }
+    });
+    size.observe(this.root);
+    this.endings.push(() => size.disconnect());
+    if (this.options.address) {
+      on(window, 'popstate', () => void this.lookAt(location.hash));
+    }
+  }
+
+  end(): void {
+    this.endings.forEach(end => end());
+  }
+
+  tell(text: string): void {
+    this.said.textContent = text;
+  }
+
+  private keep(state: State): void {
+    if (this.state && state.layer !== this.state.layer) {
+      this.chosen.clear();
+    }
+    this.state = state;
+  }
+
+  /** Look at something else; `step` is worth a way back. */
+  go(change: Partial<State>, step = true): Promise<void> {
+    const before = toHash(this.state, this.index);
+    const state = { ...this.state, ...change };
+    state.unit = Math.min(state.unit, this.index.layers[state.layer].units - 1);
+    this.keep(state);
+    const hash = toHash(state, this.index);
+    if (step && hash !== before) {
+      this.past.push(before);
+    }
+    if (this.options.address && hash !== before) {
+      try {
+        history[step ? 'pushState' : 'replaceState'](null, '', hash);
+      } catch {
+        this.options.address = false; // pages within pages may have no address
+      }
+    }
+    return this.draw();
+  }
+
+  /** Look at what an address says, from outside. */
+  private async lookAt(hash: string): Promise<void> {
+    const [state, wrong] = fromHash(hash, this.index);
+    this.keep(state);
+    await this.draw();
+    if (wrong.length) {
+      this.tell(`The address says what this atlas has not: ${wrong.join(', ')}`);
+    }
+  }
+
+  back(): void {
+    if (this.options.address) {
+      history.back();
+    } else if (this.past.length) {
+      this.keep(fromHash(this.past.pop()!, this.index)[0]);
+      void this.draw();
+    }
+  }
+
+  /** The numbers of the layer in view, in the order of the table. */
+  async look(): Promise<Looked> {
+    const s = this.state;
+    const key = [s.layer, s.filtration, s.cls, s.sort].join();
+    if (this.looked?.key !== key) {
+      const part = await this.store.layer(s.layer);
+      const all = columns(this.index, part, s);
+      this.looked = { key, found: { part, all, order: order(all, s.sort) } };
+    }
+    return this.looked.found;
+  }
+
+  async draw(): Promise<void> {
+    const turn = ++this.drawn;
+    this.drawBar();
+    const views = { network: networkView, layer: layerView, unit: unitView, compare: compareView };
+    this.keys = {};
+    try {
+      const made = await views[this.state.view](this);
+      if (turn !== this.drawn) {
+        return;
+      }
+      const inside = this.body.contains(document.activeElement);
+      const id = inside ? document.activeElement?.id : '';
+      this.body.replaceChildren(...made);
+      if (inside) {
+        const again = id ? this.body.querySelector<HTMLElement>(`#${CSS.escape(id)}`) : null;
+        (again ?? this.body).focus({ preventScroll: true });
+      }
+      this.tell(this.title());
+      this.root.dataset.drawn = String(turn);
+    } catch (e) {
+      this.body.replaceChildren();
+      this.tell(`This cannot be shown: ${(e as Error).message}`);
+    }
+  }
+
+  private title(): string {
+    const { view, layer, unit, cls } = this.state;
+    const of = this.index.layers[layer].short;
+    const what = cls < 0 ? 'all classes' : `class ${this.index.classes[cls].name}`;
+    if (view === 'network') {
+      return `${this.index.layers.length} layers, ${what}`;
+    }
+    return view === 'layer' ? `${of}, ${what}` : `${of}, unit ${unit}, ${what}`;
+  }
+
+  private pick(name: string, options: string[], now: number, act: (i: number) => void): Node {
+    const box = el('select', { 'aria-label': name, id: `fa-${name}` });
+    options.forEach((o, i) => box.append(el('option', { value: i, selected: i === now }, o)));
+    box.addEventListener('change', () => act(Number(box.value)));
+    return el('label', { class: 'fa-pick' }, el('span', {}, name), box);
+  }
+
+  private drawBar(): void {
+    const { index, state } = this;
+    const focus = this.bar.contains(document.activeElement) ? document.activeElement?.id : '';
+    const tab = (v: View) =>
+      el(
+        'button',
+        {
+          type: 'button',
+          id: `fa-tab-${v}`,
+          'aria-current': v === state.view ? 'page' : undefined,
+          click: () => void this.go({ view: v })
+        },
+        TITLES[v]
+      );
+    const classes = ['all classes', ...index.classes.map(c => c.name)];
+    const picks = [
+      this.pick('layer', index.layers.map(l => l.short), state.layer, layer =>
+        this.go({ layer, unit: 0, slot: 0 })
+      ),
+      this.pick('class', classes, state.cls + 1, i => this.go({ cls: i - 1 }))
+    ];
+    if (index.filtrations.length > 1) {
+      const now = index.filtrations.indexOf(state.filtration);
+      picks.push(
+        this.pick('filtration', index.filtrations, now, i =>
+          this.go({ filtration: index.filtrations[i] })
+        )
+      );
+    }
+    this.bar.replaceChildren(
+      el('h1', { title: index.title }, index.title),
+      el('nav', { 'aria-label': 'views' }, ...VIEWS.map(tab)),
+      ...picks,
+      el(
+        'span',
+        { class: 'fa-ends' },
+        el('button', { type: 'button', id: 'fa-back', click: () => this.back() }, 'Back'),
+        el('button', { type: 'button', id: 'fa-help', click: () => this.toggleHelp() }, 'Keys')
+      )
+    );
+    if (focus) {
+      this.bar.querySelector<HTMLElement>(`#${CSS.escape(focus)}`)?.focus();
+    }
+  }
+
+  private toggleHelp(): void {
+    this.help.hidden = !this.help.hidden;
+  }
+
+  /** The unit before or after this one, in the order of the table. */
+  async step(by: number): Promise<void> {
+    const { order } = await this.look();
+    const at = order.indexOf(this.state.unit);
+    const next = order[Math.min(Math.max(at + by, 0), order.length - 1)];
+    await this.go({ unit: next }, false);
+  }
+
+  private key(e: KeyboardEvent): void {
+    e.stopPropagation(); // the keys of the page around mean something else
+    if (e.ctrlKey || e.metaKey || e.altKey) {
+      return;
+    }
+    const at = e.target as HTMLElement;
+    if (at.matches('input:not([type=range]),textarea') || (at.matches('select') && e.key !== '?')) {
+      return;
+    }
+    if (at.matches('input[type=range]') && e.key.startsWith('Arrow')) {
+      return;
+    }
+    const own = this.keys[e.key] ?? this.general(e.key);
+    if (own) {
+      e.preventDefault();
+      own(e);
+    }
+  }
+
+  private general(key: string): ((e: KeyboardEvent) => void) | undefined {
+    const { state, index } = this;
+    const view = VIEWS.find(v => v[0] === key);
+    if (view) {
+      return () => void this.go({ view });
+    }
+    const turn = (by: number, now: number, n: number) => (((now + by) % n) + n) % n;
+    const layers = (by: number) => () =>
+      void this.go({ layer: turn(by, state.layer, index.layers.length), unit: 0, slot: 0 });
+    const classes = (by: number) => () =>
+      void this.go({ cls: turn(by, state.cls + 1, index.classes.length + 1) - 1 });
+    const known: Record<string, () => void> = {
+      '[': classes(-1),
+      ']': classes(1),
+      '{': layers(-1),
+      '}': layers(1),
+      ArrowLeft: () => void this.step(-1),
+      ArrowRight: () => void this.step(1),
+      Backspace: () => this.back(),
+      '?': () => this.toggleHelp()
+    };
+    return known[key];
+  }
+}

@@ -1,0 +1,93 @@
+// The same units elsewhere: shuffled, random, in another result.
+
+import type { App } from './app';
+import { axes, MARGIN, over, legend } from './charts';
+import { folded, show } from './columns';
+import { el, figure, ink, type Svg, type Table } from './ui';
+
+const MEASURES: [string, string][] = [
+  ['H', 'H, nats'],
+  ['eps', 'ε'],
+  ['contrast', 'contrast']
+];
+
+export async function compareView(app: App): Promise<Node[]> {
+  const { index, state } = app;
+  if (!index.rivals.length) {
+    return [
+      el(
+        'p',
+        { class: 'fa-note' },
+        'There is nothing to compare with: assess with a null, or make the atlas with another result.'
+      )
+    ];
+  }
+  const [part, rivals] = [await app.store.layer(state.layer), await app.store.rivals(state.layer)];
+  const box = el('select', { id: 'fa-rival', 'aria-label': 'compare with' });
+  index.rivals.forEach(r => box.append(el('option', { value: r, selected: r === state.rival }, r)));
+  box.addEventListener('change', () => void app.go({ rival: box.value }));
+  const w = Math.max(Math.min(app.root.clientWidth - 32, 420), 320);
+  const rows: HTMLElement[] = [];
+  const figures = MEASURES.flatMap(([key, word]) => {
+    const own = folded(part.scores[state.filtration][key], state.cls);
+    const other = folded(rivals[state.rival]?.[state.filtration]?.[key], state.cls);
+    if (!own || !other) {
+      return [];
+    }
+    const [a, b] = [own[state.unit], other[state.unit]];
+    const cells = [word, show(a), show(b), show(a - b)].map(t => el('td', {}, t));
+    rows.push(el('tr', {}, ...cells));
+    const table = (): Table => ({
+      head: ['unit', key, `${key} ${state.rival}`],
+      rows: Array.from(own, (v, u) => [u, v, other[u]])
+    });
+    return [
+      figure(
+        `${key === 'eps' ? 'ε' : key}: network and ${state.rival}`,
+        `Each dot is a unit of ${index.layers[state.layer].short}; on the line both are equal.`,
+        [w, 320],
+        svg => dots(app, svg, own, other, word, w),
+        table
+      )
+    ];
+  });
+  app.keys.Enter = () => void app.go({ view: 'unit', slot: 0 });
+  const heads = [`unit ${state.unit}`, 'network', state.rival, 'difference'];
+  const head = el('thead', {}, el('tr', {}, ...heads.map(t => el('th', { scope: 'col' }, t))));
+  return [
+    el('label', { class: 'fa-pick' }, el('span', {}, 'compare with'), box),
+    el('table', {}, head, el('tbody', {}, ...rows)),
+    el('div', { class: 'fa-row' }, ...figures)
+  ];
+}
+
+function dots(
+  app: App,
+  svg: Svg,
+  own: Float32Array,
+  other: Float32Array,
+  word: string,
+  w: number
+): void {
+  const root = svg.node()!;
+  const h = 320;
+  const every = [...own, ...other];
+  const x = over(every, [MARGIN.left, w - MARGIN.right]);
+  const y = over(every, [h - MARGIN.bottom, MARGIN.top]);
+  axes(svg, [w, h], x, y, [`${word}, ${app.state.rival}`, `${word}, network`]);
+  const [low, high] = x.domain();
+  const line = svg.append('line').attr('x1', x(low)).attr('x2', x(high));
+  line.attr('y1', y(low)).attr('y2', y(high)).attr('stroke', ink(root, 'faint'));
+  legend(svg, [w, h], [['unit', ink(root, 'real')], [`unit ${app.state.unit}`, ink(root, 'now')]]);
+  own.forEach((v, u) => {
+    if (!Number.isFinite(v) || !Number.isFinite(other[u])) {
+      return;
+    }
+    const now = u === app.state.unit;
+    const dot = svg.append('circle').attr('cx', x(other[u])).attr('cy', y(v));
+    dot.attr('r', now ? 6 : 3.5).attr('fill', ink(root, now ? 'now' : 'real'));
+    dot.attr('fill-opacity', now ? 1 : 0.6).attr('class', 'fa-dot');
+    dot.on('click', () => void app.go({ unit: u }, false));
+    dot.append('title').text(`unit ${u}: ${show(v)}, ${app.state.rival} ${show(other[u])}`);
+  });
+}

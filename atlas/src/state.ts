@@ -1,0 +1,91 @@
+// What is looked at, and how an address says it.
+
+import type { Index } from './data';
+
+export type View = 'network' | 'layer' | 'unit' | 'compare';
+export const VIEWS: View[] = ['network', 'layer', 'unit', 'compare'];
+
+export interface State {
+  view: View;
+  layer: number;
+  unit: number;
+  cls: number; // -1: all classes
+  filtration: string;
+  slot: number; // of the shown images
+  x: string;
+  y: string;
+  sort: string; // a column, a minus in front for decreasing
+  rival: string;
+}
+
+export function firstState(index: Index): State {
+  return {
+    view: 'network',
+    layer: index.layers.length - 1,
+    unit: 0,
+    cls: -1,
+    filtration: index.filtrations[0],
+    slot: 0,
+    x: 'H',
+    y: 'contrast',
+    sort: 'number',
+    rival: index.rivals[0] ?? ''
+  };
+}
+
+/** An address, without what stands there by default. */
+export function toHash(s: State, index: Index): string {
+  const first = firstState(index);
+  const said = new URLSearchParams();
+  said.set('view', s.view);
+  said.set('layer', index.layers[s.layer].short);
+  if (s.view === 'unit' || s.view === 'compare') {
+    said.set('unit', String(s.unit));
+  }
+  if (s.cls >= 0) {
+    said.set('class', String(index.classes[s.cls].label));
+  }
+  for (const key of ['filtration', 'slot', 'x', 'y', 'sort', 'rival'] as const) {
+    if (s[key] !== first[key]) {
+      said.set(key, String(s[key]));
+    }
+  }
+  return '#' + said.toString();
+}
+
+const whole = (text: string | null, most: number): number | null => {
+  const n = Number(text);
+  return text !== null && Number.isInteger(n) && n >= 0 && n < most ? n : null;
+};
+
+/** The state that an address means; what it says wrongly is left as it is, and said. */
+export function fromHash(hash: string, index: Index): [State, string[]] {
+  const s = firstState(index);
+  const wrong: string[] = [];
+  const said = new URLSearchParams(hash.replace(/^#/, ''));
+  const take = <T>(key: string, found: T | null | undefined, put: (v: T) => void) => {
+    if (said.get(key) === null) {
+      return;
+    }
+    if (found === null || found === undefined) {
+      wrong.push(`${key} = ${said.get(key)}`);
+    } else {
+      put(found);
+    }
+  };
+  const word = (key: string, known: readonly string[]) =>
+    known.find(k => k === said.get(key)) ?? null;
+  take('view', word('view', VIEWS), v => (s.view = v as View));
+  const at = index.layers.findIndex(l => [l.short, l.layer].includes(said.get('layer') ?? ''));
+  take('layer', at < 0 ? null : at, v => (s.layer = v));
+  take('unit', whole(said.get('unit'), index.layers[s.layer].units), v => (s.unit = v));
+  const cls = index.classes.findIndex(c => String(c.label) === said.get('class'));
+  take('class', cls < 0 ? null : cls, v => (s.cls = v));
+  take('filtration', word('filtration', index.filtrations), v => (s.filtration = v));
+  take('slot', whole(said.get('slot'), index.roles.length * index.each), v => (s.slot = v));
+  for (const key of ['x', 'y', 'sort'] as const) {
+    take(key, /^-?\w+$/.test(said.get(key) ?? '') ? said.get(key) : null, v => (s[key] = v));
+  }
+  take('rival', word('rival', index.rivals), v => (s.rival = v));
+  return [s, wrong];
+}
