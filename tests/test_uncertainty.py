@@ -90,7 +90,7 @@ def test_the_unseen_part_at_its_extremes(n, f1, f2):
     "Against exact rational arithmetic."
     from fractions import Fraction as F
 
-    found = estimators._unseen(n, f1, f2)
+    found = estimators.unseen_part(n, f1, f2)
     a = F(2 * f2, (n - 1) * f1 + 2 * f2) if f2 else F(2, (n - 1) * (f1 - 1) + 2) if f1 else F(1)
     if a == 1 or f1 == 0:
         assert found == 0
@@ -143,7 +143,7 @@ def test_plain_resamples_are_estimates_of_resampled_images(over, estimator):
     rng = np.random.default_rng(1)
     b, labels = rng.integers(0, 12, (50, 4)), np.repeat([7, 3], [20, 30])
     found = resampling.bootstrap(b, labels, 25, over, estimator, unseen=False, seed=5)
-    draws = resampling.image_draws(b, labels, 25, 5)
+    draws = dict(resampling.in_resamples(lambda *found: found, b, labels, 25, 5))
     assert list(draws) == [3, 7] and found.shape == (25, 4, 2)
     for k, (part, drawn, _) in enumerate(draws.values()):
         assert drawn.shape == (25, len(part)) and drawn.max() < len(part)
@@ -160,7 +160,7 @@ def test_resamples_with_unseen_births():
     b = np.r_[1:21, [30] * 6, [40] * 2, [41] * 2, [0] * 10][:, None]
     f1, f2, n = 20, 2, 30
     f0 = (n - 1) / n * f1**2 / (2 * f2)
-    ((_, drawn, coin),) = resampling.image_draws(b, None, 40, 3).values()
+    ((_, drawn, coin),) = resampling.in_resamples(lambda _, draw: draw, b, None, 40, 3)
     found = resampling.bootstrap(b, None, 40, "births", "H", seed=3)
     for r in range(40):
         seen, values = set(), []

@@ -23,7 +23,8 @@ from ..statistics.scores import class_label
 from ..statistics.shares import bare_shares
 from ..statistics.significance import excess_tests, layer_excesses
 from ..statistics.twins import layer_twins, twin_ranks, warn_of_few_twins
-from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval
+from ..statistics.uncertainty import bootstrap_means, intervals, mean_interval, resamples_for
+from ..tools.progress import progress
 
 # %% ../../nbs/assessment/46_evidence.ipynb #486113b2
 _KEYS = ["layer", "filtration"]
@@ -45,12 +46,14 @@ def entropy_intervals(
     result: Result,  # what `assess` returned
     of: str = "unit",  # "unit" (and class), or means over all of a "layer" or the "network"
     confidence: float = 0.95,  # of the intervals
-    n_resamples: int = 1000,  # resamples of the images
+    n_resamples: "int | None" = None,  # of the images; None: 1000, fewer of very large tables
     seed: int = 0,  # of the resampling
 ) -> pd.DataFrame:  # layer, filtration, [unit, class], H, H_mm, H_cwj, lo, hi
     "Feature entropy by three estimators, with bootstrap intervals over images."
     _of(of, ("unit", "layer", "network"))
     enough_to_resample(result)
+    if n_resamples is None:
+        n_resamples = resamples_for(_births_in(result))
     if of == "network":
         rows = [
             _network_interval(result, f, confidence, n_resamples, seed)
@@ -58,11 +61,18 @@ def entropy_intervals(
         ]
         return pd.DataFrame(rows)
     size = dict(confidence=confidence, n_resamples=n_resamples, seed=seed)
-    parts = [_layer_intervals(result, layer, f, of, size) for layer, f in _pairs(result)]
+    bar = progress(_pairs(result), desc="intervals", unit="layer", leave=False)
+    parts = [_layer_intervals(result, layer, f, of, size) for layer, f in bar]
     table = pd.concat(parts, ignore_index=True)
     if of == "unit":
         table["class"] = table["class"].map(result.classes)
     return table[_KEYS + [c for c in table if c not in _KEYS]]
+
+
+def _births_in(result):
+    "Births of the network's own maps."
+    units = dict(zip(result.layers.layer, result.layers.units))
+    return len(result.labels) * sum(int(units[layer]) for layer, _ in _pairs(result))
 
 
 def _layer_intervals(result, layer, f, of, size):

@@ -120,7 +120,7 @@ class Result:
         self,
         of: str = "unit",  # "unit" (and class), or means over all of a "layer" or the "network"
         confidence: float = 0.95,  # of the intervals
-        n_resamples: int = 1000,  # resamples of the images
+        n_resamples: "int | None" = None,  # of the images; None: 1000, fewer of very large tables
         seed: int = 0,  # of the resampling
     ) -> pd.DataFrame:  # layer, filtration, [unit, class], H, H_mm, H_cwj, lo, hi
         "Feature entropy by three estimators, with bootstrap intervals over images."

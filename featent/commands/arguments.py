@@ -259,6 +259,7 @@ def _work_arguments(p):
     )
     add("--shard-size", type=int, metavar="N", help="images of one shard of the store")
     add("--workers", type=int, metavar="N", help="processes that fill the store")
+    add("--readers", type=int, metavar="N", help="processes that read images ahead; 0: none")
     _share_arguments(p)
     add("--batch-size", type=int, default=32, metavar="N", help="(default: %(default)s)")
     add(
@@ -322,6 +323,14 @@ def _bench_arguments(p):
     "Options of featent bench."
     add = p.add_argument
     add("--quick", action="store_true", help="small maps only: seconds instead of minutes")
+    add(
+        "--classes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="measure results of so many classes of resampled births too; 10 100 take minutes",
+    )
+    add("--units", type=int, default=4224, metavar="N", help="their units (default: %(default)s)")
     add(
         "-o",
         "--output",

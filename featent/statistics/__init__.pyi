@@ -7,6 +7,7 @@ from . import scores as scores
 from . import resampling as resampling
 from . import uncertainty as uncertainty
 from . import resolution as resolution
+from . import swapping as swapping
 from . import multiple_testing as multiple_testing
 from . import significance as significance
 from . import twins as twins

@@ -15,7 +15,9 @@ import scipy
 from .counting import count_gains
 from .entropy import checked_births
 from .multiple_testing import corrected, key_first, rows_of, sum_of_blocks
-from ..topology.kernels import compiled
+from ..tools.progress import progress
+from ..tools.side_by_side import in_threads
+from ..topology.kernels import compiled, n_threads
 
 # %% ../../nbs/statistics/40_information.ipynb #1f0d7a04
 def rank_bins(
@@ -137,7 +139,12 @@ def _informations(counted, permutations, seed):
         )
     n, rng = len(counted.labels), np.random.default_rng(seed)
     orders = np.stack([np.arange(n), *(rng.permutation(n) for _ in range(permutations))])
-    return counted.measured(orders), _testable(*counted[:2], counted.labels)
+    pieces = [slice(i, i + _PIECE) for i in range(0, len(counted.symbols), _PIECE)]
+    found = in_threads(lambda at: counted.measured(orders, at), pieces, n_threads(-1))
+    return np.concatenate(list(found), 1), _testable(*counted[:2], counted.labels)
+
+
+_PIECE = 16  # units at a time
 
 
 @compiled
@@ -251,13 +258,14 @@ def class_informations(
     "Class information for several layers together."
     setting, parts = _Setting(labels, bins, seed, of, mean), []
     drawn = SHUFFLES if permutations is None else permutations
-    for key, read in values.items():
+    for key, read in progress(values.items(), desc="information", unit="layer", leave=False):
         found, testable = _informations(setting.counted(read), drawn, seed)
         rows = _information_rows(found, testable, mean)
         parts.append(rows.assign(key=[key] * len(rows)))
     table = pd.concat(parts, ignore_index=True)
     more = _more_shuffles(table, values, setting) if permutations is None else None
-    return key_first(corrected(table, ["p"], drawn, more))
+    units = table.n_units.mean() if mean else 1
+    return key_first(corrected(table, ["p"], drawn, more, 3 * len(labels) * units))
 
 # %% ../../nbs/statistics/40_information.ipynb #17c5abfe
 def _more_shuffles(table, values, setting):

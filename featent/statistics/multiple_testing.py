@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
+from ..tools.words import warn_caller
 from ..topology.kernels import n_threads
 
 # %% ../../nbs/statistics/28_multiple_testing.ipynb #801bad73
@@ -60,27 +61,48 @@ def further_stages(
         found.append(drawn)
     return found
 
+# %% ../../nbs/statistics/28_multiple_testing.ipynb #d5e52fd5
+_COUNTED = 5e11  # births counted in one stage, beyond which nobody should wait unasked
+
+
+def _too_long(work, n_tests, drawn, last):
+    "Whether a stage counts too many births, with a word on what it would take."
+    if work <= _COUNTED:
+        return False
+    warn_caller(
+        f"draws end at {drawn:,}: {last:,} for the {n_tests:,} tests that may need them count "
+        f"{work:.1g} births, about {work / 6e10:,.0f} minutes of one core or more; "
+        f"permutations={last} asks for them"
+    )
+    return True
+
 # %% ../../nbs/statistics/28_multiple_testing.ipynb #032fada4
+def _within(counts, draws, at, alpha):
+    "Whether the tests at these places have q-values of at most alpha already."
+    return (false_discovery((1 + counts) / (1 + draws))[at] <= alpha).all()
+
+
 def drawn_further(
     counts: np.ndarray,  # (kinds, tests) draws that reach what was seen; NaN: not tested
     drawn: int,  # draws so far
     more,  # more(at, first, last): such counts of the tests at these places in draws first, ...
     alpha: float = ALPHA,  # the q-value to reach, for the first kind
+    size: float = 0.0,  # births that one draw of one test counts; 0: no limit
 ) -> tuple:  # p-values (kinds, tests), and draws (tests,) behind those of the first kind
     "p-values, with more draws where the first ones are not enough."
     counts, draws = counts.astype(float), np.full(counts.shape, drawn)
     for last in further_stages(int((~np.isnan(counts[0])).sum()), drawn, alpha):
         going = counts < KEEP
         at = np.flatnonzero(going[0])
-        q = false_discovery((1 + counts[0]) / (1 + draws[0]))
-        if (q[at] <= alpha).all():
+        within = _within(counts[0], draws[0], at, alpha)
+        if within or _too_long(len(at) * (last - drawn) * size, len(at), drawn, last):
             break
         counts[:, at] += np.where(going[:, at], more(at, drawn, last), 0)
         draws[:, at] = np.where(going[:, at], last, draws[:, at])
         drawn = last
     return (1 + counts) / (1 + draws), draws[0]
 
-# %% ../../nbs/statistics/28_multiple_testing.ipynb #d5e52fd5
+# %% ../../nbs/statistics/28_multiple_testing.ipynb #43228986
 def sum_of_blocks(
     count,  # count(start, stop): numbers for a block of draws, from a seed of its own
     first: int,  # the first draw
@@ -133,11 +155,12 @@ def corrected(
     kinds: list,  # the columns of p-values; the first one is corrected
     drawn: int,  # the number of draws behind them
     more,  # as for `drawn_further`; None: there shall be no more draws
+    size: float = 0.0,  # as for `drawn_further`
 ) -> pd.DataFrame:  # with the p-values of as many draws as they need, the draws, and q
     "A table of tests with as many draws as they need, and with q-values."
     if more is not None:
         counts = np.rint(table[kinds].to_numpy().T * (1 + drawn)) - 1
-        p, draws = drawn_further(counts, drawn, more)
+        p, draws = drawn_further(counts, drawn, more, size=size)
         table = table.assign(**dict(zip(kinds, p)), draws=draws)
     else:
         table = table.assign(draws=drawn)

@@ -8,3 +8,4 @@ from . import locks as locks
 from . import places as places
 from . import ending as ending
 from . import progress as progress
+from . import side_by_side as side_by_side
