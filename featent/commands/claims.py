@@ -34,7 +34,7 @@ TITLES = {  # claims in their order
     "pruning": "units of low H are those to keep",
     "linear layers": "pattern entropy falls with depth and tells how many layers are needed",
     "class share": "class share separates trained from random and weight-shuffled units",
-    "contrast": "removing units by |contrast| beats other orders",
+    "contrast": "removing units by the size of their contrast beats other orders",
     "pruning by share": "units of high class share are those to keep",
     "mixing": "class share kept under mixing tells label noise",
 }
