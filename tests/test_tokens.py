@@ -88,8 +88,8 @@ def activated(net, seen, row):
     made = [t for n in sorted(known, key=len)[-1:] for t in seen[n]]
     name = row.layer.rpartition("+")[2]
     values = [ACTS[name](t) for t in made] if name in ACTS else made
-    parent = row.module.rpartition(".")[0]
-    acts = [n for n in seen if n.startswith(parent) and n.rpartition(".")[2] in ("act", "drop")]
+    around = row.module.split(".mlp")[0]
+    acts = [n for n in seen if n.startswith(around) and n.rpartition(".")[2] in ("act", "drop")]
     return values + [t for n in acts for t in seen[n]]
 
 
@@ -172,6 +172,11 @@ def timm_model(name, **k):
     return lambda: pytest.importorskip("timm").create_model(name, num_classes=3, **k)
 
 
+def mixer():
+    made = pytest.importorskip("timm").models.MlpMixer
+    return made(num_classes=3, img_size=32, patch_size=8, embed_dim=16, num_blocks=2)
+
+
 SMALL = dict(img_size=32, patch_size=8, embed_dim=16, depth=2, num_heads=2)
 TIMM = {
     "timm vit with registers": (
@@ -182,11 +187,7 @@ TIMM = {
     "timm deit": (timm_model("deit_tiny_distilled_patch16_224", **SMALL), 32, [tokens(2)]),
     "timm beit": (timm_model("beit_base_patch16_224", **SMALL), 32, [tokens(1)]),
     "timm eva": (timm_model("eva02_tiny_patch14_224", **SMALL), 32, [tokens(1)]),
-    "timm mixer": (
-        timm_model("mixer_s32_224", img_size=32, patch_size=8, embed_dim=16, num_blocks=2),
-        32,
-        [tokens()],
-    ),
+    "timm mixer": (lambda: mixer(), 32, [tokens()]),
     "timm levit": (
         timm_model(
             "levit_128s",
@@ -209,7 +210,7 @@ TIMM = {
             num_heads=(2,),
         ),
         32,
-        [last, squares(8, 4), squares(8, 4, shift=2)],
+        [last, tokens(0, 8), squares(8, 4), squares(8, 4, shift=2)],
     ),
     "timm mobilevit": (timm_model("mobilevit_xxs"), 64, []),
     "timm mobilevit v2": (timm_model("mobilevitv2_050"), 64, []),
@@ -223,8 +224,6 @@ def folded(t, side, size=2):
     k = side // size
     places = t.reshape(-1, size, size, k, k, t.shape[-1])
     return places.permute(0, 5, 3, 1, 4, 2).reshape(-1, t.shape[-1], side, side)
-
-
 
 
 def checked(name, make, size, back, kinds=("mlp", "tokens", "attention")):
@@ -290,7 +289,7 @@ HF = {
         [tokens(0, 8), squares(8, 4), squares(8, 4, shift=2)],
     ),
     "HF convnext v2": (
-        lambda: of_hugging_face("ConvNextV2", image_size=32, hidden_sizes=[8, 16], depths=[1, 1]),
+        lambda: of_hugging_face("ConvNextV2", num_stages=2, hidden_sizes=[8, 16], depths=[1, 1]),
         32,
         [last],
     ),
