@@ -643,6 +643,48 @@ def _first_loop(state, limit, max_level, h, w, m, W, S, here, adj, label, order)
         here[_ix(order[_ix(k)])] = 0
     return end, birth
 
+# %% ../../nbs/topology/10_kernels.ipynb #97ac27e2
+@compiled
+def _sort(a, spare, count, n, shift, bits):
+    "Sort the first `n` of an int64 array by `bits` bits from `shift` on; ties are in order."
+    if n < 48:
+        for i in range(1, n):
+            x, j = a[_ix(i)], i - 1
+            while j >= 0:
+                y = a[_ix(j)]
+                if y <= x:
+                    break
+                a[_ix(j + 1)] = y
+                j -= 1
+            a[_ix(j + 1)] = x
+        return
+    for done in range(0, bits, 8):
+        s, at = shift + done, 0
+        count[:] = 0
+        for i in range(n):
+            count[_ix((a[_ix(i)] >> s) & 255)] += 1
+        for b in range(256):
+            c = count[_ix(b)]
+            count[_ix(b)] = at
+            at += c
+        for i in range(n):
+            x = a[_ix(i)]
+            b = (x >> s) & 255
+            c = count[_ix(b)]
+            spare[_ix(c)] = x
+            count[_ix(b)] = c + 1
+        for i in range(n):
+            a[_ix(i)] = spare[_ix(i)]
+
+# %% ../../nbs/topology/10_kernels.ipynb #427cb305
+@compiled
+def _width(x):
+    "Number of bits of a non-negative integer."
+    n = 0
+    while x > 0:
+        x, n = x >> 1, n + 1
+    return n
+
 # %% ../../nbs/topology/10_kernels.ipynb #79bb52d4
 _SIZES, _PIXELS, _SEEN, _SINGLE, _BOUND, _MOST = range(6)  # places in `at`
 _ABOVE = 2**31  # above all keys
@@ -1117,48 +1159,6 @@ def _kinds(M, F, S, L):
         arcs = np.uint8(corners - edges)
         saddle = np.uint8(np.uint8(np.uint8(arcs >> 1) | np.uint8(arcs >> 2)) & 1)
         F[_ix(i)] = np.uint8(saddle | (np.uint8(4) if m == np.uint8(0) else np.uint8(0)))
-
-# %% ../../nbs/topology/10_kernels.ipynb #97ac27e2
-@compiled
-def _sort(a, spare, count, n, shift, bits):
-    "Sort the first `n` of an int64 array by `bits` bits from `shift` on; ties are in order."
-    if n < 48:
-        for i in range(1, n):
-            x, j = a[_ix(i)], i - 1
-            while j >= 0:
-                y = a[_ix(j)]
-                if y <= x:
-                    break
-                a[_ix(j + 1)] = y
-                j -= 1
-            a[_ix(j + 1)] = x
-        return
-    for done in range(0, bits, 8):
-        s, at = shift + done, 0
-        count[:] = 0
-        for i in range(n):
-            count[_ix((a[_ix(i)] >> s) & 255)] += 1
-        for b in range(256):
-            c = count[_ix(b)]
-            count[_ix(b)] = at
-            at += c
-        for i in range(n):
-            x = a[_ix(i)]
-            b = (x >> s) & 255
-            c = count[_ix(b)]
-            spare[_ix(c)] = x
-            count[_ix(b)] = c + 1
-        for i in range(n):
-            a[_ix(i)] = spare[_ix(i)]
-
-# %% ../../nbs/topology/10_kernels.ipynb #427cb305
-@compiled
-def _width(x):
-    "Number of bits of a non-negative integer."
-    n = 0
-    while x > 0:
-        x, n = x >> 1, n + 1
-    return n
 
 # %% ../../nbs/topology/10_kernels.ipynb #e0663022
 @compiled
