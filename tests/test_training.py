@@ -77,6 +77,7 @@ def same(a, b):
 
 DRIVER = """
 import json, os, random, signal, sys, torch
+import torchvision  # once, and not in every child
 sys.path.insert(0, sys.argv[2])
 from test_training import *
 torch.set_num_threads(1)

@@ -32,6 +32,7 @@ from featent.studies.zoo_plans import (
 
 JOB = """
 import json, os, random, signal, sys, time, pathlib, torch
+import sklearn.datasets, torchvision  # once, and not in every child
 torch.set_num_threads(1)
 import pandas as pd
 from featent.data import resuming
