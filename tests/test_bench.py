@@ -181,13 +181,34 @@ def test_targets(quick):
     assert table.met["assess VGG16, cubical, over forward pass"] == "not measured"
     assert set(table.met) <= {"yes", "no", "not measured"}
     fake = pd.DataFrame(
-        {"network": "vgg16", "mode": list(end_to_end.MODES), "ratio": [1.05, 1.2, 1.29]}
+        {
+            "network": "vgg16",
+            "mode": list(end_to_end.MODES),
+            "ratio": [1.05, 1.2, 1.29, 1.1, 1.4],
+        }
     )
     met = b.targets(engines, fake, about).set_index("goal").met
     assert [
         met[f"assess VGG16, {m}, over forward pass"]
         for m in ("clique", "clique as released", "cubical")
     ] == ["yes", "no", "yes"]
+    assert met["assess VGG16, clique, null, over forward pass"] == "yes"
+    assert met["assess VGG16, cubical, null, over forward pass"] == "no"
+    assert met["assess MobileNetV2, clique, null, over forward pass"] == "not measured"
+
+
+def test_costs_of_the_null_are_differences_of_times():
+    speed = {
+        "featent births, clique": 2e6,
+        "featent births with null, clique": 1.6e6,
+        "featent births, cubical": 5e5,
+    }
+    rows = {"engine": list(speed), "maps_per_s": list(speed.values())}
+    table = pd.DataFrame(rows).assign(size=14, cores=1, status="ok")
+    costs = b.null_costs(table).set_index("filtration")
+    np.testing.assert_allclose(costs.ratio["clique"], 0.25)
+    np.testing.assert_allclose(costs.null_us["clique"], 0.125)
+    assert np.isnan(costs.ratio["cubical"])
 
 
 def test_files(quick, tmp_path):

@@ -57,7 +57,9 @@ def _series(kind):
         return "random networks", int(kind.removeprefix("random"))
     if kind.startswith("weights"):
         return "shuffled weights", int(kind.removeprefix("weights"))
-    return {"real": "network", "shuffled": "shuffled maps"}[kind], 0
+    if kind.startswith("shuffled"):
+        return "shuffled maps", int(kind.removeprefix("shuffled") or 0)
+    return {"real": "network"}[kind], 0
 
 
 def profiles(

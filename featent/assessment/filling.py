@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .options import asked, takes_options
 from .plan import Plan, looked, plan_for
-from .record import SCHEME, calls_of, identity_of, plan_record
+from .record import SCHEME, calls_of, identity_of, null_identity, plan_record
 from .shards import claim, missing, shard_fault, shard_states, write_shard
 from featent.assessment.store import (
     Store,
@@ -44,8 +44,6 @@ from ..topology.kernels import n_threads
 # %% ../../nbs/assessment/40_filling.ipynb #f8d17ecd
 def _same_scheme(folder):
     "Refuse to go on with a store whose networks and images were told apart in another way."
-    if not (folder / "manifest.json").exists():
-        return
     scheme = open_store(folder).manifest["identity"].get("scheme", 1)
     if scheme == SCHEME:
         return
@@ -56,6 +54,27 @@ def _same_scheme(folder):
         "network and these images cannot be known. load reads it as it is; to go on, "
         "choose another folder"
     )
+
+
+def _same_null(folder, options):
+    "Refuse to go on with a store whose shuffled maps were drawn in another way."
+    was, now = open_store(folder).manifest["identity"], null_identity(options)
+    old = was.get("null_version", 1)
+    if not now or "shuffle" not in was.get("null", ()) or old == now["null_version"]:
+        return
+    raise ValueError(
+        f"the store {folder} was made by another version of featent, which drew shuffled maps "
+        f"in another way (null_version {old}, now {now['null_version']}): births of both must "
+        "not be mixed. load reads it as it is, and the births of its maps are as good as ever; "
+        "to go on, choose another folder"
+    )
+
+
+def _may_go_on(folder, options):
+    "Refuse to go on with a store that another version has made in another way."
+    if (folder / "manifest.json").exists():
+        _same_scheme(folder)
+        _same_null(folder, options)
 
 
 def _enough_space(folder, needed):
@@ -83,7 +102,7 @@ def _plain(norms):
 
 def _opened_for(plan, folder):
     "The store of a plan, made if it is not there."
-    _same_scheme(folder)
+    _may_go_on(folder, plan.options)
     n = len(plan.images)
     births, summaries = array_units(plan)
     most = _whole_batches(n, plan.batch_size)

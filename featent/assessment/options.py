@@ -45,6 +45,7 @@ class Options:
     filtration: "str | tuple" = "clique"  # "clique", "cubical", or both
     convention: str = "text"  # "text", or "released" for the rules of the authors' code
     null: "str | tuple | None" = None  # controls: "shuffle", "random", "weights", or several
+    null_draws: int = 1  # with the shuffle: shuffled maps for each map
     twins: "int | list" = 3  # how many networks of each, or the random ones themselves
     summaries: "tuple | None" = SUMMARIES  # what to keep of each map, as for `map_summaries`
     pad: bool = False  # pad maps that are not square, for the clique filtration
@@ -73,6 +74,13 @@ class Options:
     def nulls(self):
         "The controls, perhaps none."
         return _some(self.null, NULLS, "null")
+
+    @property
+    def shuffles(self):
+        "The kinds of shuffled maps, one for each draw, perhaps none."
+        if "shuffle" not in self.nulls:
+            return []
+        return ["shuffled", *(f"shuffled{i}" for i in range(1, self.null_draws))]
 
     @property
     def kept(self):
@@ -131,6 +139,7 @@ def check_options(
         )
     if options.batch_size < 1:
         raise ValueError(f"batch_size={options.batch_size} must be at least 1")
+    _check_draws(options)
     if options.readers is not None and options.readers < 0:
         raise ValueError(f"readers={options.readers}: choose 0 or more, or None")
     if options.preflight not in POLICIES:
@@ -138,6 +147,18 @@ def check_options(
         raise ValueError(f"preflight={options.preflight!r}: choose from {choices}")
     check_grid(options.grid, options.prefix)
     check_rule(options.rule)
+
+# %% ../../nbs/assessment/26_options.ipynb #335e459e
+def _check_draws(options):
+    "Refuse a number of draws that there cannot be, or that nothing is drawn for."
+    draws = options.null_draws
+    if type(draws) is not int or draws < 1:
+        raise ValueError(f"null_draws={draws!r} must be a whole number, at least 1")
+    if draws > 1 and "shuffle" not in options.nulls:
+        raise ValueError(
+            f"null_draws={draws} is about shuffled maps, which are not asked for: "
+            "pass null='shuffle', or leave null_draws out"
+        )
 
 # %% ../../nbs/assessment/26_options.ipynb #bdcd0653
 _FIELD = re.compile(r"^ {4}(\w+): [^#\n]*# (.+)$", re.M)

@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     def kinds(self):
         "Kinds of maps that are scored: real, shuffled, and those of each twin."
         real, *twins = self.networks
-        return [real, *["shuffled"] * ("shuffle" in self.options.nulls), *twins]
+        return [real, *self.options.shuffles, *twins]
 
 # %% ../../nbs/assessment/28_plan.ipynb #8eac16e6
 def _number(options):

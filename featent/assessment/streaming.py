@@ -25,7 +25,7 @@ from ..data.reading_ahead import batches
 from ..statistics.indicators import map_summaries
 from ..topology.filtrations import births, finite_births, ordinal
 from ..topology.kernels import n_threads
-from ..topology.nulls import shuffle_pixels
+from ..topology.nulls import births_with_null
 
 # %% ../../nbs/assessment/32_streaming.ipynb #3eaccb7c
 @contextmanager
@@ -121,21 +121,30 @@ def _put_summaries(plan, found, piece, maps):
         found.summaries[piece.layer, name, piece.kind][piece.at] = values
 
 
-def _put_births(plan, found, piece, maps, kind):
-    "Births of maps in each filtration, as those of a kind."
+def _put_births(plan, found, piece, maps):
+    "Births of maps in each filtration."
     for f, convention in plan.options.conventions.items():
         values = _births(maps, f, convention, plan.options.pad)
-        found.births[piece.layer, f, kind][piece.at] = values
+        found.births[piece.layer, f, piece.kind][piece.at] = values
+
+
+def _put_nulls(plan, found, piece, maps):
+    "Births of maps and of their shuffled pixels in each filtration."
+    options = plan.options
+    named = piece.index, options.seed, piece.number, options.null_draws
+    for f, convention in options.conventions.items():
+        real, null = births_with_null(maps, *named, f, convention, options.pad)
+        for kind, values in zip((piece.kind, *options.shuffles), (real, *null)):
+            found.births[piece.layer, f, kind][piece.at] = values
 
 
 def _reduced(plan, found, piece, maps, summarised):
     "Put what is asked of some maps where it belongs."
     if plan.options.kept and not summarised:
         _put_summaries(plan, found, piece, maps)
-    _put_births(plan, found, piece, maps, piece.kind)
-    if piece.kind == "real" and "shuffled" in plan.kinds:
-        shuffled = shuffle_pixels(maps, piece.index, plan.options.seed, piece.number)
-        _put_births(plan, found, piece, shuffled, "shuffled")
+    beside = piece.kind == "real" and plan.options.shuffles
+    put = _put_nulls if beside else _put_births
+    put(plan, found, piece, maps)
 
 # %% ../../nbs/assessment/32_streaming.ipynb #88a97bfc
 class Waiting(NamedTuple):

@@ -35,13 +35,22 @@ def _null_columns(births, place, labels, classes, over):
     "Scores of the controls of one layer and filtration, those that there are."
     scores = lambda kind: class_scores(births[(*place, kind)], labels, classes, over)
     columns = {}
-    if (*place, "shuffled") in births:
-        eps, H = scores("shuffled")
-        columns = {"eps_null": eps.ravel(), "H_null": H.ravel()}
+    drawn = [k for *where, k in births if tuple(where) == place and k.startswith("shuffled")]
+    if drawn:
+        columns = _draw_means([scores(k) for k in drawn])
     for kind in TWINS:
         twins = [k for *where, k in births if tuple(where) == place and k.startswith(kind)]
         if twins:
             columns |= _twin_means(kind, [scores(k) for k in twins])
+    return columns
+
+
+def _draw_means(scores):
+    "Means over the draws of a unit's null, and the standard error of H where there are several."
+    eps, H = np.array(scores).reshape(len(scores), 2, -1).swapaxes(0, 1)
+    columns = {"eps_null": eps.mean(0), "H_null": H.mean(0)}
+    if len(scores) > 1:
+        columns["H_null_se"] = H.std(0, ddof=1) / np.sqrt(len(scores))
     return columns
 
 

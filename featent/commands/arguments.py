@@ -213,6 +213,12 @@ def _score_arguments(p):
         help="assess shuffled maps too, random networks, networks of shuffled weights, or several",
     )
     add(
+        "--null-draws",
+        type=int,
+        metavar="N",
+        help="shuffled maps for each map, with --null shuffle (default: 1)",
+    )
+    add(
         "--twins",
         type=int,
         metavar="N",

@@ -34,6 +34,8 @@ MODES = {  # mode: what `assess` is told
     "clique": {},
     "clique, released": {"convention": "released"},
     "cubical": {"filtration": "cubical"},
+    "clique, null": {"null": "shuffle"},
+    "cubical, null": {"filtration": "cubical", "null": "shuffle"},
 }
 
 
@@ -63,7 +65,11 @@ def _assessed(network, images, batch_size, mode):
 
 # %% ../../nbs/commands/36_end_to_end.ipynb #963363bf
 def pipeline(
-    networks: tuple = ("vgg16", "resnet18"),  # names, as for `network`; random weights
+    networks: tuple = (
+        "vgg16",
+        "resnet18",
+        "mobilenet_v2",
+    ),  # names, as for `network`; random weights
     images: int = 8,  # number of random images
     size: int = 224,  # their height and width
     batch_size: int = 8,  # images in one forward pass, for both

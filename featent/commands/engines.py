@@ -75,11 +75,24 @@ class Kernel(NamedTuple):
 
 _FIRST_51 = partial(kernels.clique_births, max_level=51)
 
+
+def _beside_null(work, maps, n_jobs=1):
+    "Births of maps, found together with those of their shuffled pixels."
+    starts = kernels.streams(np.zeros(1, np.uint64), np.arange(len(maps)), 1)
+    return work(maps, starts, n_jobs=n_jobs)[0]
+
+
 OURS = {  # engine: its kernel
     "featent births, 51 levels": Kernel("clique, 51 levels", _FIRST_51),
     "featent births, clique": Kernel("clique", kernels.clique_births),
+    "featent births with null, clique": Kernel(
+        "clique", partial(_beside_null, kernels.clique_with_null)
+    ),
     "featent Betti curves, clique": Kernel("clique", kernels.clique_betti1, _from_clique_curves),
     "featent births, cubical": Kernel("cubical", kernels.cubical_births),
+    "featent births with null, cubical": Kernel(
+        "cubical", partial(_beside_null, kernels.cubical_with_null)
+    ),
     "featent diagrams, cubical": Kernel("cubical", kernels.cubical_diagrams, _from_pairs),
     "featent Betti curves, cubical": Kernel("cubical", kernels.cubical_betti, _from_cubical_curves),
 }

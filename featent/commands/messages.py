@@ -104,8 +104,8 @@ def _own_line(error):
 # %% ../../nbs/commands/60_messages.ipynb #fd1f4d71
 _WORDS = {"transform": ("mean", "std"), "preprocess": ("size", "crop", "channels", "mean", "std")}
 _PLAIN_WORDS = """size crop channels mean std normalise per_class classes split root seed download
-on_error num_classes weights layers filtration convention pad null twins preflight store shard_size
-workers batch_size n_jobs summaries grid prefix""".split()
+on_error num_classes weights layers filtration convention pad null null_draws twins preflight store
+shard_size workers batch_size n_jobs summaries grid prefix""".split()
 
 
 def in_options(

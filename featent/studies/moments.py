@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from ..assessment.options import Options
 from ..assessment.plan import plan_for
-from ..assessment.record import BIRTHS_VERSION, calls_of
+from ..assessment.record import BIRTHS_VERSION, calls_of, null_identity
 from ..assessment.streaming import run_plan
 from ..assessment.tables import tabulate
 from ..data.evaluation import loss_and_accuracy, norms_of, recalibrate
@@ -99,6 +99,7 @@ def _identity(plan, q, sets):
         "layers": list(plan.chosen.layer),
         "filtrations": list(plan.filtrations),
         "null": q.null,
+        **null_identity(plan.options),
         "recalibrate": q.recalibrate,
         "evaluate": q.evaluate,
         "rule": q.rule,
