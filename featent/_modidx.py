@@ -934,8 +934,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'featent/commands/magics.py')},
             'featent.commands.many_classes': { 'featent.commands.many_classes._drawn': ( 'commands/many_classes.html#_drawn',
                                                                                          'featent/commands/many_classes.py'),
-                                               'featent.commands.many_classes._peak': ( 'commands/many_classes.html#_peak',
-                                                                                        'featent/commands/many_classes.py'),
                                                'featent.commands.many_classes._record': ( 'commands/many_classes.html#_record',
                                                                                           'featent/commands/many_classes.py'),
                                                'featent.commands.many_classes._sizes': ( 'commands/many_classes.html#_sizes',

@@ -7,7 +7,6 @@ __all__ = ['STEPS', 'real_births', 'resampled_store', 'taken', 'growth', 'plot_g
 
 # %% ../../nbs/commands/38_many_classes.ipynb #3da50f03
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from ..assessment.plots import new_axes
 from ..assessment.result import Result
 from ..assessment.shards import write_shard
 from ..assessment.store import Store, create_store
+from .end_to_end import peak_so_far
 from ..data.networks import network as named_network
 from ..data.sampling import images as as_images
 from ..tools.progress import progress
@@ -93,18 +93,17 @@ STEPS = {  # step: what is done with a result
 }
 
 
-def _peak():
-    "Megabytes of memory that this process has held at most."
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
 def _timed(step, f, *args):
     "What a step returns, and its row."
     start, cpu = time.perf_counter(), time.process_time()
     found = f(*args)
     seconds = time.perf_counter() - start
-    row = {"step": step, "seconds": seconds, "cpu_s": time.process_time() - cpu, "peak_MB": _peak()}
+    row = {
+        "step": step,
+        "seconds": seconds,
+        "cpu_s": time.process_time() - cpu,
+        "peak_MB": peak_so_far(),
+    }
     return found, row
 
 
