@@ -1,4 +1,4 @@
-"""Many pages train the same small network on the same images: here that is done once.
+"""Many pages train the same small networks and take them apart: here that is done once.
 
 Training is determined by network, images and settings (a test says so), so a page that asks for
 what another page has trained already is given that: weights, record, history. A training that
@@ -11,6 +11,7 @@ import importlib
 import inspect
 import os
 import pickle
+import shutil
 import uuid
 from pathlib import Path
 
@@ -18,7 +19,59 @@ ALONE = ("checkpoints", "resume", "callback", "augment", "device")  # never take
 
 
 def remember(folder):
-    "Let `train` look into a folder of this run before it trains."
+    "Let `train` and `train_zoo` look into a folder of this run before they train."
+    remember_networks(folder)
+    remember_zoos(folder)
+    remember_ablations(folder)
+
+
+def remember_ablations(folder):
+    "One walk along the same orders through the same network, with and without its samples."
+    from featent.data.records import weights_hash
+
+    module = importlib.import_module("featent.studies.ablation")
+    real = module.ablate
+
+    @functools.wraps(real)
+    def ablate(network, images, layer, orders, *, per_image=False, **options):
+        if options or not isinstance(images, dict):
+            return real(network, images, layer, orders, per_image=per_image, **options)
+        parts = [weights_hash(network), network, getattr(network, "featent", None), layer]
+        parts += [x for k, v in images.items() for x in (k, *shown_images(v))]
+        file = Path(folder) / digest([*parts, pickle.dumps(orders)])
+        if not file.exists():
+            found = real(network, images, layer, orders, per_image=True)
+            write_once(found, file)
+        found = pickle.loads(file.read_bytes())  # written by this run
+        return found if per_image else found[0]
+
+    module.ablate = ablate
+
+
+def remember_zoos(store):
+    "A zoo is a folder: one that is there is copied, and `train_zoo` finds it finished."
+    module = importlib.import_module("featent.studies.zoo")
+    real = module.train_zoo
+
+    @functools.wraps(real)
+    def train_zoo(plans, images, test, folder, **options):
+        asked = repr((plans.to_json() if hasattr(plans, "to_json") else plans, options))
+        parts = [asked, *shown_images(images), *shown_images(test)]
+        kept, folder = Path(store) / digest(parts), Path(folder)
+        if kept.is_dir() and not folder.exists():
+            shutil.copytree(kept, folder)
+        began = folder.exists()
+        table = real(plans, images, test, folder, **options)
+        if not (began or kept.exists()):
+            work = kept.with_name(uuid.uuid4().hex)
+            os.replace(shutil.copytree(folder, work), kept)
+        return table
+
+    module.train_zoo = train_zoo
+
+
+def remember_networks(folder):
+    "Networks by what they were before, their images and their settings."
     trainer = importlib.import_module("featent.data.trainer")
     real = trainer.train
 
@@ -45,16 +98,30 @@ def key_of(given):
 
     network = given["network"]
     parts = [weights_hash(network), network, getattr(network, "featent", None)]
-    for images in (given["images"], given["test"]):
-        if images is not None:
-            parts += [images.record, images.labels.tobytes(), images.transform, images.classes]
+    parts += [*shown_images(given["images"]), *shown_images(given["test"])]
     settings = {k: v for k, v in given.items() if k not in ("network", "images", "test")}
-    return hashlib.sha256("\n".join(map(repr, [*parts, settings])).encode()).hexdigest()
+    return digest([*parts, settings])
+
+
+def shown_images(images):
+    "What tells images from others."
+    if images is None:
+        return [None]
+    return [images.record, images.labels.tobytes(), images.transform, images.classes]
+
+
+def digest(parts):
+    "One name for several things."
+    return hashlib.sha256("\n".join(map(repr, parts)).encode()).hexdigest()
 
 
 def keep(network, history, file):
     "Write what a training has made, whole, for the pages that follow."
-    made = network.state_dict(), getattr(network, "featent", None), history
+    write_once((network.state_dict(), getattr(network, "featent", None), history), file)
+
+
+def write_once(made, file):
+    "Write what was made; whoever looks finds all of it or nothing."
     work = file.with_name(uuid.uuid4().hex)
     work.write_bytes(pickle.dumps(made))
     os.replace(work, file)
