@@ -55,7 +55,7 @@ def remember_zoos(store):
 
     @functools.wraps(real)
     def train_zoo(plans, images, test, folder, **options):
-        asked = repr((plans.to_json() if hasattr(plans, "to_json") else plans, options))
+        asked = repr((plans.to_csv() if hasattr(plans, "to_csv") else plans, options))
         parts = [asked, *shown_images(images), *shown_images(test)]
         kept, folder = Path(store) / digest(parts), Path(folder)
         if kept.is_dir() and not folder.exists():

@@ -273,7 +273,7 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
         page.said(HOSTILE)
         page.p.get_by_role("button", name="Compare").click()
         page.said("features.conv2")
-        assert page.p.locator("main figure").count() == 2
+        page.p.wait_for_function("document.querySelectorAll('main figure').length == 2")
         page.p.go_back()
         page.p.go_back()
         page.said("all classes")

@@ -152,11 +152,10 @@ def test_mixup_asks_for_both_labels():
 
 def test_experiment(tmp_path):
     words = dict(
-        per_class=4,
+        per_class=6,
         size=12,
-        test_per_class=3,
-        classes="0,1,2",
-        corruption="0,0.6",
+        test_per_class=2,
+        corruption="0,0.4",
         settings="noisy-mixup",
         seeds=1,
         epochs=8,

@@ -128,10 +128,10 @@ ORPHANS = """
 import sys, time, torch, featent as fe
 class Slow(torch.utils.data.Dataset):
     classes = ["a", "b"]
-    targets = [i % 2 for i in range(400)]
-    def __len__(self): return 400
+    targets = [i % 2 for i in range(160)]
+    def __len__(self): return 160
     def __getitem__(self, i):
-        if i > 16: time.sleep(.2)
+        if i > 16: time.sleep(.1)
         return torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(i)), i % 2
 if __name__ == "__main__":
     net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.ReLU())

@@ -7,6 +7,7 @@ __all__ = ['try_lock', 'unlock', 'Busy', 'alone']
 
 # %% ../../nbs/tools/44_locks.ipynb #d3643636
 import errno
+import hashlib
 import json
 import os
 import socket
@@ -18,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .digests import sha256
 from .files import say_once
 
 try:
@@ -242,7 +242,7 @@ def _take_over(path):
 
 def _remove_once(path, text):
     "Remove the file if it still holds this text; only one process at a time tries."
-    right = path.with_name(f"{path.name}.{sha256(text)[:16]}")
+    right = path.with_name(f"{path.name}.{hashlib.sha256(text).hexdigest()[:16]}")
     me = _made_once(right)
     try:
         if _bytes(path) == text:
