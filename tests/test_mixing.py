@@ -155,7 +155,7 @@ def test_experiment(tmp_path):
         per_class=6,
         size=12,
         test_per_class=2,
-        corruption="0,0.4",
+        corruption="0,0.2,0.4",
         settings="noisy-mixup",
         seeds=1,
         epochs=8,
