@@ -33,9 +33,9 @@ def remember_ablations(folder):
     real = module.ablate
 
     @functools.wraps(real)
-    def ablate(network, images, layer, orders, *, per_image=False, **options):
-        if options or not isinstance(images, dict):
-            return real(network, images, layer, orders, per_image=per_image, **options)
+    def ablate(network, images, layer, orders, *more, per_image=False, **options):
+        if more or options or not isinstance(images, dict):
+            return real(network, images, layer, orders, *more, per_image=per_image, **options)
         parts = [weights_hash(network), network, getattr(network, "featent", None), layer]
         parts += [x for k, v in images.items() for x in (k, *shown_images(v))]
         file = Path(folder) / digest([*parts, pickle.dumps(orders)])
