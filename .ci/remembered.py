@@ -19,7 +19,7 @@ ALONE = ("checkpoints", "resume", "callback", "augment", "device")  # never take
 
 
 def remember(folder):
-    "Let `train` and `train_zoo` look into a folder of this run before they train."
+    "Let `train`, `train_zoo` and `ablate` look into a folder of this run before they work."
     remember_networks(folder)
     remember_zoos(folder)
     remember_ablations(folder)
