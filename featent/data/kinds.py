@@ -36,7 +36,7 @@ def _blocks(modules, graph, outputs):
     made = {c.module for c in graph.calls if c.op in KINDS}
     holders = {m.rsplit(".", n)[0] for m in made for n in range(m.count(".") + 1)}
     ends = {}
-    for path in holders.intersection(outputs) - {""}:
+    for path in sorted(holders.intersection(outputs) - {""}):
         end = outputs[path][0][1]
         if has_tokens(graph.calls[end]) and not isinstance(modules[path], _CONTAINERS):
             ends.setdefault(end, []).append(path)
@@ -120,4 +120,5 @@ def kinds_of_outputs(
     modules = dict(network.named_modules(remove_duplicate=False))
     blocks = dict.fromkeys(_blocks(modules, graph, trace.outputs), "tokens")
     attentions = dict.fromkeys(_attentions(modules, graph, trace.outputs), "attention")
-    return {**blocks, **attentions}
+    found = {**blocks, **attentions}
+    return {path: found[path] for path in modules if path in found}
