@@ -85,17 +85,35 @@ def card(page, label):
     )
 
 
+def insisted(act):
+    "Do it again until it succeeds: menus and palettes close when another part takes the focus"
+    from playwright.sync_api import TimeoutError
+
+    for _ in range(20):
+        try:
+            return act()
+        except TimeoutError as e:
+            last = e
+    raise last
+
+
 def listed(page, label):
-    "What the command palette offers for these words"
+    "What the command palette offers for these words, the first of them chosen"
     page.command("apputils:activate-command-palette")
-    page.p.locator(".lm-CommandPalette-input:visible").fill(label)
-    return page.p.locator(".lm-CommandPalette-item:visible").filter(has_text=label)
+    page.p.locator(".lm-CommandPalette-input:visible").fill(label, timeout=3000)
+    items = page.p.locator(".lm-CommandPalette-item:visible").filter(has_text=label)
+    items.and_(page.p.locator(".lm-mod-active")).wait_for(timeout=3000)
+    return items.count()
 
 
 def run_command(page, label):
     "Run the first command that the palette offers, by the keyboard: the list is drawn ever anew"
-    listed(page, label).and_(page.p.locator(".lm-mod-active")).wait_for()
-    page.p.keyboard.press("Enter")
+
+    def run():
+        listed(page, label)
+        page.p.locator(".lm-CommandPalette-input:visible").press("Enter", timeout=3000)
+
+    insisted(run)
 
 
 def started(page, name):
@@ -199,13 +217,18 @@ def result(lab):
     return "deep/scores"
 
 
-def chosen_in_browser(page, folder, name):
+def menu_item(page, folder, name):
     "Open the context menu of a file or folder; the item of featent"
     page.command("filebrowser:open-path", path=folder, dontShowBrowser=False) if folder else None
-    page.p.locator(".jp-DirListing-item").filter(has_text=name).first.click(button="right")
-    return page.p.locator(".lm-Menu-item:not(.lm-mod-hidden)").filter(
-        has_text="Explore with featent"
-    )
+    item = page.p.locator(".jp-DirListing-item").filter(has_text=name).first
+    item.click(button="right", timeout=3000)
+    page.p.locator(".lm-Menu-item:visible").first.wait_for(timeout=3000)
+    return page.p.locator(".lm-Menu-item:visible").filter(has_text="Explore with featent")
+
+
+def choose_in_browser(page, folder, name):
+    "Click on the item of featent in the context menu of a file or folder"
+    insisted(lambda: menu_item(page, folder, name).click(timeout=3000))
 
 
 def test_a_command_of_the_palette(lab):
@@ -216,7 +239,7 @@ def test_a_command_of_the_palette(lab):
         assert page.source() == ['import featent as fe\nfe.explore(explorer="layers")']
         run_command(page, "featent: Explore layers")
         started(page, "explore-layers-1.ipynb")
-        assert listed(page, "Experiment depth").count() == 1
+        assert insisted(lambda: listed(page, "Experiment depth")) == 1
         page.check()
 
 
@@ -244,7 +267,7 @@ def test_a_card_opens_an_experiment_with_its_parameters(lab, installed):
 def test_the_menu_of_a_result_and_its_static_page(lab, result):
     with lab.page() as page:
         page.open()
-        chosen_in_browser(page, "deep", "scores").click()
+        choose_in_browser(page, "deep", "scores")
         started(page, "explore-scores.ipynb")
         assert (
             page.source() == ['import featent as fe\nfe.explore("scores")']
@@ -288,7 +311,7 @@ def form(page, **values):
 def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
     with lab.page() as page:
         page.open()
-        chosen_in_browser(page, "deep", "net.pth").click()
+        choose_in_browser(page, "deep", "net.pth")
         started(page, "explore-net.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("net.pth")']
         page.wait_text("A network and its images", 120)
@@ -301,7 +324,7 @@ def test_the_menu_of_a_checkpoint_and_of_other_files(lab, result):
         )
         lab.write("deep/other.ipynb", "1")
         page.command("filebrowser:refresh")
-        assert not chosen_in_browser(page, "", "other.ipynb").count()
+        assert insisted(lambda: menu_item(page, "", "other.ipynb").count()) == 0
         page.check()
 
 
@@ -381,7 +404,7 @@ def test_one_s_own_network_without_code(lab, imagenette_dir, weights):
 def test_what_goes_wrong_is_told(lab, result):
     with lab.page() as page:
         page.open()
-        chosen_in_browser(page, "", "empty").click()
+        choose_in_browser(page, "", "empty")
         assert (
             "empty holds neither a result of featent nor images by class"
             in page.p.locator(".jp-Dialog").inner_text()
@@ -391,12 +414,12 @@ def test_what_goes_wrong_is_told(lab, result):
             (lab.files / "pets" / name).mkdir(parents=True)
             (lab.files / "pets" / name / "1.PNG").touch()
         page.command("filebrowser:refresh")
-        chosen_in_browser(page, "", "pets").click()  # pictures by class
+        choose_in_browser(page, "", "pets")  # pictures by class
         started(page, "explore-pets.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("pets")']
-        chosen_in_browser(
+        choose_in_browser(
             page, "", "deep"
-        ).click()  # a folder that holds results, such as that of an experiment
+        )  # a folder that holds results, such as that of an experiment
         started(page, "explore-deep.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("deep")']
         page.check()
