@@ -46,6 +46,7 @@ from ..tools.files import as_path, explained, make_folder, write_whole
 from ..tools.places import claimed, publish, workplace
 from ..tools.progress import progress
 from ..tools.words import printable
+
 if TYPE_CHECKING:
     from featent.explorers.atlas_widget import AtlasWidget
 
