@@ -4,11 +4,13 @@ import gzip
 import importlib.util
 import os
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would take a second to load it
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores of the machine
     share = (os.cpu_count() or 1) // int(workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
