@@ -2,8 +2,8 @@
 
 import base64
 import json
-import os
 import re
+import shutil
 import zlib
 
 import numpy as np
@@ -209,16 +209,9 @@ def test_arrays_take_the_smallest_type_that_holds_them():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    "A Chromium without a network."
-    import lab
-
-    if text := lab.missing():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        yield p.chromium.launch(executable_path=lab.chromium(), args=lab.FLAGS)
+def browser(lab):
+    "A Chromium; its pages have no network."
+    return lab.browser
 
 
 class Seen:
@@ -326,3 +319,51 @@ def test_a_single_file_opens_and_what_is_seen_can_be_taken_away(made, tmp_path, 
                 assert f.read(len(start)) == start
         page.p.evaluate("location.hash = '#view=unit&layer=nothing&unit=70000'")
         page.said("The address says what this atlas has not")
+
+
+CELLS = (
+    "from featent.explorers.atlases import Atlas\npages = Atlas('pages')",
+    "pages",
+    "pages.widget().look",
+)
+
+
+def test_in_jupyterlab_an_atlas_is_a_widget_and_its_export_needs_no_kernel(made, lab):
+    shutil.copytree(made.path, lab.files / "pages")
+    with lab.page(theme="dark") as page:
+        page.open(lab.write("atlas.ipynb", *CELLS))
+        page.run_all()
+        seen, before = page.p.locator(".jp-OutputArea .featent-atlas"), page.source()
+        said = seen.locator(".fa-said")
+        said.filter(has_text="2 layers").wait_for()
+        assert seen.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(22, 22, 22)"
+        page.theme("light")
+        assert seen.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+        seen.get_by_role("button", name="Layer", exact=True).click()
+        said.filter(has_text="features.conv2, all classes").wait_for()
+        seen.locator(".fa-body").focus()
+        for key in ("ArrowRight", "x", "d", "d", "m", "a", "b", "Enter"):
+            page.p.keyboard.press(key)
+        said.filter(has_text="features.conv2, unit 1,").wait_for()
+        assert page.source() == before
+        page.command("notebook:run-all-below")  # from the cell of the atlas
+        said.filter(has_text="features.conv2, unit 1,").wait_for()
+        page.wait_text("#view=unit&layer=features.conv2&unit=1")
+        page.command("docmanager:save")
+        page.check()
+        check_export(lab, lab.files / "atlas.ipynb")
+
+
+def check_export(lab, path):
+    "The HTML of a notebook shows the atlas, offline and without a kernel."
+    from nbconvert import HTMLExporter
+
+    text, _ = HTMLExporter().from_filename(str(path))
+    context = lab.browser.new_context(offline=True)
+    page = context.new_page()
+    path.with_suffix(".html").write_text(text, encoding="utf-8")
+    page.goto(f"file://{path.with_suffix('.html')}", wait_until="commit")
+    frame = page.frame_locator("iframe[title=atlas]")
+    frame.get_by_role("button", name="Unit", exact=True).click()
+    frame.locator(".fa-strip canvas").first.wait_for()
+    context.close()

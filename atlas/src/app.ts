@@ -12,6 +12,7 @@ import { compareView } from './compare';
 
 export interface Options {
   address: boolean; // whether the state stands in the address of the page
+  changed?: (hash: string) => void; // told what is looked at
 }
 
 export interface Looked {
@@ -67,6 +68,7 @@ export class App {
     }
     this.listen();
     await this.lookAt(hash || (this.options.address ? location.hash : ''));
+    this.options.changed?.(toHash(this.state, this.index));
   }
 
   private listen(): void {
@@ -126,6 +128,9 @@ export class App {
         this.options.address = false; // pages within pages may have no address
       }
     }
+    if (hash !== before) {
+      this.options.changed?.(hash);
+    }
     return this.draw();
   }
 
@@ -139,11 +144,20 @@ export class App {
     }
   }
 
+  /** Look at what somebody else wants to see, unless it is what is seen. */
+  async seek(hash: string): Promise<void> {
+    if (this.state && hash !== toHash(this.state, this.index)) {
+      this.past.push(toHash(this.state, this.index));
+      await this.lookAt(hash);
+    }
+  }
+
   back(): void {
     if (this.options.address) {
       history.back();
     } else if (this.past.length) {
       this.keep(fromHash(this.past.pop()!, this.index)[0]);
+      this.options.changed?.(toHash(this.state, this.index));
       void this.draw();
     }
   }

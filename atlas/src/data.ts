@@ -182,6 +182,52 @@ export class PageSource implements Source {
   }
 }
 
+interface Answer {
+  part?: string;
+  fault?: string;
+}
+
+/** What of a widget's model is needed to ask for parts. */
+export interface Kernel {
+  send(content: unknown): void;
+  on(name: string, act: (...args: never[]) => void): void;
+  off(name: string, act: (...args: never[]) => void): void;
+}
+
+/** Parts are asked of Python, and answered as bytes. */
+export class KernelSource implements Source {
+  private waiting = new Map<string, [(text: string) => void, (e: Error) => void]>();
+  private heard = (answer: Answer, bytes: DataView[]) => {
+    const asked = this.waiting.get(answer.part ?? '');
+    this.waiting.delete(answer.part ?? '');
+    if (answer.fault !== undefined) {
+      asked?.[1](new Error(answer.fault));
+    } else {
+      asked?.[0](new TextDecoder().decode(bytes[0]));
+    }
+  };
+
+  constructor(private kernel: Kernel) {
+    kernel.on('msg:custom', this.heard);
+  }
+
+  end(): void {
+    this.kernel.off('msg:custom', this.heard);
+  }
+
+  async part(name: string): Promise<unknown> {
+    const text = await new Promise<string>((done, failed) => {
+      this.waiting.set(name, [done, failed]);
+      this.kernel.send({ part: name });
+    });
+    return JSON.parse(text);
+  }
+
+  async picture(image: number): Promise<string> {
+    return (await this.part(`image-${image}`)) as string;
+  }
+}
+
 /** Parts as they are asked for, the last ones kept. */
 export class Store {
   private kept = new Map<string, Promise<unknown>>();

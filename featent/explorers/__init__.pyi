@@ -32,4 +32,6 @@ from . import packed_maps as packed_maps
 from . import unit_columns as unit_columns
 from . import atlas_parts as atlas_parts
 from . import atlas_reading as atlas_reading
+from . import atlas_pages as atlas_pages
+from . import atlas_widget as atlas_widget
 from . import atlases as atlases
