@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent.data.tracing import wrappers_of
+from featent.data.readable import wrappers_of
 from featent.explorers.atlas_reading import read_shown
 from featent.statistics.shares import bare_shares
 from featent.studies.masking import masked_scores

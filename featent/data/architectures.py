@@ -218,7 +218,8 @@ def _check_shape(name, num_classes, in_channels):
     if name not in SMALL_NETWORKS and in_channels != 3:
         remedy = "give the images 3 channels (transform=preprocess(..., channels=3))"
         small = ", ".join(SMALL_NETWORKS)
-        raise ValueError(f"{name} takes 3 channels, not {in_channels}: {remedy} or choose one of {small}")
+        wrong = f"{name} takes 3 channels, not {in_channels}"
+        raise ValueError(f"{wrong}: {remedy} or choose one of {small}")
     if in_channels < 1 or (num_classes is not None and num_classes < 1):
         raise ValueError("num_classes and in_channels must be at least 1")
 

@@ -21,7 +21,8 @@ from .image_sets import Images
 from .kinds import kinds_of_outputs
 from .layouts import Layout, layout_on
 from .places import place_of
-from .tracing import trace_of_layers, unwrap, wrappers_of
+from .readable import wrappers_of
+from .tracing import trace_of_layers, unwrap
 from ..tools.words import near_names, warn_caller
 
 # %% ../../nbs/data/54_layers.ipynb #a2eec215

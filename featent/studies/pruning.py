@@ -105,11 +105,21 @@ def _not_to_prune(last, bare):
     )
 
 
+def _where(network, score, layers):
+    "The scores that count, and the layers to prune."
+    if not score:
+        return score, layers or "conv"
+    if layers is None:
+        return score, scored_modules(score) or "conv"
+    return _weighted(score, network), layers
+
+
 def _weighted(score, network):
     "Scores without those of modules that hold no weights, such as blocks of tokens."
     modules = dict(network.named_modules())
     made_by = {k: modules.get(module_path(network, str(k).split("+")[0])) for k in score}
-    return {k: v for k, v in score.items() if made_by[k] is None or hasattr(made_by[k], "weight")}
+    held = {k for k, m in made_by.items() if m is None or hasattr(m, "weight")}
+    return {k: v for k, v in score.items() if k in held} or score
 
 
 def _wanted(ratio, layers):
@@ -286,11 +296,8 @@ def prune(
     torch_pruning_package()
     network = unwrap(network)
     score = importance_by_layer(importance, scores, filtration)
-    if score and layers is None:
-        layers = scored_modules(score)
-    elif score:
-        score = _weighted(score, network) or score
-    shares = _shares(network, example, ratio, layers or "conv")
+    score, layers = _where(network, score, layers)
+    shares = _shares(network, example, ratio, layers)
     if not score and importance in ("taylor", "hessian"):
         images = _for_gradients(importance, images, network)
     small = _copied(network)
