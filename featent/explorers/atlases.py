@@ -43,7 +43,8 @@ from featent.explorers.atlas_parts import (
     rival_part,
     wall_part,
 )
-from .atlas_reading import Seen, atlas_cost, read_shown
+from .atlas_reading import Seen, Slots, atlas_cost, read_shown
+from .atlas_tables import unit_tables
 from .packed_maps import MOST_VERTICES
 from .unit_columns import same_shape
 from .unit_views import same_origin
@@ -55,12 +56,13 @@ if TYPE_CHECKING:
     from featent.explorers.atlas_widget import AtlasWidget
 
 # %% ../../nbs/explorers/70_atlases.ipynb #e36101c1
-def _facts(result, seen, numbers, each, title):
+def _facts(seen, numbers, slots, title):
     "What the page knows beside the result."
     kinds = [kind for _, kind in seen.pictures.values()] if seen else []
     return {
         "title": title,
-        "each": each,
+        "each": slots.each,
+        "of_class": slots.of_class,
         "has_maps": seen is not None,
         "rivals": list(numbers.rivals),
         "picture": kinds[0] if kinds else "png",
@@ -94,7 +96,7 @@ def atlas_texts(
     notes = (*numbers.notes, *(seen.notes if seen else ()))
     if seen is None:
         notes = (*notes, "No maps: the atlas was made without the network and its images.")
-    index = index_part(numbers.result, names, notes, facts, n_resamples)
+    index = index_part(numbers, names, notes, facts, n_resamples)
     yield "index", part_text(index)
     for name, part in _layer_texts(numbers, seen):
         yield name, part_text(part)
@@ -283,6 +285,8 @@ def atlas(
     *,
     others: "dict | None" = None,  # name: result of the same layers and classes, to compare with
     each: int = 2,  # images of each role: strongest, weakest, usual birth, rare birth
+    of_class: "int | None" = None,  # strongest images of each class; None: 1 of at most 10 classes
+    tables: "list | tuple" = (),  # more about units: ablations, indicators, columns beside `unit`
     side: int = 56,  # most cells of the longer side of a picture of a map
     n_resamples: int = 200,  # of the images, for limits of H; 0: neither limits nor tests
     single_file: bool = False,  # whether all is written into one HTML file
@@ -292,14 +296,16 @@ def atlas(
     "Every unit of a network in pages that need no kernel; shown as they are in a notebook."
     with nullcontext() if out is None else atlas_place(out, single_file) as place:
         images = _checked(result, network, images, others, each)
+        unit_tables(result, tables)  # refuses before the work
         rivals = len(result.kinds) - 1 + len(others or {})
-        cost = atlas_cost(result, network, images, each, side, n_resamples, rivals)
+        slots = Slots(each, int(len(result.classes) <= 10) if of_class is None else of_class)
+        cost = atlas_cost(result, network, images, slots, side, n_resamples, rivals)
         if place:
             _room_for(cost, place.absolute())
         if told:
             told(cost)
         title = title or _title(result)
-        plan = _Plan(result, network, images, others, each, side, n_resamples, title)
+        plan = _Plan(result, network, images, others, tables, slots, side, n_resamples, title)
         return _laid_down(plan, place, single_file)
 
 # %% ../../nbs/explorers/70_atlases.ipynb #2f4de07d
@@ -310,7 +316,8 @@ class _Plan(NamedTuple):
     network: object
     images: object
     others: object
-    each: int
+    tables: object
+    slots: Slots
     side: int
     n_resamples: int
     title: str
@@ -326,12 +333,12 @@ def _made(plan):
     "The texts of all parts, and the pictures."
     result, seen = plan.result, None
     if plan.network is not None:
-        seen = read_shown(result, plan.network, plan.images, plan.each, plan.side)
+        seen = read_shown(result, plan.network, plan.images, plan.slots, plan.side)
     with progress(total=1, desc="numbers", leave=False) as bar:
-        numbers = numbers_of(result, plan.others, plan.n_resamples)
+        numbers = numbers_of(result, plan.others, plan.n_resamples, tables=plan.tables)
         bar.update()
     names = _no_names(result) if plan.images is None else plan.images.names
-    facts = _facts(result, seen, numbers, plan.each, plan.title)
+    facts = _facts(seen, numbers, plan.slots, plan.title)
     texts = atlas_texts(numbers, seen, names, facts, plan.n_resamples)
     return _counted(texts, result), seen.pictures if seen else {}
 
