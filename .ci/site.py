@@ -16,6 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from sitecheck import (  # noqa: E402
+    backlinks,
     commands as typed,  # noqa: E402
     config,
     package,
@@ -47,6 +48,7 @@ CHECKS = (
 )
 CACHES = (
     sources.cells,
+    backlinks.uses,
     sources.anchors,
     package.chapters,
     package.public,

@@ -2,11 +2,12 @@
 
 import base64
 import json
-import os
 import re
+import shutil
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,7 +63,17 @@ def made(material, tmp_path_factory):
     "An atlas in a folder."
     digits, small, result = material
     folder = tmp_path_factory.mktemp("atlas") / "pages"
-    return atlas(result, folder, small, digits, each=1, n_resamples=20)
+    tables = [result.indicators(), removed(result)]
+    return atlas(result, folder, small, digits, each=1, n_resamples=20, tables=tables)
+
+
+def removed(result):
+    "A table as an ablation of the last layer gives it."
+    names = list(result.classes.values())
+    steps = {"split": "test", "step": [0, 1, 2] * 3, "auc": np.linspace(1, 0.5, 9)}
+    table = pd.DataFrame({"order": "H", "class": np.repeat(names, 3), **steps})
+    table.attrs["layer"] = result.layers.layer.iloc[1]
+    return table
 
 
 def test_columns_of_a_layer_are_those_of_the_table(made, material):
@@ -139,6 +150,22 @@ def test_the_strongest_and_the_weakest_image_are_those_of_the_means(made, materi
             assert means[row[1], unit] == means[:, unit].min() or row[0] == row[1]
 
 
+def test_the_strongest_image_of_each_class_and_numbers_from_tables_are_there(made, material):
+    result, layer = material[2], part(made, "layer-1")
+    name = result.layers.layer.iloc[1]
+    means = result.summaries[name, "mean", "real"]
+    shown = part(made, "block-1-0")["maps"]["shown"][:, 4:]
+    for unit, row in enumerate(shown):
+        for label, image in zip(result.classes, row):
+            own = means[result.labels == label, unit]
+            assert (result.labels[image], means[image, unit]) == (label, own.max())
+    rows = result.indicators().query("layer == @name and filtration == 'clique'")
+    wide = rows.pivot(index="unit", columns="class", values="l1")[list(result.classes.values())]
+    np.testing.assert_array_equal(layer["more"]["l1"], wide.to_numpy(np.float32))
+    assert layer["more"]["share"].shape == (32,)  # the same for all classes
+    assert [c["auc"] for c in layer["ablation"]] == np.linspace(1, 0.5, 9).reshape(3, 3).tolist()
+
+
 def test_without_a_network_there_are_numbers_and_a_sentence_on_the_maps(material, tmp_path):
     made = atlas(material[2], tmp_path / "a", n_resamples=0)
     index = part(made, "index")
@@ -209,16 +236,9 @@ def test_arrays_take_the_smallest_type_that_holds_them():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    "A Chromium without a network."
-    import lab
-
-    if text := lab.missing():
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(text)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as p:
-        yield p.chromium.launch(executable_path=lab.chromium(), args=lab.FLAGS)
+def browser(lab):
+    "A Chromium; its pages have no network."
+    return lab.browser
 
 
 class Seen:
@@ -255,6 +275,8 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
         page.said("2 layers")
         page.p.get_by_role("button", name="features.conv2").click()
         page.said("features.conv2")
+        share = part(made, "layer-1")["unit"]["share"]
+        assert page.address()["unit"] == str(np.nanargmax(share))  # the most telling one
         assert page.address()["view"] == "layer"
         assert page.p.locator("circle").count() > 30
         box = page.p.locator(".fa-brush .overlay").bounding_box()
@@ -263,17 +285,19 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
         page.p.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
         page.p.mouse.up()
         page.p.locator(".fa-count").filter(has_not_text=re.compile(r"^32 of")).wait_for()
+        assert page.p.locator("figure", has_text="Ablation").count() == 1
+        assert page.p.get_by_role("button", name="l1", exact=True).count() == 1
         rows = page.p.locator("tr[data-unit]")
         unit = rows.nth(0).get_attribute("data-unit")
         rows.nth(0).click()
         page.said(f"unit {unit},")
         assert page.address() | {"view": "unit", "unit": unit} == page.address()
-        assert page.p.locator(".fa-strip button").count() == 4
+        assert page.p.locator(".fa-strip button").count() == 4 + 3  # and of each class
         page.p.get_by_label("class", exact=True).select_option(label=HOSTILE)
         page.said(HOSTILE)
         page.p.get_by_role("button", name="Compare").click()
         page.said("features.conv2")
-        page.p.wait_for_function("document.querySelectorAll('main figure').length == 2")
+        page.p.wait_for_function("document.querySelectorAll('main figure').length == 4")
         page.p.go_back()
         page.p.go_back()
         page.said("all classes")
@@ -281,7 +305,7 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
 
 
 def test_every_view_is_used_by_keyboard_and_keys_stay_inside(made, browser):
-    path = f"file://{made.path}/index.html#view=layer&layer=features.conv1"
+    path = f"file://{made.path}/index.html#view=layer&layer=features.conv1&unit=0"
     with Seen(browser, path, color_scheme="dark", viewport={"width": 390, "height": 800}) as page:
         page.p.evaluate("window.outside = 0; addEventListener('keydown', () => window.outside++)")
         wide = page.p.evaluate("document.documentElement.scrollWidth")
@@ -326,3 +350,51 @@ def test_a_single_file_opens_and_what_is_seen_can_be_taken_away(made, tmp_path, 
                 assert f.read(len(start)) == start
         page.p.evaluate("location.hash = '#view=unit&layer=nothing&unit=70000'")
         page.said("The address says what this atlas has not")
+
+
+CELLS = (
+    "from featent.explorers.atlases import Atlas\npages = Atlas('pages')",
+    "pages.widget().look = '#view=network&layer=features.conv2&unit=0'\npages",
+    "pages.widget().look",
+)
+
+
+def test_in_jupyterlab_an_atlas_is_a_widget_and_its_export_needs_no_kernel(made, lab):
+    shutil.copytree(made.path, lab.files / "pages")
+    with lab.page(theme="dark") as page:
+        page.open(lab.write("atlas.ipynb", *CELLS))
+        page.run_all()
+        seen, before = page.p.locator(".jp-OutputArea .featent-atlas"), page.source()
+        said = seen.locator(".fa-said")
+        said.filter(has_text="2 layers").wait_for()
+        assert seen.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(22, 22, 22)"
+        page.theme("light")
+        assert seen.evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+        seen.get_by_role("button", name="Layer", exact=True).click()
+        said.filter(has_text="features.conv2, all classes").wait_for()
+        seen.locator(".fa-body").focus()
+        for key in ("ArrowRight", "x", "d", "d", "m", "a", "b", "Enter"):
+            page.p.keyboard.press(key)
+        said.filter(has_text="features.conv2, unit 1,").wait_for()
+        assert page.source() == before
+        page.p.locator(".jp-CodeCell").last.locator(".jp-InputPrompt").click()
+        page.command("notebook:run-cell")
+        page.wait_text("#view=unit&layer=features.conv2&unit=1")
+        page.command("docmanager:save")
+        page.check()
+        check_export(lab, lab.files / "atlas.ipynb")
+
+
+def check_export(lab, path):
+    "The HTML of a notebook shows the atlas, offline and without a kernel."
+    from nbconvert import HTMLExporter
+
+    text, _ = HTMLExporter().from_filename(str(path))
+    context = lab.browser.new_context(offline=True)
+    page = context.new_page()
+    path.with_suffix(".html").write_text(text, encoding="utf-8")
+    page.goto(f"file://{path.with_suffix('.html')}", wait_until="commit")
+    frame = page.frame_locator("iframe[title=atlas]")
+    frame.get_by_role("button", name="Unit", exact=True).click()
+    frame.locator(".fa-strip canvas").first.wait_for()
+    context.close()

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+from . import backlinks
 from .package import chapters, file_of, of_modules, public
 from .sources import anchors, cells, defined, exported, outputs
 
@@ -59,7 +60,8 @@ def row(root, n, prefix):
     file = file_of(n.module)
     source = f"[{Path(file).name}](../{file})"
     shown = call.replace("|", "\\|")
-    return f"| [`{shown}`]({link}) | {escape(first)} | {source} |"
+    used = backlinks.links(root, n.module, n.name, most=2)
+    return f"| [`{shown}`]({link}) | {escape(first)} | {used} | {source} |"
 
 
 def api(root):
@@ -87,7 +89,7 @@ def part(root, module, rows):
     "The section of a chapter."
     first = cells(chapters(root)[module])[0].source.splitlines()
     about = next(line[2:] for line in first if line.startswith("> "))
-    head = "| call | what it does | source |\n|---|---|---|\n"
+    head = "| call | what it does | used in | source |\n|------|------|------|---|\n"
     return f"## {module}\n\n{about}\n\n{head}" + "\n".join(rows)
 
 

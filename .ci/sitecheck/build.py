@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import browser, convert, processing
+from . import backlinks, browser, convert, processing
 from .sources import pages
 
 
@@ -58,6 +58,7 @@ def by_pandoc(root, folder, only=""):
     begin = time.perf_counter()
     every = [p for p in pages(root) if p.suffix == ".ipynb" and only in str(p)]
     preload()
+    backlinks.uses(root)  # once for all pages
     jobs = [(root, p, folder) for p in every]
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     with context.Pool(min(2, os.cpu_count() or 1), maxtasksperchild=1) as pool:

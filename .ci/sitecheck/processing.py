@@ -78,6 +78,37 @@ def without_widgets(notebook):
     notebook.metadata.pop("widgets", None)
 
 
+FOLDED = {"parameters": "The parameters", "validate": "The images, and checks of the parameters"}
+
+
+def leading(notebook):
+    "What cells with the tag `lead` show, as cells of their own: the figure before the table."
+    from fastcore.nbio import mk_cell
+
+    found = []
+    for cell in notebook.cells:
+        if "lead" in cell.metadata.get("tags", []):
+            said = re.findall(r"^#\|\s*(fig-alt:.*)", cell.source, re.M)
+            source = "\n".join(f"#| {line}" for line in ["echo: false", *said])
+            pictures = [o for o in cell.outputs if "image/png" in o.get("data", {})]
+            found.append((not pictures, mk_cell(source, outputs=pictures or cell.outputs)))
+    return [cell for _, cell in sorted(found, key=lambda pair: pair[0])]
+
+
+def put_first(notebook, first):
+    "An experiment answers before it explains, and its code is folded."
+    from fastcore.nbio import mk_cell
+
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            tags = cell.metadata.get("tags", [])
+            summary = next((FOLDED[tag] for tag in tags if tag in FOLDED), "Code")
+            cell.source = f"#| code-fold: true\n#| code-summary: {summary!r}\n{cell.source}"
+    at = next(i for i, c in enumerate(notebook.cells) if "**In short" in c.source) + 1
+    how = mk_cell("## Why, and how", cell_type="markdown")
+    notebook.cells[at:at] = [*first, how]
+
+
 def filters(root):
     "nbdev's processors, with our reference, and without the state of widgets."
     import nbdev.showdoc
@@ -85,11 +116,14 @@ def filters(root):
 
     class Filters(FilterDefaults):
         def __call__(self, nb):
+            first = leading(nb) if Path(nb.path_).parent.name == "experiments" else []
             before = nbdev.showdoc.BasicMarkdownRenderer
             nbdev.showdoc.BasicMarkdownRenderer = renderer(root, module_of(Path(nb.path_)))
             try:
                 with without_widgets(nb):
                     super().__call__(nb)
+                if first:
+                    put_first(nb, first)
             finally:
                 nbdev.showdoc.BasicMarkdownRenderer = before
 

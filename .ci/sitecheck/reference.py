@@ -4,7 +4,7 @@ import ast
 import textwrap
 from pathlib import Path
 
-from . import package
+from . import backlinks, package
 
 WIDTH = 84  # characters of a line of code on a page
 
@@ -197,4 +197,6 @@ def markdown(root, module, name, level=3):
         parts += of_class(Path(root), node, found.comments)
     else:
         parts += of_function(node, found.comments, name, root)
+    if not rest and (used := backlinks.links(Path(root), module, name, module.split(".")[0])):
+        parts.append(f"*Used in* {used}.")
     return "\n\n".join(p for p in parts if p)

@@ -198,8 +198,9 @@ def links(text):
     at = lambda m: text.count("\n", 0, m.start()) + 1
     for m in LINK.finditer(bare):
         yield at(m), bool(m[1]), said(m) or text[m.start(2) : m.end(2)], m[3]
-        for n in LINK.finditer(m[2]):
-            yield at(m), bool(n[1]), n[2], n[3]
+        inner = text[m.start(2) : m.end(2)]
+        for n in LINK.finditer(inner):
+            yield at(m), bool(n[1]), described(inner[n.end() :]) or n[2], n[3]
     for m in re.finditer(r"^ {0,3}\[[^\]^]+\]:\s*<?([^\s>]+)", bare, re.M):
         yield at(m), False, "", m[1]
     for m in HTML.finditer(bare):

@@ -2,9 +2,9 @@
 
 import type { Index, LayerPart } from './data';
 import { Store, type Source } from './data';
-import { columns, order, type Column } from './columns';
+import { columns, mostTelling, order, type Column } from './columns';
 import { fromHash, toHash, VIEWS, type State, type View } from './state';
-import { el } from './ui';
+import { el, forgetInks, soon } from './ui';
 import { networkView } from './network';
 import { layerView } from './layer';
 import { unitView } from './unit';
@@ -12,6 +12,7 @@ import { compareView } from './compare';
 
 export interface Options {
   address: boolean; // whether the state stands in the address of the page
+  changed?: (hash: string) => void; // told what is looked at
 }
 
 export interface Looked {
@@ -36,12 +37,14 @@ export class App {
   store: Store;
   chosen = new Set<number>(); // units of the layer in view
   filter = { status: '', text: '' }; // of these units
+  photos = new Map<number, HTMLImageElement>(); // seen a moment ago
   body = el('main', { class: 'fa-body', tabindex: -1 });
   private bar = el('header', { class: 'fa-bar' });
   private said = el('p', { class: 'fa-said', 'aria-live': 'polite' });
   private help = el('p', { class: 'fa-help', hidden: true }, HELP);
   private past: string[] = [];
   private drawn = 0;
+  private seen: View | null = null;
   private looked: { key: string; found: Looked } | null = null;
   private endings: (() => void)[] = [];
   keys: Record<string, (e: KeyboardEvent) => void> = {};
@@ -67,6 +70,7 @@ export class App {
     }
     this.listen();
     await this.lookAt(hash || (this.options.address ? location.hash : ''));
+    this.options.changed?.(toHash(this.state, this.index));
   }
 
   private listen(): void {
@@ -75,7 +79,10 @@ export class App {
       this.endings.push(() => target.removeEventListener(kind, act as EventListener));
     };
     on(this.root, 'keydown', (e: KeyboardEvent) => this.key(e));
-    const again = () => void this.draw();
+    const again = () => {
+      forgetInks();
+      void this.draw();
+    };
     on(matchMedia('(prefers-color-scheme: dark)'), 'change', again);
     const theme = new MutationObserver(again);
     theme.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'class'] });
@@ -119,14 +126,23 @@ export class App {
     if (step && hash !== before) {
       this.past.push(before);
     }
-    if (this.options.address && hash !== before) {
+    if (hash !== before) {
+      this.address(step ? 'pushState' : 'replaceState');
+    }
+    return this.draw();
+  }
+
+  /** Say what is looked at, to the page and to who asked. */
+  address(how: 'pushState' | 'replaceState'): void {
+    const hash = toHash(this.state, this.index);
+    if (this.options.address) {
       try {
-        history[step ? 'pushState' : 'replaceState'](null, '', hash);
+        history[how](null, '', hash);
       } catch {
         this.options.address = false; // pages within pages may have no address
       }
     }
-    return this.draw();
+    this.options.changed?.(hash);
   }
 
   /** Look at what an address says, from outside. */
@@ -139,11 +155,20 @@ export class App {
     }
   }
 
+  /** Look at what somebody else wants to see, unless it is what is seen. */
+  async seek(hash: string): Promise<void> {
+    if (this.state && hash !== toHash(this.state, this.index)) {
+      this.past.push(toHash(this.state, this.index));
+      await this.lookAt(hash);
+    }
+  }
+
   back(): void {
     if (this.options.address) {
       history.back();
     } else if (this.past.length) {
       this.keep(fromHash(this.past.pop()!, this.index)[0]);
+      this.options.changed?.(toHash(this.state, this.index));
       void this.draw();
     }
   }
@@ -163,6 +188,12 @@ export class App {
   async draw(): Promise<void> {
     const turn = ++this.drawn;
     this.drawBar();
+    if (this.state.unit < 0 && this.state.view !== 'network') {
+      await this.choose();
+      if (turn !== this.drawn) {
+        return;
+      }
+    }
     const views = { network: networkView, layer: layerView, unit: unitView, compare: compareView };
     this.keys = {};
     try {
@@ -179,9 +210,47 @@ export class App {
       }
       this.tell(this.title());
       this.root.dataset.drawn = String(turn);
+      if (this.seen !== this.state.view && this.root.getBoundingClientRect().top < 0) {
+        this.root.scrollIntoView(); // another view is seen from its beginning
+      }
+      this.seen = this.state.view;
+      if (this.state.view !== 'network') {
+        soon(() => this.near());
+      }
     } catch (e) {
       this.body.replaceChildren();
       this.tell(`This cannot be shown: ${(e as Error).message}`);
+    }
+  }
+
+  /** What the layers before and after are shown with. */
+  private async near(): Promise<void> {
+    const { state, index, store } = this;
+    const n = index.layers.length;
+    for (const i of [(state.layer + 1) % n, (state.layer + n - 1) % n]) {
+      const part = await store.layer(i);
+      if (state.view === 'layer' && index.has_maps) {
+        await store.wall(i);
+      } else if (state.view === 'compare' && index.rivals.length) {
+        await store.rivals(i);
+      } else if (state.view === 'unit') {
+        const unit = mostTelling(part, state.filtration);
+        await store.block(i, Math.floor(unit / index.block) * index.block);
+      }
+    }
+  }
+
+  /** Look at the most telling unit where none is named. */
+  private async choose(): Promise<void> {
+    const { layer, filtration } = this.state;
+    try {
+      const unit = mostTelling(await this.store.layer(layer), filtration);
+      if (this.state.unit < 0 && this.state.layer === layer) {
+        this.state.unit = unit;
+        this.address('replaceState');
+      }
+    } catch {
+      this.state.unit = 0; // the view says what is wrong
     }
   }
 
@@ -219,7 +288,7 @@ export class App {
     const classes = ['all classes', ...index.classes.map(c => c.name)];
     const picks = [
       this.pick('layer', index.layers.map(l => l.short), state.layer, layer =>
-        this.go({ layer, unit: 0, slot: 0 })
+        this.go({ layer, unit: -1, slot: 0 })
       ),
       this.pick('class', classes, state.cls + 1, i => this.go({ cls: i - 1 }))
     ];
@@ -286,7 +355,7 @@ export class App {
     }
     const turn = (by: number, now: number, n: number) => (((now + by) % n) + n) % n;
     const layers = (by: number) => () =>
-      void this.go({ layer: turn(by, state.layer, index.layers.length), unit: 0, slot: 0 });
+      void this.go({ layer: turn(by, state.layer, index.layers.length), unit: -1, slot: 0 });
     const classes = (by: number) => () =>
       void this.go({ cls: turn(by, state.cls + 1, index.classes.length + 1) - 1 });
     const known: Record<string, () => void> = {

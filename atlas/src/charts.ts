@@ -82,3 +82,36 @@ export function few(names: string[], width: number): string[] {
   const short = names.map(n => n.replace(/ \(n\d{8}\)$/, '')); // without ids of synsets
   return short.map((n, i) => (i % step ? '' : n.length > 11 ? `${n.slice(0, 10)}…` : n));
 }
+
+export interface Dots {
+  at: (u: number) => [number, number];
+  dress: (dot: Element, u: number) => void;
+  click: (u: number) => void;
+  hover: (u: number | null, e: MouseEvent) => void;
+}
+
+/** A dot for each unit that has both numbers; one listener for all of them. */
+export function dots(svg: Svg, n: number, of: Dots): Map<number, Element> {
+  const group = svg.append('g').attr('class', 'fa-dots').node()!;
+  const plain = document.createElementNS('http://www.w3.org/2000/svg', 'circle');
+  plain.setAttribute('class', 'fa-dot');
+  plain.setAttribute('r', '3.5');
+  const made = new Map<number, Element>();
+  for (let u = 0; u < n; u++) {
+    const [x, y] = of.at(u);
+    if (Number.isFinite(x) && Number.isFinite(y)) {
+      const dot = plain.cloneNode() as Element;
+      dot.setAttribute('cx', x.toFixed(1));
+      dot.setAttribute('cy', y.toFixed(1));
+      dot.setAttribute('data-unit', String(u));
+      of.dress(dot, u);
+      made.set(u, dot);
+    }
+  }
+  group.append(...made.values());
+  const unit = (e: Event) => (e.target as Element).getAttribute('data-unit');
+  group.addEventListener('click', e => unit(e) && of.click(Number(unit(e))));
+  group.addEventListener('mousemove', e => of.hover(Number(unit(e)), e));
+  group.addEventListener('mouseout', e => of.hover(null, e));
+  return made;
+}

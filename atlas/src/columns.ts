@@ -117,18 +117,47 @@ export function columns(index: Index, part: LayerPart, s: State): Column[] {
       text: i => (label[i] >= 0 ? index.classes[label[i]].name : '–')
     });
   }
+  for (const [key, m] of Object.entries(part.more ?? {})) {
+    const values = m.shape.length > 1 ? folded(m, s.cls)! : m.values;
+    out.push({ key: `more_${out.length}`, title: key, about: `${key}, from a table`, values });
+  }
   if (part.mean) {
     out.push({ key: 'mean', title: 'mean', about: 'mean of its maps', values: part.mean.values });
   }
   return out;
 }
 
-/** Units in the order of a column; what has no number comes last. */
+/** The unit that says most about classes; where nothing does, the one of the largest excess. */
+export function mostTelling(part: LayerPart, filtration: string): number {
+  const scores = part.scores[filtration];
+  const tried = [
+    part.unit?.share?.values,
+    folded(scores.contrast, -1, largest)?.map(Math.abs),
+    folded(scores.excess, -1),
+    folded(scores.eps, -1)
+  ];
+  for (const values of tried) {
+    let best = -1;
+    values?.forEach((v: number, u: number) => {
+      const usable = Number.isFinite(v) && part.status?.[u] !== 'dead';
+      best = usable && (best < 0 || v > values[best]) ? u : best;
+    });
+    if (best >= 0) {
+      return best;
+    }
+  }
+  return 0;
+}
+
+const ANYWAY = ['number', 'status', 'invalid', 'eps', 'eps_null'];
+
+/** Units in the order of a column; what has no number, or no valid one, comes last. */
 export function order(all: Column[], sort: string): number[] {
   const key = sort.replace(/^-/, '');
   const sign = sort.startsWith('-') ? -1 : 1;
   const v = (all.find(c => c.key === key) ?? all[0]).values;
   const at = Array.from({ length: v.length }, (_, i) => i);
-  const last = (x: number) => (Number.isFinite(x) ? 0 : 1);
-  return at.sort((a, b) => last(v[a]) - last(v[b]) || sign * (v[a] - v[b]) || a - b);
+  const invalid = ANYWAY.includes(key) ? null : all.find(c => c.key === 'invalid')?.values;
+  const last = (u: number) => (Number.isFinite(v[u]) ? Number((invalid?.[u] ?? 0) >= 1) : 2);
+  return at.sort((a, b) => last(a) - last(b) || sign * (v[a] - v[b]) || a - b);
 }

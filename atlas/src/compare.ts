@@ -1,9 +1,10 @@
 // The same units elsewhere: shuffled, random, in another result.
 
 import type { App } from './app';
-import { axes, MARGIN, over, legend } from './charts';
+import { axes, dots as marks, legend, MARGIN, over } from './charts';
 import { folded, show } from './columns';
 import { el, figure, ink, type Svg, type Table } from './ui';
+import { MEASURES as DEPTHS, profile, value } from './network';
 
 const MEASURES: [string, string][] = [
   ['H', 'H, nats'],
@@ -57,8 +58,41 @@ export async function compareView(app: App): Promise<Node[]> {
   return [
     el('label', { class: 'fa-pick' }, el('span', {}, 'compare with'), box),
     el('table', {}, head, el('tbody', {}, ...rows)),
-    el('div', { class: 'fa-row' }, ...figures)
+    el('div', { class: 'fa-row' }, ...figures),
+    el('div', { class: 'fa-row' }, ...byDepth(app, w))
   ];
+}
+
+/** The name of a rival among the series of profiles, and its run. */
+function seriesOf(rival: string): [string, number] {
+  const [, kind, run] = rival.match(/^(random|weights)(\d+)$/) ?? [];
+  const names: Record<string, string> = { random: 'random networks', weights: 'shuffled weights' };
+  return kind ? [names[kind], Number(run)] : [rival === 'shuffled' ? 'shuffled maps' : rival, 0];
+}
+
+/** Both as profiles over all layers. */
+function byDepth(app: App, w: number): Node[] {
+  const { index, state } = app;
+  const [series, run] = seriesOf(state.rival);
+  const rows = index.profile.filter(
+    r =>
+      r.filtration === state.filtration &&
+      (r.series === 'network' || (r.series === series && r.run === run))
+  );
+  return DEPTHS.flatMap(([key, title, word]) => {
+    const known = (name: string) =>
+      rows.some(r => r.series === name && Number.isFinite(value(r, key)));
+    if (!known('network') || !known(series)) {
+      return [];
+    }
+    const table = (): Table => ({
+      head: ['layer', 'series', key],
+      rows: rows.map(r => [r.layer, r.series, value(r, key)])
+    });
+    const about = `Mean over units and classes of every layer, of the network and of ${state.rival}.`;
+    const draw = (svg: Svg) => profile(app, svg, key, word, rows, w);
+    return [figure(title, about, [w, 250], draw, table)];
+  });
 }
 
 function dots(
@@ -79,15 +113,22 @@ function dots(
   const line = svg.append('line').attr('x1', x(low)).attr('x2', x(high));
   line.attr('y1', y(low)).attr('y2', y(high)).attr('stroke', ink(root, 'faint'));
   legend(svg, [w, h], [['unit', ink(root, 'real')], [`unit ${app.state.unit}`, ink(root, 'now')]]);
-  own.forEach((v, u) => {
-    if (!Number.isFinite(v) || !Number.isFinite(other[u])) {
-      return;
+  const said = svg.append('title');
+  const made = marks(svg, own.length, {
+    at: u => [x(other[u]), y(own[u])],
+    dress: dot => {
+      dot.setAttribute('fill', ink(root, 'real'));
+      dot.setAttribute('fill-opacity', '0.6');
+    },
+    click: u => void app.go({ unit: u }, false),
+    hover: u => {
+      const numbers = `: ${show(own[u ?? 0])}, ${app.state.rival} ${show(other[u ?? 0])}`;
+      said.text(u === null ? '' : `unit ${u}${numbers}`);
     }
-    const now = u === app.state.unit;
-    const dot = svg.append('circle').attr('cx', x(other[u])).attr('cy', y(v));
-    dot.attr('r', now ? 6 : 3.5).attr('fill', ink(root, now ? 'now' : 'real'));
-    dot.attr('fill-opacity', now ? 1 : 0.6).attr('class', 'fa-dot');
-    dot.on('click', () => void app.go({ unit: u }, false));
-    dot.append('title').text(`unit ${u}: ${show(v)}, ${app.state.rival} ${show(other[u])}`);
   });
+  const now = made.get(app.state.unit);
+  now?.setAttribute('r', '6');
+  now?.setAttribute('fill', ink(root, 'now'));
+  now?.setAttribute('fill-opacity', '1');
+  now?.parentElement?.append(now); // above the others
 }

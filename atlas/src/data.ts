@@ -40,7 +40,8 @@ export interface Index {
   roles: string[];
   block: number;
   notes: string[];
-  each: number;
+  each: number; // images of each role
+  of_class: number; // and the strongest of each class
   has_maps: boolean;
   rivals: string[];
   picture: string;
@@ -54,6 +55,17 @@ export interface LayerPart {
   alike?: Matrix;
   alike_rho?: Matrix;
   mean?: Matrix;
+  more?: Record<string, Matrix>; // from tables
+  ablation?: Curve[];
+}
+
+/** What is left of a class while units are removed. */
+export interface Curve {
+  order: string;
+  split: string;
+  cls: number;
+  step: number[];
+  auc: (number | null)[];
 }
 
 interface Rows {
@@ -86,6 +98,11 @@ export interface BlockPart {
 
 export type RivalPart = Record<string, Record<string, Record<string, Matrix>>>;
 
+/** How many images stand for a unit. */
+export function slots(index: Index): number {
+  return index.roles.length * index.each + index.classes.length * (index.of_class ?? 0);
+}
+
 /** Where parts come from: a folder, or the page itself. */
 export interface Source {
   part(name: string): Promise<unknown>;
@@ -100,8 +117,17 @@ const KINDS = {
   f4: Float32Array
 };
 
+function bytesOf(text: string): Uint8Array {
+  const plain = atob(text);
+  const bytes = new Uint8Array(plain.length);
+  for (let i = 0; i < plain.length; i++) {
+    bytes[i] = plain.charCodeAt(i);
+  }
+  return bytes;
+}
+
 async function inflate(text: string): Promise<ArrayBuffer> {
-  const packed = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const packed = bytesOf(text);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate'));
   return new Response(stream).arrayBuffer();
 }
@@ -179,6 +205,52 @@ export class PageSource implements Source {
 
   async picture(image: number): Promise<string> {
     return JSON.parse(this.text(`image-${image}`)) as string;
+  }
+}
+
+interface Answer {
+  part?: string;
+  fault?: string;
+}
+
+/** What of a widget's model is needed to ask for parts. */
+export interface Kernel {
+  send(content: unknown): void;
+  on(name: string, act: (...args: never[]) => void): void;
+  off(name: string, act: (...args: never[]) => void): void;
+}
+
+/** Parts are asked of Python, and answered as bytes. */
+export class KernelSource implements Source {
+  private waiting = new Map<string, [(text: string) => void, (e: Error) => void]>();
+  private heard = (answer: Answer, bytes: DataView[]) => {
+    const asked = this.waiting.get(answer.part ?? '');
+    this.waiting.delete(answer.part ?? '');
+    if (answer.fault !== undefined) {
+      asked?.[1](new Error(answer.fault));
+    } else {
+      asked?.[0](new TextDecoder().decode(bytes[0]));
+    }
+  };
+
+  constructor(private kernel: Kernel) {
+    kernel.on('msg:custom', this.heard);
+  }
+
+  end(): void {
+    this.kernel.off('msg:custom', this.heard);
+  }
+
+  async part(name: string): Promise<unknown> {
+    const text = await new Promise<string>((done, failed) => {
+      this.waiting.set(name, [done, failed]);
+      this.kernel.send({ part: name });
+    });
+    return JSON.parse(text);
+  }
+
+  async picture(image: number): Promise<string> {
+    return (await this.part(`image-${image}`)) as string;
   }
 }
 

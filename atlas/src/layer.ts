@@ -4,8 +4,9 @@ import { brush } from 'd3-brush';
 import type { App, Looked } from './app';
 import type { Column } from './columns';
 import { show } from './columns';
-import { axes, MARGIN, over } from './charts';
+import { axes, dots, MARGIN, over } from './charts';
 import { el, figure, flat, ink, saveTable, wallMap, type Svg, type Table } from './ui';
+import { ablation } from './ablation';
 import type { Matrix } from './data';
 
 const ROW = 26; // pixels of a row of the table
@@ -49,6 +50,7 @@ class Layer {
   private dots = new Map<number, Element>();
   private wall: Wall | null = null;
   private table: UnitTable;
+  private saying = 0;
 
   constructor(
     private app: App,
@@ -93,6 +95,8 @@ class Layer {
     this.table.show(unit);
     this.wall?.show(unit);
     this.app.tell(unitWords(this.looked.all, unit));
+    clearTimeout(this.saying); // browsers take few changes of an address in a second
+    this.saying = window.setTimeout(() => this.app.address('replaceState'), 300);
   }
 
   hover(unit: number | null, e?: MouseEvent): void {
@@ -130,6 +134,7 @@ class Layer {
     return [
       this.controls(x, y),
       el('div', { class: 'fa-row' }, scatter, this.table.node),
+      ...ablation(this.app, this.looked.part.ablation ?? [], w),
       ...(this.wall ? [this.wall.node] : [el('p', { class: 'fa-note' }, 'This atlas has no maps.')]),
       this.tip
     ];
@@ -210,19 +215,18 @@ class Layer {
     });
     svg.append('g').attr('class', 'fa-brush').call(area);
     const seen = new Set(this.units);
-    const dots = svg.append('g');
-    for (let u = 0; u < cx.values.length; u++) {
-      if (!Number.isFinite(cx.values[u]) || !Number.isFinite(cy.values[u])) {
-        continue;
-      }
-      const dot = dots.append('circle').attr('cx', x(cx.values[u])).attr('cy', y(cy.values[u]));
-      dot.attr('r', 3.5).attr('class', u === this.app.state.unit ? 'fa-dot fa-now' : 'fa-dot');
-      dot.attr('fill', ink(root, seen.has(u) ? 'real' : 'faint'));
-      dot.attr('fill-opacity', seen.has(u) ? 0.75 : 0.3);
-      dot.on('click', () => this.open(u));
-      dot.on('mousemove', (e: MouseEvent) => this.hover(u, e)).on('mouseleave', () => this.hover(null));
-      this.dots.set(u, dot.node()!);
-    }
+    const [here, away] = [ink(root, 'real'), ink(root, 'faint')];
+    this.dots = dots(svg, cx.values.length, {
+      at: u => [x(cx.values[u]), y(cy.values[u])],
+      dress: (dot, u) => {
+        const dead = this.looked.part.status?.[u] === 'dead';
+        dot.setAttribute('fill', seen.has(u) && !dead ? here : away);
+        dot.setAttribute('fill-opacity', seen.has(u) ? '0.75' : '0.3');
+        dot.classList.toggle('fa-now', u === this.app.state.unit);
+      },
+      click: u => this.open(u),
+      hover: (u, e) => this.hover(u, e)
+    });
   }
 }
 

@@ -1,7 +1,7 @@
-// The page of an atlas: its parts are in it, or in the folder beside it.
+// Where an atlas is shown: on a page of its own, or in a notebook as a widget.
 
 import { App } from './app';
-import { FolderSource, PageSource } from './data';
+import { FolderSource, KernelSource, PageSource, type Kernel } from './data';
 
 const page = document.getElementById('featent-atlas');
 if (page) {
@@ -9,3 +9,30 @@ if (page) {
   const source = whole ? new PageSource() : new FolderSource('.');
   void new App(page, source, { address: true }).start();
 }
+
+interface Model extends Kernel {
+  get(key: string): string;
+  set(key: string, value: string): void;
+  save_changes(): void;
+}
+
+function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
+  const root = document.createElement('div');
+  el.append(root);
+  const source = new KernelSource(model);
+  const changed = (hash: string) => {
+    model.set('look', hash);
+    model.save_changes();
+  };
+  const app = new App(root, source, { address: false, changed });
+  const seek = () => void app.seek(model.get('look'));
+  model.on('change:look', seek);
+  void app.start(model.get('look'));
+  return () => {
+    model.off('change:look', seek);
+    source.end();
+    app.end();
+  };
+}
+
+export default { render };

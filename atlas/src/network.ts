@@ -8,7 +8,7 @@ import { axes, few, legend, MARGIN, over, type Linear } from './charts';
 import { show } from './columns';
 import { el, figure, ink, type Svg, type Table } from './ui';
 
-const MEASURES: [string, string, string][] = [
+export const MEASURES: [string, string, string][] = [
   ['H', 'Feature entropy by depth', 'H, nats'],
   ['eps', 'Images with a birth by depth', 'ε'],
   ['share', 'Class share by depth', 'class share']
@@ -20,9 +20,16 @@ const COLOURS: Record<string, string> = {
   'shuffled weights': 'fourth'
 };
 
-const value = (r: ProfileRow, key: string) => (typeof r[key] === 'number' ? (r[key] as number) : NaN);
+export const value = (r: ProfileRow, key: string) => (typeof r[key] === 'number' ? (r[key] as number) : NaN);
 
-function profile(app: App, svg: Svg, key: string, word: string, rows: ProfileRow[], w: number) {
+export function profile(
+  app: App,
+  svg: Svg,
+  key: string,
+  word: string,
+  rows: ProfileRow[],
+  w: number
+): void {
   const root = svg.node()!;
   const h = 250;
   const names = app.index.layers.map(l => l.layer);
@@ -62,7 +69,7 @@ function profile(app: App, svg: Svg, key: string, word: string, rows: ProfileRow
     bar.attr('x', x(n)! - step / 2).attr('y', MARGIN.top).attr('width', step);
     bar.attr('height', h - MARGIN.bottom - MARGIN.top).attr('fill', 'transparent');
     bar.attr('class', i === app.state.layer ? 'fa-column fa-now' : 'fa-column');
-    bar.on('click', () => void app.go({ view: 'layer', layer: i, unit: 0 }));
+    bar.on('click', () => void app.go({ view: 'layer', layer: i, unit: -1 }));
     bar.append('title').text(`${short}\n${said}`);
   });
 }
@@ -96,7 +103,7 @@ export async function networkView(app: App): Promise<Node[]> {
   const listed = index.layers.map((l, i) => {
     const r = own.find(o => o.layer === l.layer);
     const cells = MEASURES.map(m => el('td', {}, show(r ? value(r, m[0]) : NaN)));
-    const open = () => void app.go({ view: 'layer', layer: i, unit: 0 });
+    const open = () => void app.go({ view: 'layer', layer: i, unit: -1 });
     return el(
       'tr',
       { 'aria-current': i === state.layer ? 'true' : undefined },

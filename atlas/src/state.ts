@@ -1,6 +1,6 @@
 // What is looked at, and how an address says it.
 
-import type { Index } from './data';
+import { slots, type Index } from './data';
 
 export type View = 'network' | 'layer' | 'unit' | 'compare';
 export const VIEWS: View[] = ['network', 'layer', 'unit', 'compare'];
@@ -8,7 +8,7 @@ export const VIEWS: View[] = ['network', 'layer', 'unit', 'compare'];
 export interface State {
   view: View;
   layer: number;
-  unit: number;
+  unit: number; // -1: the most telling one
   cls: number; // -1: all classes
   filtration: string;
   slot: number; // of the shown images
@@ -18,11 +18,20 @@ export interface State {
   rival: string;
 }
 
+/** The layer that says most about classes; the last one where that is not known. */
+function firstLayer(index: Index): number {
+  const shares = index.layers.map(l => {
+    const own = index.profile.find(r => r.layer === l.layer && r.series === 'network');
+    return typeof own?.share === 'number' ? own.share : -1;
+  });
+  return Math.max(...shares) < 0 ? shares.length - 1 : shares.indexOf(Math.max(...shares));
+}
+
 export function firstState(index: Index): State {
   return {
     view: 'network',
-    layer: index.layers.length - 1,
-    unit: 0,
+    layer: firstLayer(index),
+    unit: -1,
     cls: -1,
     filtration: index.filtrations[0],
     slot: 0,
@@ -39,7 +48,7 @@ export function toHash(s: State, index: Index): string {
   const said = new URLSearchParams();
   said.set('view', s.view);
   said.set('layer', index.layers[s.layer].short);
-  if (s.view === 'unit' || s.view === 'compare') {
+  if (s.unit >= 0 && s.view !== 'network') {
     said.set('unit', String(s.unit));
   }
   if (s.cls >= 0) {
@@ -82,7 +91,7 @@ export function fromHash(hash: string, index: Index): [State, string[]] {
   const cls = index.classes.findIndex(c => String(c.label) === said.get('class'));
   take('class', cls < 0 ? null : cls, v => (s.cls = v));
   take('filtration', word('filtration', index.filtrations), v => (s.filtration = v));
-  take('slot', whole(said.get('slot'), index.roles.length * index.each), v => (s.slot = v));
+  take('slot', whole(said.get('slot'), slots(index)), v => (s.slot = v));
   for (const key of ['x', 'y', 'sort'] as const) {
     take(key, /^-?\w+$/.test(said.get(key) ?? '') ? said.get(key) : null, v => (s[key] = v));
   }

@@ -25,9 +25,31 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** The colours of a theme, as the style sheet says them. */
+const inks = new Map<string, string>();
+
+/** The colours of a theme, as the style sheet says them; asking it for each mark is slow. */
 export function ink(root: Element, name: string): string {
-  return getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  let found = inks.get(name);
+  if (!found) {
+    found = getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+    inks.set(name, found);
+  }
+  return found;
+}
+
+/** Do once nothing else is to be done; what goes wrong is told when it is asked for. */
+export function soon(act: () => Promise<unknown>): void {
+  const quiet = () => void act().catch(() => null);
+  if ('requestIdleCallback' in window) {
+    requestIdleCallback(quiet, { timeout: 1000 });
+  } else {
+    setTimeout(quiet, 300);
+  }
+}
+
+/** Ask the style sheet again: the theme may be another. */
+export function forgetInks(): void {
+  inks.clear();
 }
 
 export type Svg = Selection<SVGSVGElement, unknown, null, undefined>;
@@ -136,25 +158,26 @@ export function mapPicture(steps: ArrayLike<number>, h: number, w: number): HTML
     most = Math.max(most, steps[i]);
   }
   const colours = shades(most);
+  const words = new Uint32Array(pixels.data.buffer);
   for (let i = 0; i < steps.length; i++) {
-    const c = colours[steps[i]];
-    pixels.data.set([c[0], c[1], c[2], 255], 4 * i);
+    words[i] = colours[steps[i]];
   }
   context.putImageData(pixels, 0, 0);
   return canvas;
 }
 
-const made = new Map<number, number[][]>();
+const shadesOf = new Map<number, Uint32Array>();
 
-function shades(most: number): number[][] {
-  let found = made.get(most);
+/** Colours of steps as pixels; all machines that have browsers store the red first. */
+function shades(most: number): Uint32Array {
+  let found = shadesOf.get(most);
   if (!found) {
-    found = [[128, 128, 128]];
-    for (let s = 1; s <= most; s++) {
-      const colour = most < 2 ? 'rgb(128,128,128)' : interpolateCividis(1 - (s - 1) / (most - 1));
-      found.push(colour.match(/\d+/g)!.map(Number));
+    found = new Uint32Array(most + 1).fill(0xff808080);
+    for (let s = 1; s <= most && most > 1; s++) {
+      const colour = interpolateCividis(1 - (s - 1) / (most - 1)).match(/\d+/g)!.map(Number);
+      found[s] = (0xff000000 | (colour[2] << 16) | (colour[1] << 8) | colour[0]) >>> 0;
     }
-    made.set(most, found);
+    shadesOf.set(most, found);
   }
   return found;
 }
@@ -169,7 +192,15 @@ export function flat(steps: ArrayLike<number>): boolean {
   return true;
 }
 
+const walls = new WeakMap<Matrix, HTMLCanvasElement[]>();
+
 export function wallMap(m: Matrix, unit: number): HTMLCanvasElement {
   const [, h, w] = m.shape;
-  return mapPicture(m.values.subarray(unit * h * w, (unit + 1) * h * w), h, w);
+  let made = walls.get(m);
+  if (!made) {
+    made = [];
+    walls.set(m, made);
+  }
+  made[unit] ??= mapPicture(m.values.subarray(unit * h * w, (unit + 1) * h * w), h, w);
+  return made[unit];
 }

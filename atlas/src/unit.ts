@@ -4,7 +4,7 @@ import { bin } from 'd3-array';
 import { scaleBand } from 'd3-scale';
 import { line, curveStepAfter } from 'd3-shape';
 import type { App } from './app';
-import { list, row, type BlockPart, type Found, type LayerPart, type MapsPart } from './data';
+import { list, row, slots, type BlockPart, type Found, type LayerPart, type MapsPart } from './data';
 import { axes, few, legend, MARGIN, over } from './charts';
 import { folded, show } from './columns';
 import { unitWords } from './layer';
@@ -86,7 +86,6 @@ export async function unitView(app: App): Promise<Node[]> {
 
 class Unit {
   private shown: (Shown | null)[] = [];
-  private photos = new Map<number, HTMLImageElement>();
   private level = 0;
   private large = el('canvas', { class: 'fa-large', role: 'img' });
   private cells = el('canvas', { class: 'fa-large', role: 'img' });
@@ -100,8 +99,7 @@ class Unit {
   ) {
     const { index, state } = app;
     if (block.maps) {
-      const n = index.roles.length * index.each;
-      this.shown = Array.from({ length: n }, (_, slot) =>
+      this.shown = Array.from({ length: slots(index) }, (_, slot) =>
         shownMap(block.maps as MapsPart, state.filtration, local, slot)
       );
     }
@@ -165,17 +163,19 @@ class Unit {
 
   private imageWords(slot: number): string {
     const s = this.shown[slot]!;
-    const role = ROLES[this.app.index.roles[Math.floor(slot / this.app.index.each)]];
+    const { index } = this.app;
+    const role = ROLES[index.roles[Math.floor(slot / index.each)]] ?? 'strongest of its class';
     const birth = s.birth ? `birth at level ${s.birth} of ${s.levels}` : 'no birth';
     const mean = this.block.means ? `, mean ${show(row(this.block.means, this.local)[s.image])}` : '';
     return `${role}: ${this.className(s.image)}, ${birth}${mean}`;
   }
 
-  private pictures(): Node[] {
+  /** Images from one slot to another. */
+  private strip(from: number, to: number, about: string): HTMLElement {
     const { app } = this;
-    const strip = el('div', { class: 'fa-strip', role: 'group', 'aria-label': 'images of this unit' });
+    const strip = el('div', { class: 'fa-strip', role: 'group', 'aria-label': about });
     this.shown.forEach((s, slot) => {
-      if (!s) {
+      if (!s || slot < from || slot >= to) {
         return;
       }
       const canvas = el('canvas', { class: 'fa-small', 'aria-hidden': 'true' });
@@ -196,6 +196,20 @@ class Unit {
       );
       void this.photo(s.image).then(photo => this.overlay(canvas, s, photo, 112));
     });
+    return strip;
+  }
+
+  private pictures(): Node[] {
+    const { app } = this;
+    const { index, state } = app;
+    const roles = index.roles.length * index.each;
+    const strips: Node[] = [this.strip(0, roles, 'images of this unit')];
+    if (index.of_class) {
+      const of = state.cls < 0 ? [0, index.classes.length] : [state.cls, state.cls + 1];
+      const [from, to] = of.map(c => roles + c * index.of_class);
+      const about = `strongest image of ${state.cls < 0 ? 'each class' : index.classes[state.cls].name}`;
+      strips.push(el('p', { class: 'fa-about' }, about), this.strip(from, to, about));
+    }
     const s = this.now!;
     void this.photo(s.image).then(photo => this.overlay(this.large, s, photo, 320));
     this.large.setAttribute('aria-label', `Map over image ${app.index.names[s.image]}. ${this.imageWords(this.slot)}`);
@@ -211,7 +225,7 @@ class Unit {
     this.slider = slider;
     this.setLevel(this.level);
     return [
-      strip,
+      ...strips,
       el(
         'div',
         { class: 'fa-row' },
@@ -231,10 +245,14 @@ class Unit {
   private slider: HTMLInputElement | null = null;
 
   private async photo(image: number): Promise<HTMLImageElement | null> {
-    let photo = this.photos.get(image);
+    const { photos } = this.app;
+    let photo = photos.get(image);
     if (!photo) {
       photo = new Image();
-      this.photos.set(image, photo);
+      if (photos.size > 400) {
+        photos.clear();
+      }
+      photos.set(image, photo);
       try {
         photo.src = await this.app.store.picture(image);
         await photo.decode();

@@ -30,6 +30,9 @@ from . import app as app
 from . import shown_images as shown_images
 from . import packed_maps as packed_maps
 from . import unit_columns as unit_columns
+from . import atlas_tables as atlas_tables
 from . import atlas_parts as atlas_parts
 from . import atlas_reading as atlas_reading
+from . import atlas_pages as atlas_pages
+from . import atlas_widget as atlas_widget
 from . import atlases as atlases

@@ -52,19 +52,11 @@ def _unit_scale(means):
     low, high = means.min(0), means.max(0)
     return (means - low) / np.where(high > low, high - low, 1)
 
-# %% ../../nbs/explorers/60_shown_images.ipynb #b634dd1a
-def shown_images(
-    result: Result,  # what `assess` returned
-    layer: str,  # its full name
-    each: int = 2,  # images of each role
-) -> np.ndarray:  # int32 (units, 4 * each) images, roles in the order of `ROLES`; -1: none
-    "The images whose maps stand for each unit of a layer."
-    births = np.asarray(result.births[layer, result.record["filtrations"][0], "real"])
-    means = result.summaries.get((layer, "mean", "real"))
-    means = None if means is None else np.asarray(means, np.float64)
-    values = _role_values(means, birth_company(births, result.labels))
-    out = np.full((births.shape[1], len(ROLES) * each), -1, np.int32)
-    taken = np.zeros(births.shape, bool)
+# %% ../../nbs/explorers/60_shown_images.ipynb #ebc1c9dc
+def _by_role(values, shape, each):
+    "Images of each role, none of them twice (units, 4 * each)."
+    out = np.full((shape[1], len(ROLES) * each), -1, np.int32)
+    taken = np.zeros(shape, bool)
     for start, role in enumerate(ROLES):
         if values[role] is None:
             continue
@@ -73,3 +65,31 @@ def shown_images(
         unit, at = np.nonzero(best >= 0)
         taken[best[unit, at], unit] = True
     return out
+
+# %% ../../nbs/explorers/60_shown_images.ipynb #68083e8b
+def _strongest_of(means, result, n, units):
+    "The strongest images of each class (units, classes * n)."
+    found = [np.zeros((units, 0), np.int32)]
+    for label in result.classes if n else ():
+        best = np.full((units, n), -1, np.int32)
+        if means is not None:
+            rows = np.flatnonzero(result.labels == label)
+            order = np.argsort(-means[rows], axis=0, kind="stable")[:n]
+            best[:, : len(order)] = rows[order].T
+        found.append(best)
+    return np.hstack(found)
+
+# %% ../../nbs/explorers/60_shown_images.ipynb #b634dd1a
+def shown_images(
+    result: Result,  # what `assess` returned
+    layer: str,  # its full name
+    each: int = 2,  # images of each role
+    of_class: int = 0,  # and the strongest ones of each class
+) -> np.ndarray:  # int32 (units, 4 * each + classes * of_class) images, as `ROLES`; -1: none
+    "The images whose maps stand for each unit of a layer."
+    births = np.asarray(result.births[layer, result.record["filtrations"][0], "real"])
+    means = result.summaries.get((layer, "mean", "real"))
+    means = None if means is None else np.asarray(means, np.float64)
+    values = _role_values(means, birth_company(births, result.labels))
+    found = _by_role(values, births.shape, each)
+    return np.hstack([found, _strongest_of(means, result, of_class, births.shape[1])])
