@@ -148,7 +148,7 @@ def small(tmp_path):
         md("# References\n\n> Papers"),
         md(
             "- A paper. [arXiv:2103.09716](https://arxiv.org/abs/2103.09716)\n"
-            "- An old one, without a DOI."
+            "- An old one. In print only."
         ),
     )
     write(

@@ -1,12 +1,15 @@
 """Networks whose units are channels of tokens: every map is the one that a plain hook sees.
 
 The reference knows the grid by hand, as a `reshape_transform` would: where the prefix ends, or how
-windows were cut. `pytest -s` prints a table of families, layers, units and grids.
+windows were cut. With FEATENT_FAMILIES=nbs/families.csv the table of families is written anew.
 """
 
+import os
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +23,7 @@ from featent.topology.filtrations import births
 torch.set_num_threads(1)
 SEEN = []  # rows of the table
 ACTS = {"gelu": F.gelu, "silu": F.silu, "relu": F.relu, "hardswish": F.hardswish}
+ENDS = "act", "drop", "bn", "norm"  # modules that may follow what a layer is named after
 
 
 def pictures(n, size, seed=1, channels=3):
@@ -29,6 +33,10 @@ def pictures(n, size, seed=1, channels=3):
 def tokens(prefix=0, side=4):
     "(n, prefix + side * side, C) by hand."
     return lambda t: t[:, prefix:].mT.unflatten(2, (side, side))
+
+
+def plain(t):
+    return t
 
 
 def last(t):
@@ -50,6 +58,28 @@ def squares(side, size, grid=False, shift=0):
     return back
 
 
+def folded(side, size=2):
+    "MobileViT's (n * size * size, patches, C) by hand: a place of all patches, then the next."
+    k = side // size
+
+    def back(t):
+        parts = t.reshape(-1, size, size, k, k, t.shape[-1])
+        return parts.permute(0, 5, 3, 1, 4, 2).reshape(-1, t.shape[-1], side, side)
+
+    return back
+
+
+def places(side, size=2):
+    "MobileViT v2's (n, C, size * size, patches) by hand."
+    k = side // size
+
+    def back(t):
+        parts = t.reshape(len(t), -1, size, size, k, k)
+        return parts.permute(0, 1, 4, 2, 5, 3).reshape(len(t), -1, side, side)
+
+    return back
+
+
 @pytest.fixture(autouse=True)
 def plain_attention():
     "PyTorch's fused pass calls no modules, which hooks could not see."
@@ -66,8 +96,9 @@ def seen_by_hooks(net, x):
     def hook(name):
         def keep(m, args, out):
             out = next(iter(out.values())) if isinstance(out, dict) else out
-            out = out[0] if isinstance(out, tuple) else out
-            seen.setdefault(name, []).append(out.detach().clone())
+            out = out[0] if isinstance(out, (tuple, list)) and len(out) else out
+            if isinstance(out, torch.Tensor):
+                seen.setdefault(name, []).append(out.detach().clone())
 
         return keep
 
@@ -88,8 +119,9 @@ def activated(net, seen, row):
     made = [t for n in sorted(known, key=len)[-1:] for t in seen[n]]
     name = row.layer.rpartition("+")[2]
     values = [ACTS[name](t) for t in made] if name in ACTS else made
-    around = row.module.split(".mlp")[0]
-    acts = [n for n in seen if n.startswith(around) and n.rpartition(".")[2] in ("act", "drop")]
+    around, inside, _ = row.module.partition(".mlp")
+    around = around if inside else around.rpartition(".")[0]
+    acts = [n for n in seen if n.startswith(around) and n.rpartition(".")[2] in ENDS]
     return values + [t for n in acts for t in seen[n]]
 
 
@@ -212,18 +244,19 @@ TIMM = {
         32,
         [last, tokens(0, 8), squares(8, 4), squares(8, 4, shift=2)],
     ),
-    "timm mobilevit": (timm_model("mobilevit_xxs"), 64, []),
-    "timm mobilevit v2": (timm_model("mobilevitv2_050"), 64, []),
-    "timm efficientvit": (timm_model("efficientvit_b0"), 64, []),
+    "timm mobilevit": (timm_model("mobilevit_xxs"), 64, [folded(8), folded(4), folded(2)]),
+    "timm mobilevit v2": (
+        timm_model("mobilevitv2_050"),
+        64,
+        [plain, places(8), places(4), places(2)],
+    ),
+    "timm efficientvit": (timm_model("efficientvit_b0"), 64, [plain]),
     "timm efficientformer": (timm_model("efficientformer_l1"), 224, [tokens(0, 7)]),
 }
-
-
-def folded(t, side, size=2):
-    "MobileViT's (n * size * size, places, C) by hand: each image's places in turn."
-    k = side // size
-    places = t.reshape(-1, size, size, k, k, t.shape[-1])
-    return places.permute(0, 5, 3, 1, 4, 2).reshape(-1, t.shape[-1], side, side)
+CONVOLVED = {  # their units are those of convolutions
+    "timm mobilevit v2": [("conv", "tokens")],
+    "timm efficientvit": [("conv",)],
+}
 
 
 def checked(name, make, size, back, kinds=("mlp", "tokens", "attention")):
@@ -231,25 +264,25 @@ def checked(name, make, size, back, kinds=("mlp", "tokens", "attention")):
     net = make().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table, _ = select_layers(net, pictures(2, size), [k for k in kinds if has(net, size, k)])
         found = list_layers(net, pictures(2, size))
-    for n in (1, 2, 5):
+        with_maps = set(found.kind[found.height > 1])
+        table, _ = select_layers(net, pictures(2, size), sorted(with_maps.intersection(kinds)))
+    for n in (1, 5):
         x = pictures(n, size, n)
         got = agree(net, x, table, back)
-        alone = read_maps(net, x[-1:], table)
-        for layer, maps in got.items():
-            torch.testing.assert_close(maps[-1:], alone[layer], rtol=1e-3, atol=1e-4)
-    maps = got[table.layer[0]].numpy()[:2, :4]
+    alone = read_maps(net, x[-1:], table)
+    for layer, maps in got.items():
+        torch.testing.assert_close(maps[-1:], alone[layer], rtol=1e-3, atol=1e-4)
+    equal_to_gudhi(got[table.layer[0]])
+    SEEN.append((name, table))
+
+
+def equal_to_gudhi(maps):
+    "Births of a few maps by both engines."
+    few = maps.numpy()[:2, :4]
     for filtration in ("clique", "cubical"):
-        want = births(maps, filtration, engine="gudhi")
-        np.testing.assert_array_equal(births(maps, filtration), want)
-    grids = sorted(set(zip(table.height, table.width)))
-    SEEN.append((name, len(found), int(table.units.sum()), grids, int(table.prefix.max())))
-
-
-def has(net, size, kind):
-    table = list_layers(net, pictures(2, size), kinds=(kind,))
-    return bool((table.height > 1).any())
+        want = births(few, filtration, engine="gudhi")
+        np.testing.assert_array_equal(births(few, filtration), want)
 
 
 @pytest.mark.parametrize("name", TV)
@@ -257,10 +290,10 @@ def test_families_of_torch_and_torchvision(name):
     checked(name, *TV[name])
 
 
-@pytest.mark.parametrize("name", [n for n, (_, _, back) in TIMM.items() if back])
+@pytest.mark.parametrize("name", TIMM)
 def test_families_of_timm(name):
     pytest.importorskip("timm")
-    checked(name, *TIMM[name])
+    checked(name, *TIMM[name], *CONVOLVED.get(name, ()))
 
 
 def of_hugging_face(kind, **settings):
@@ -299,6 +332,59 @@ HF = {
 @pytest.mark.parametrize("name", HF)
 def test_families_of_hugging_face(name):
     checked(name, *HF[name])
+
+
+def maskrcnn(regions):
+    "Mask R-CNN that keeps so many regions of each image."
+    parts = tv.detection
+    body = parts.backbone_utils.mobilenet_backbone(
+        backbone_name="mobilenet_v3_large", weights=None, fpn=True
+    )
+    anchors = parts.rpn.AnchorGenerator(((32,),) * 3, ((1.0,),) * 3)
+    kept = dict(rpn_post_nms_top_n_test=regions, box_score_thresh=0.0)
+    sizes = dict(min_size=64, max_size=64, rpn_anchor_generator=anchors)
+    return parts.MaskRCNN(body, 3, box_detections_per_img=regions, **sizes, **kept)
+
+
+BARE = dict(weights=None, weights_backbone=None, num_classes=3)
+DENSE = {
+    "torchvision deeplabv3": lambda: tv.segmentation.deeplabv3_mobilenet_v3_large(**BARE),
+    "torchvision lraspp": lambda: tv.segmentation.lraspp_mobilenet_v3_large(**BARE),
+    "torchvision ssdlite": lambda: tv.detection.ssdlite320_mobilenet_v3_large(**BARE),
+    "torchvision fasterrcnn": lambda: tv.detection.fasterrcnn_mobilenet_v3_large_320_fpn(
+        **BARE, min_size=64, max_size=64
+    ),
+    "torchvision maskrcnn": lambda: maskrcnn(3),
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_segmenters_and_detectors_give_the_maps_of_their_convolutions(name):
+    torch.manual_seed(0)
+    net = DENSE[name]().eval()
+    table, _ = select_layers(net, pictures(2, 64), "conv")
+    for n in (1, 3):
+        x = pictures(n, 64, n)
+        got, seen = read_maps(net, x, table), seen_by_hooks(net, x)
+        for row in table.itertuples():
+            inside = row.module.rpartition(".")[0]
+            made = [t for path in seen if path.startswith(inside) for t in seen[path]]
+            alike = (t for t in made if t.shape == got[row.layer].shape)
+            assert any(torch.equal(t, got[row.layer]) for t in alike), row.layer
+    equal_to_gudhi(got[table.layer[3]])
+    SEEN.append((name, table))
+
+
+@pytest.mark.parametrize(
+    ("regions", "told"),
+    [(1, "gives its rows in another order"), (3, "gives 6 rows for 2 images")],
+)
+def test_regions_are_never_taken_for_images_not_even_one_of_each(regions, told):
+    torch.manual_seed(0)
+    net = maskrcnn(regions).eval()
+    for layer in ("roi_heads.mask_head.0.0", "roi_heads.mask_predictor.conv5_mask"):
+        with pytest.raises(ValueError, match=f"it {told}: its first axis does not count images"):
+            select_layers(net, pictures(2, 64), layer)
 
 
 class Blind(nn.Module):
@@ -411,7 +497,22 @@ def test_tokens_without_a_value_are_refused_by_name():
 
 
 def test_the_table_of_families():
-    "Last: what was read."
-    for name, layers, units, grids, prefix in SEEN:
-        print(f"{name:28} {layers:4} layers {units:6} units  prefix {prefix}  {grids}")
-    assert all(grids for *_, grids, _ in SEEN)
+    "Last: the table on the page about transformers is that of the families above."
+    rows = [family(name, table) for name, table in SEEN]
+    found = pd.DataFrame(rows, columns=COLUMNS).sort_values("family", ignore_index=True)
+    if path := os.environ.get("FEATENT_FAMILIES"):
+        found.to_csv(path, index=False)
+    stored = pd.read_csv(Path(__file__).parent.parent / "nbs" / "families.csv")
+    assert found.equals(stored[stored.family.isin(found.family)].reset_index(drop=True))
+
+
+COLUMNS = ["family", "kinds", "layers", "units", "grids", "prefix", "hooks", "gudhi"]
+
+
+def family(name, table):
+    "What the maps of a family are; a family that is here has passed both comparisons."
+    grids = dict.fromkeys(f"{r.height} x {r.width}" for r in table.itertuples())
+    kinds = ", ".join(sorted(set(table.kind)))
+    few = [*grids] if len(grids) < 4 else [[*grids][0], "...", [*grids][-1]]
+    counts = len(table), int(table.units.sum()), ", ".join(few), int(table.prefix.max())
+    return name, kinds, *counts, "equal", "equal"

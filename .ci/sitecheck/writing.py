@@ -228,6 +228,6 @@ def check_references(root):
                 yield f"{place}: {found} is not in nbs/references.ipynb"
     for number, text in texts(path) if path.exists() else ():
         for line in re.findall(r"^- .*", text, re.M):
-            if not papers(line) and not re.search("without a DOI", line, re.I):
+            if not papers(line) and not re.search(r"in print only|no DOI|\]\(https?:", line, re.I):
                 place = where(path.relative_to(root), number)
                 yield f"{place}: no DOI and no arXiv number: {line[:60]!r}"

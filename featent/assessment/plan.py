@@ -117,11 +117,11 @@ def plan_for(
     options: Options,  # how they are assessed
 ) -> Plan:  # checked, nothing computed
     "Settle what is going to be done."
-    network = unwrap(network)
+    given, network = network, unwrap(network)
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
     check_unchanged(images)
     told = {"grid": options.grid, "prefix": options.prefix}
-    chosen, left_out = select_layers(network, images, options.layers, **told)
+    chosen, left_out = select_layers(given, images, options.layers, **told)
     twins, number = _twins(network, options, images)
     _check_maps(chosen, options)
     networks = {"real": network, **twins}

@@ -187,11 +187,13 @@ def _short(values):
     return "/".join(f"{v:.3g}" for v in values.flatten().tolist())
 
 # %% ../../nbs/assessment/12_preflight.ipynb #ec5daec2
-def _about_weights(network):
+def _about_weights(network, taken_off=()):
     "Where the weights came from, as far as it is known."
     r = record_of(network)
     n = sum(p.numel() for p in network.parameters())
     what = f"{r.get('name') or type(network).__name__}, {n:,} parameters"
+    if taken_off:
+        what += f", {' and '.join(taken_off)} taken off to listen"
     if r.get("trained"):
         return _Line("weights", f"{what}, trained by featent")
     if r.get("weights"):
@@ -333,11 +335,14 @@ def check(
     label_map: "Sequence | None" = None,  # label_map[label]: its output; None: matched
     logits_of: "Callable | None" = None,  # picks the scores (n, K) out of what the network returns
     sample: int = 64,  # images to classify, spread over the classes
+    *,
+    grid: "tuple | None" = None,  # as for `list_layers`: height and width of tokens
+    prefix: int = 0,  # as for `list_layers`: tokens before the grid
 ) -> Preflight:  # a line for each question, as `.table` too; `.doubts` are the bad ones
     "What goes into a network, and whether it fits."
-    network = unwrap(network)
+    given, network = network, unwrap(network)
     images = prepared(images if isinstance(images, Images) else as_images(images), network)
-    chosen, left_out = select_layers(network, images, layers)
+    chosen, left_out = select_layers(given, images, layers, grid=grid, prefix=prefix)
     return preflight(network, images, chosen, left_out, sample, label_map, logits_of)
 
 # %% ../../nbs/assessment/12_preflight.ipynb #f34988c1
@@ -359,7 +364,7 @@ def preflight(
         _about_images(images),
         _about_input(x, torch.cat([again, x[2:]]), images),
         _about_fit(x, images, expected, _untrained(network)),
-        _about_weights(network),
+        _about_weights(network, chosen.attrs.get("taken_off", ())),
         right,
         _Line("repeats", *repeats),
         _about_layers(chosen, left_out),

@@ -317,7 +317,7 @@ def doctor(
 
 def _about():
     "What this is, and where it runs."
-    own = version_of("featent") or "(not installed: python -m pip install featent)"
+    own = version_of("featent") or "(not installed: python -m pip install . in the clone)"
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     return f"featent {own}, Python {platform.python_version()}, {machine}"
 

@@ -27,6 +27,7 @@ from . import listening as listening
 from . import calls as calls
 from . import coordinates as coordinates
 from . import layouts as layouts
+from . import readable as readable
 from . import tracing as tracing
 from . import activations as activations
 from . import kinds as kinds

@@ -21,6 +21,7 @@ from .image_sets import Images
 from .kinds import kinds_of_outputs
 from .layouts import Layout, layout_on
 from .places import place_of
+from .readable import wrappers_of
 from .tracing import trace_of_layers, unwrap
 from ..tools.words import near_names, warn_caller
 
@@ -161,6 +162,7 @@ def _keep_layout(trace, path):
 
 def _layer_table(network, example, size=None, prefix=0):
     "`list_layers` with what reading the maps needs to know."
+    taken_off = wrappers_of(network)
     network, found = unwrap(network), trace_of_layers(network, example)
     if size is not None:
         _tell(found, tuple(size), prefix)
@@ -169,6 +171,7 @@ def _layer_table(network, example, size=None, prefix=0):
     table = pd.DataFrame(list(_rows(network, found)), columns=_COLUMNS)
     table = table.sort_values("at", kind="stable", ignore_index=True)
     table.attrs["unheard"] = _never_called(network, found)
+    table.attrs["taken_off"] = taken_off
     return table
 
 # %% ../../nbs/data/54_layers.ipynb #e05df08e

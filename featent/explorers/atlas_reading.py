@@ -16,14 +16,13 @@ from PIL import Image
 
 from ..assessment.result import Result
 from ..data.image_sets import Images
-from ..data.layers import select_layers
 from ..data.maps import read_finite
 from ..data.preprocessing import IMAGENET, Preprocess
 from ..data.reading_ahead import batches
 from .atlas_parts import ShownMaps, blocks
 from .packed_maps import packed
 from .shown_images import shown_images
-from .unit_views import batches_of
+from .unit_views import batches_of, layers_again
 from ..statistics.uncertainty import intervals
 
 # %% ../../nbs/explorers/68_atlas_reading.ipynb #f22d9486
@@ -120,7 +119,7 @@ def read_shown(
     maps, pictures = _empty_maps(result, shown, side), {}
     kept = np.unique(np.concatenate([s.ravel() for s in shown.values()]))
     kept = kept[kept >= 0]
-    chosen, take = select_layers(network, images, list(maps))[0], _taker(maps)
+    chosen, take = layers_again(result, network, images, maps), _taker(maps)
     wanted = set(kept.tolist())
     for index, x in batches_of(images, result.record["batch_size"], kept):
         read_finite(network, x, chosen, take, index, images.names)
@@ -202,7 +201,7 @@ def _seconds(function, *args):
 def _map_seconds(result, network, images, maps):
     "About what the pass takes, from one batch."
     size = result.record["batch_size"]
-    chosen = select_layers(network, images, list(maps))[0]
+    chosen = layers_again(result, network, images, maps)
     index, x, _ = next(batches(images, size))
 
     def run(take):

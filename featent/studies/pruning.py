@@ -21,7 +21,7 @@ from ..data.layers import list_layers, module_path, select_layers
 from ..data.records import weights_hash
 from ..data.tracing import example_of, to_network, unwrap
 from .importance import count_units, entropy_importance, unit_importance
-from ..tools.words import first_line
+from ..tools.words import a_few, first_line
 
 # %% ../../nbs/studies/82_pruning.ipynb #43045588
 def torch_pruning_package():  # the module `torch_pruning`
@@ -80,17 +80,46 @@ def _shares(network, example, ratio, layers):
     "The share to remove from each module, just so that whole units remain."
     last = _last(network, example)
     modules = dict(network.named_modules())
-    found = {}
+    found, bare = {}, []
     for word, share in _wanted(ratio, layers).items():
         for name in select_layers(network, example, word, maps=False)[0].module:
             name = module_path(network, name)
             units = count_units(modules.get(name))
-            if name != last and units is not None:
+            if units is None:
+                bare.append(name)
+            elif name != last:
                 kept = max(1, int(units * (1 - share) + 1e-9))
                 found[name] = 0.0 if kept == units else 1 - (kept + 0.5) / units
     if not found:
-        raise ValueError(f"nothing to prune: the only layer chosen makes the output ({last})")
+        raise ValueError(f"nothing to prune: {_not_to_prune(last, bare)}")
     return found
+
+
+def _not_to_prune(last, bare):
+    "Why none of the chosen layers can be made narrower."
+    if not bare:
+        return f"the only layer chosen makes the output ({last})"
+    return (
+        f"without weights of their own are {a_few(bare, 3)} (they only hold other modules): "
+        "choose layers that have weights, such as layers='mlp' or layers='conv'"
+    )
+
+
+def _where(network, score, layers):
+    "The scores that count, and the layers to prune."
+    if not score:
+        return score, layers or "conv"
+    if layers is None:
+        return score, scored_modules(score) or "conv"
+    return _weighted(score, network), layers
+
+
+def _weighted(score, network):
+    "Scores without those of modules that hold no weights, such as blocks of tokens."
+    modules = dict(network.named_modules())
+    made_by = {k: modules.get(module_path(network, str(k).split("+")[0])) for k in score}
+    held = {k for k, m in made_by.items() if m is None or hasattr(m, "weight")}
+    return {k: v for k, v in score.items() if k in held} or score
 
 
 def _wanted(ratio, layers):
@@ -267,9 +296,8 @@ def prune(
     torch_pruning_package()
     network = unwrap(network)
     score = importance_by_layer(importance, scores, filtration)
-    if score and layers is None:
-        layers = scored_modules(score)
-    shares = _shares(network, example, ratio, layers or "conv")
+    score, layers = _where(network, score, layers)
+    shares = _shares(network, example, ratio, layers)
     if not score and importance in ("taylor", "hessian"):
         images = _for_gradients(importance, images, network)
     small = _copied(network)
