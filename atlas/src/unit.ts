@@ -164,10 +164,10 @@ class Unit {
   private imageWords(slot: number): string {
     const s = this.shown[slot]!;
     const { index } = this.app;
-    const role = ROLES[index.roles[Math.floor(slot / index.each)]] ?? 'strongest of its class';
+    const role = ROLES[index.roles[Math.floor(slot / index.each)]];
     const birth = s.birth ? `birth at level ${s.birth} of ${s.levels}` : 'no birth';
     const mean = this.block.means ? `, mean ${show(row(this.block.means, this.local)[s.image])}` : '';
-    return `${role}: ${this.className(s.image)}, ${birth}${mean}`;
+    return `${role ? `${role}: ` : ''}${this.className(s.image)}, ${birth}${mean}`;
   }
 
   /** Images from one slot to another. */
