@@ -189,7 +189,7 @@ _SHOWN = "layer unit status share share_lo share_hi share_q class contrast contr
 
 def units_of(
     args: argparse.Namespace,  # of featent units
-    result: "Result | None" = None,  # the result; None: the one in the folder
+    result: object = None,  # the result; anything else: the one in the folder
 ) -> "pd.DataFrame":  # the rows that are asked for, in order
     "The units that a command asks for; written to a file where one is named."
     from featent.tools.files import as_path, write_whole
@@ -199,7 +199,7 @@ def units_of(
         raise ValueError(f"{out} exists already: choose another file, or remove it")
     if args.n < 1:
         raise ValueError(f"-n {args.n}: print at least one row")
-    if result is None:
+    if not hasattr(result, "units"):
         with doing(f"reading {args.result}"):
             result = whole_package().load(args.result)
     from featent.assessment.ranking import ranked_units

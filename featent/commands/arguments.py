@@ -296,22 +296,10 @@ def _atlas_arguments(p):
         metavar=("NAME", "DIR"),
         help="a result of the same layers and classes to compare with; may be repeated",
     )
-    add(
-        "--each",
-        type=int,
-        default=2,
-        metavar="N",
-        help="images of each unit that are the strongest, the weakest, of a usual and of a rare "
-        "birth (default: %(default)s of each)",
-    )
-    add(
-        "--resamples",
-        type=int,
-        default=200,
-        metavar="N",
-        help="of the images, for limits of H; 0 leaves out limits and tests, which take longest "
-        "(default: %(default)s)",
-    )
+    help = "strongest, weakest, usual and rare images of each unit (default: %(default)s of each)"
+    add("--each", type=int, default=2, metavar="N", help=help)
+    help = "of the images, for limits of H; 0: neither limits nor tests (default: %(default)s)"
+    add("--resamples", type=int, default=200, metavar="N", help=help)
     add("--title", metavar="WORDS", help="of the page (default: network and images)")
     add("--single-file", action="store_true", help="write one HTML file: -o FILE.html")
     add("-o", "--output", required=True, metavar="DIR", help="new folder for the pages")

@@ -160,8 +160,7 @@ def _check(args):
 
 def _units_here(args):
     "%featent units."
-    result = args.names.get(args.result)
-    return units_of(args, result if isinstance(result, Result) else None)
+    return units_of(args, args.names.get(args.result))
 
 # %% ../../nbs/commands/80_magics.ipynb #8c042689
 def _explore(args):
