@@ -4,14 +4,32 @@ import gzip
 import importlib.util
 import os
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema would take a second to load it
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores of the machine
     share = (os.cpu_count() or 1) // int(workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+LONG = (
+    "resume lab explorers training preflight patterns explorer cli magics roles kernels zoo".split()
+)
+
+
+def pytest_configure(config):
+    "The order of the files is that of `pytest_collection_modifyitems`, in several processes too."
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    "Files that take long begin first, so that no process is left alone with one at the end."
+    last = len(LONG)
+    place = {f"test_{name}": k for k, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, last))
 
 
 @pytest.fixture(scope="session")

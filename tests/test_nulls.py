@@ -75,6 +75,17 @@ def test_births_of_the_null_are_those_of_the_shuffled_maps(kind):
                 np.testing.assert_array_equal(null[k], births(shuffled[k], f, rules, pad=True))
 
 
+@pytest.mark.parametrize("m,n", [(31, 20), (260, 1)])
+def test_after_a_plateau_on_top_all_values_may_be_needed(m, n):
+    "Half of the graph comes at once: often no loop is left, and the rest has to be gone through."
+    maps = np.random.default_rng(m).standard_normal((n, 2, m, m)).astype(np.float32)
+    maps = np.where(maps > 0, np.float32(3), maps)
+    _, null = births_with_null(maps, np.arange(n), draws=2)
+    for k in range(2):
+        shuffled = shuffle_pixels(maps, np.arange(n), draw=k)
+        np.testing.assert_array_equal(null[k], births(shuffled))
+
+
 def numpys_shuffles(maps, n):
     "`n` shuffles of one map by numpy's own generator."
     rng, flat = np.random.default_rng(1), maps.ravel()

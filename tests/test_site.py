@@ -319,6 +319,10 @@ FAULTS = {
         add_cell(S, code("#| fig-alt:\n#|   - A dot\n#|   - Two\nx", *[shown(image_png="")] * 3)),
         "cell 7: 2 alternative texts for 3 figures",
     ),
+    "a frame of a page that is not there": (
+        text('<iframe src="none.html" title="none"></iframe>'),
+        "<iframe> does not belong",
+    ),
     "a script": (text('<script src="x.js"></script>'), "<script> does not belong"),
     "a script in an output": (
         add_cell(S, code("x", shown(text_html='<script>1</script>'))),

@@ -3,9 +3,29 @@
 import { App } from './app';
 import { FolderSource, KernelSource, PageSource, type Kernel } from './data';
 
+/** Light or dark as the site around says it, where the page is in a frame of a site. */
+function followHost(): void {
+  try {
+    const host = window.parent.document.body;
+    const follow = () => {
+      const dark = host.classList.contains('quarto-dark');
+      if (dark || host.classList.contains('quarto-light')) {
+        document.body.dataset.jpThemeLight = String(!dark);
+      }
+    };
+    new MutationObserver(follow).observe(host, { attributeFilter: ['class'] });
+    follow();
+  } catch {
+    // the page around is of another origin, and none of ours
+  }
+}
+
 const page = document.getElementById('featent-atlas');
 if (page) {
   const whole = document.getElementById('part-index') !== null;
+  if (window.parent !== window) {
+    followHost();
+  }
   const source = whole ? new PageSource() : new FolderSource('.');
   void new App(page, source, { address: true }).start();
 }

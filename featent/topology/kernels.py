@@ -685,18 +685,75 @@ def _width(x):
         x, n = x >> 1, n + 1
     return n
 
-# %% ../../nbs/topology/10_kernels.ipynb #79bb52d4
-_SIZES, _PIXELS, _SEEN, _SINGLE, _BOUND, _MOST = range(6)  # places in `at`
+# %% ../../nbs/topology/10_kernels.ipynb #07203413
+_PLACES = 9  # in `at`
+_SIZES, _PIXELS, _SEEN, _MET, _SINGLE, _TIED, _BUILT, _BOUND, _MOST = range(_PLACES)
 _ABOVE = 2**31  # above all keys
+_ROW = 16  # bits for the number of a row
 
 
 @compiled
-def _between(K, top, diag, m, low, high, most, cap, pairs, n):
-    "Append pixels with keys between two others as (distance from the top, 1); stop beyond `cap`."
+def _met_sizes(m, S, at, picked):
+    "Sizes of the batches down to the last value met, and how many of one pixel come first."
+    _, top, diag, seen, count, sizes = picked[:6]
+    rows = picked[9]
+    n, k, s, pixels = at[_SEEN], 0, 0, 0
+    alone = at[_SINGLE] - at[_MET]  # met after the search
+    last = np.int64(seen[_ix(n - 1)]) if n else np.int64(_ABOVE)
+    d = np.int64(_largest(diag, 0, m, S))
+    while k < n or d >= last:
+        v = np.int64(seen[_ix(k)] if k < n else _LOW)
+        x, size = max(v, d), 0
+        if d == x:
+            size, _, below = _scan_row(diag, 0, m, S, np.int32(x))
+            d = np.int64(below)
+        if v == x:
+            size += np.int64(count[_ix(k)])
+            k += 1
+        sizes[_ix(s)] = size
+        s, pixels = s + 1, pixels + size
+    for _ in range(alone):
+        sizes[_ix(s)] = 1
+        s += 1
     for u in range(m):
-        x = np.int64(diag[_ix(u)])
-        pairs[_ix(n)] = (most - x) << 31 | 1
-        n += (x > low) & (x < high)
+        top[_ix(u)] = rows[_ix(u)] >> _ROW
+    at[_SIZES], at[_PIXELS], at[_BUILT], k = s, pixels + alone, 1, 0
+    while k < s and sizes[_ix(k)] == 1:
+        k += 1
+    at[_SINGLE] = k
+
+# %% ../../nbs/topology/10_kernels.ipynb #79bb52d4
+@compiled
+def _meet(m, S, at, picked):
+    "Put what the search has not passed of the diagonal back; count what it has, and look for ties."
+    K, top, diag, seen = picked[:4]
+    rows = picked[9]
+    n, ties, more, last = at[_SEEN], 0, 0, np.int64(_ABOVE)
+    if n:
+        last = np.int64(seen[_ix(n - 1)])
+    for u in range(m):
+        x = diag[_ix(u)]
+        if x < last:
+            K[_ix(u * m + u)] = x
+            top[_ix(u)] = max(top[_ix(u)], x)
+            continue
+        more += 1
+        for j in range(n):
+            ties += np.int64(seen[_ix(j)] == x)
+        for j in range(u):
+            ties += np.int64(diag[_ix(j)] == x)
+    at[_SIZES], at[_BUILT], at[_BOUND] = 0, 0, last
+    at[_MET], at[_SINGLE] = n + more, n + more
+    for u in range(S):
+        rows[_ix(u)] = np.int64(top[_ix(u)]) << _ROW | u
+    if ties or at[_TIED]:
+        at[_TIED] = 1
+        _met_sizes(m, S, at, picked)
+
+# %% ../../nbs/topology/10_kernels.ipynb #602e1461
+@compiled
+def _between(K, top, m, low, high, most, cap, pairs, n):
+    "Append pixels with keys between two others as (distance from the top, 1); stop beyond `cap`."
     for u in range(m):
         if top[_ix(u)] <= low:
             continue
@@ -713,29 +770,21 @@ def _between(K, top, diag, m, low, high, most, cap, pairs, n):
 
 
 @compiled
-def _more_sizes(need, least, m, S, at, picked):
+def _many_sizes(need, least, m, S, at, picked):
     "Find the sizes of batches until they have `need` pixels, or all above the least value."
-    K, top, diag, seen, count, sizes, pairs, spare, buckets = picked
+    K, top, _, _, _, sizes, pairs, spare, buckets, _ = picked
     most = at[_MOST]
     while at[_PIXELS] < need and at[_BOUND] > least + 1:
-        high, n, missing = at[_BOUND], 0, need - at[_PIXELS]
-        cap = 4 * missing + 64
-        if high == _ABOVE:  # first what the map itself has shown
-            low, cap = most - 1, m * m
-            for k in range(at[_SEEN]):
-                low = np.int64(seen[_ix(k)]) - 1
-                pairs[_ix(n)] = (most - 1 - low) << 31 | np.int64(count[_ix(k)])
-                n += 1
-        else:
-            more = (1.1 * need / at[_PIXELS]) ** 0.7 - 1  # they come the denser, the lower
-            low = high - 2 - np.int64((most - high + 1) * more)
-        low, first = max(low, np.int64(least)), n
-        n = _between(K, top, diag, m, low, high, most, cap, pairs, first)
+        high, n, cap = at[_BOUND], 0, 4 * (need - at[_PIXELS]) + 64
+        more = (1.1 * need / at[_PIXELS]) ** 0.7 - 1  # they come the denser, the lower
+        low = high - 2 - np.int64((most - high + 1) * more)
+        low = max(low, np.int64(least))
+        n = _between(K, top, m, low, high, most, cap, pairs, 0)
         while n > cap and low < high - 2:
             low = high - 1 - (high - 1 - low) // 2
-            n = _between(K, top, diag, m, low, high, most, cap, pairs, first)
+            n = _between(K, top, m, low, high, most, cap, pairs, 0)
         if low == high - 2:  # a single value, however many have it
-            n = _between(K, top, diag, m, low, high, most, m * m, pairs, first)
+            n = _between(K, top, m, low, high, most, m * m, pairs, 0)
         _sort(pairs, spare, buckets, n, 31, _width(most - low))
         last, k = np.int64(-1), at[_SIZES] - 1
         for i in range(n):
@@ -748,22 +797,74 @@ def _more_sizes(need, least, m, S, at, picked):
             at[_PIXELS] += some
         at[_SIZES], at[_BOUND] = k + 1, low + 1
 
+# %% ../../nbs/topology/10_kernels.ipynb #6134b1bf
+@compiled
+def _lift(K, top, m, S, v):
+    "Take the largest value `v` off the rows: how many pixels have it."
+    total = 0
+    for u in range(m):
+        if top[_ix(u)] == v:
+            some, _, top[_ix(u)] = _scan_row(K, u * m, m, S, v)
+            total += some
+    return total
+
+
+@compiled
+def _more_sizes(least, m, S, at, picked):
+    "Find the size of the next batch above the least value, or of many where they do not end."
+    K, top, sizes, s = picked[0], picked[1], picked[5], at[_SIZES]
+    if s > 4 * m:
+        _many_sizes(at[_PIXELS] + m, least, m, S, at, picked)
+        return
+    v = _largest(top, 0, m, S)
+    if v > least:
+        size = _lift(K, top, m, S, v)
+        sizes[_ix(s)] = size
+        at[_SIZES], at[_PIXELS], at[_BOUND] = s + 1, at[_PIXELS] + size, v
+
+
+@compiled
+def _front(rows, S):
+    "The largest of all rows, with its number: its key above, the number below."
+    best = rows[0]
+    for u in range(S):
+        best = max(best, rows[_ix(u)])
+    return best
+
+
+@compiled
+def _lone(end, least, m, S, at, K, rows):
+    "Take the largest pixels off the rows while each is alone: until there are `end`, or a tie."
+    single, bound, first = at[_SINGLE], at[_BOUND], _front(rows, S)
+    while single < end and first >> _ROW > least:
+        v, row = first >> _ROW, first & ((1 << _ROW) - 1)
+        some, _, below = _scan_row(K, row * m, m, S, np.int32(v))
+        rows[_ix(row)] = np.int64(below) << _ROW | row
+        first = _front(rows, S)
+        if some > 1 or first >> _ROW == v:
+            rows[_ix(row)], at[_TIED] = v << _ROW | row, 1
+            break
+        bound, single = v, single + 1
+    at[_SINGLE], at[_BOUND] = single, bound
+
 
 @compiled
 def _alone(end, least, m, S, at, picked):
     "How many of the first `end` pixels are alone in their levels, and whether there are others."
+    if not at[_BUILT]:
+        _lone(end, least, m, S, at, picked[0], picked[9])
+        if at[_TIED]:
+            _met_sizes(m, S, at, picked)
+        return min(end, at[_SINGLE]), at[_TIED] == 1
     sizes, k = picked[5], at[_SINGLE]
     while k < end:
         if k == at[_SIZES]:
-            _more_sizes(end + (m >> 2), least, m, S, at, picked)
-            if k == at[_SIZES]:
-                break
-        if sizes[_ix(k)] != 1:
-            at[_SINGLE] = k
-            return k, True
+            _more_sizes(least, m, S, at, picked)
+        if k == at[_SIZES] or sizes[_ix(k)] != 1:
+            break
         k += 1
     at[_SINGLE] = k
-    return k, False
+    return k, k < end and k < at[_SIZES]
 
 # %% ../../nbs/topology/10_kernels.ipynb #aac73bb0
 _FEW = 32  # pixels of a batch that is not collected
@@ -782,7 +883,7 @@ def _tied_null(state, max_level, least, shape, at, picked, board, graph):
     left, level, live, n_nz, birth, group, taken = m * (m - 1) // 2, 0, 0, 0, 0, 0, 0
     while left > 0:
         if group == at[_SIZES]:
-            _more_sizes(at[_PIXELS] + m, least, m, S, at, picked)
+            _more_sizes(least, m, S, at, picked)
             if group == at[_SIZES]:
                 break
         size, fresh = np.int64(sizes[_ix(group)]), 0
@@ -844,6 +945,8 @@ def _nulls(starts, null, i, max_level, least, shape, at, picked, board, graph, l
                 over = same < end
                 null[i, k] = birth
                 continue
+        if not at[_BUILT]:
+            _met_sizes(m, S, at, picked)
         birth = _tied_null(state, max_level, least, shape, at, picked, board, graph)
         if birth < 0:
             return False
@@ -860,7 +963,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths, streams, h, w, 
     K, top = np.full(m * m + S, _LOW, np.int32), np.full(S, _LOW, np.int32)
     diag, at, many = (
         np.full(S, _LOW, np.int32),
-        np.zeros(6, np.int64),
+        np.zeros(_PLACES, np.int64),
         m * m + m + 1 if draws else 0,
     )
     seen, count = np.empty(many, np.int32), np.empty(many, np.int32)
@@ -874,7 +977,8 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths, streams, h, w, 
     z, used = np.zeros(m * m * nw, np.uint64), np.zeros(nw, np.uint64)
     nz = np.empty((m * m // 2 + 1, 2), np.int64)
     c, d = np.zeros(nw, np.uint64), np.zeros(nw, np.uint64)
-    picked = K, top, diag, seen, count, np.empty(many, np.int32), pairs, spare, buckets
+    sizes, rows = np.empty(many, np.int32), np.empty(S, np.int64)
+    picked = K, top, diag, seen, count, sizes, pairs, spare, buckets, rows
     board = np.zeros((h + 2) * (w + 1) + 1, np.uint8), np.empty(h * w, np.int32)
     labels = np.empty(S if draws else 0, np.uint8), np.empty(S if draws else 0, np.int32)
     graph, shape = (adj, new, parent, z, used, nz, c, d), (h, w, m, W, S, nw)
@@ -882,6 +986,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths, streams, h, w, 
         least, n_seen = _load_rows(flat, i * m * m, K, top, diag, m, S), 0
         if draws:
             at[_MOST] = max(_largest(top, 0, m, S), _largest(diag, 0, m, S))
+            at[_TIED] = 0
         adj[:] = 0
         for v in range(m):
             parent[v] = v
@@ -948,7 +1053,7 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths, streams, h, w, 
                             fresh += 1
                 if draws:
                     seen[_ix(n_seen)], count[_ix(n_seen)] = v, total
-                    n_seen += 1
+                    n_seen, at[_TIED] = n_seen + 1, 1
                 if fresh == 0:
                     continue
                 level += 1
@@ -979,7 +1084,8 @@ def _clique(bits, max_level, whole, nw, births, curves, lengths, streams, h, w, 
             births[i] = birth
         if draws == 0:
             continue
-        at[_SIZES], at[_PIXELS], at[_SEEN], at[_SINGLE], at[_BOUND] = 0, 0, n_seen, 0, _ABOVE
+        at[_SEEN] = n_seen
+        _meet(m, S, at, picked)
         if not _nulls(streams, null, i, max_level, least, shape, at, picked, board, graph, labels):
             return i
     return n
