@@ -288,7 +288,7 @@ export class App {
     const classes = ['all classes', ...index.classes.map(c => c.name)];
     const picks = [
       this.pick('layer', index.layers.map(l => l.short), state.layer, layer =>
-        this.go({ layer, unit: -1, slot: 0 })
+        this.go({ layer, unit: -1, slot: -1 })
       ),
       this.pick('class', classes, state.cls + 1, i => this.go({ cls: i - 1 }))
     ];
@@ -355,7 +355,7 @@ export class App {
     }
     const turn = (by: number, now: number, n: number) => (((now + by) % n) + n) % n;
     const layers = (by: number) => () =>
-      void this.go({ layer: turn(by, state.layer, index.layers.length), unit: -1, slot: 0 });
+      void this.go({ layer: turn(by, state.layer, index.layers.length), unit: -1, slot: -1 });
     const classes = (by: number) => () =>
       void this.go({ cls: turn(by, state.cls + 1, index.classes.length + 1) - 1 });
     const known: Record<string, () => void> = {

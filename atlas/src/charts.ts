@@ -68,7 +68,7 @@ export function legend(svg: Svg, size: [number, number], names: [string, string]
     g.append('rect').attr('width', 10).attr('height', 10).attr('y', -8).attr('fill', colour);
     const t = g.append('text').attr('x', 14).attr('y', 1).attr('font-size', 11);
     t.attr('fill', ink(svg.node()!, 'ink')).text(name);
-    x += 22 + name.length * 5.6;
+    x += 26 + name.length * 5.9;
     if (x > size[0]) {
       break;
     }

@@ -27,7 +27,8 @@ export async function compareView(app: App): Promise<Node[]> {
   const box = el('select', { id: 'fa-rival', 'aria-label': 'compare with' });
   index.rivals.forEach(r => box.append(el('option', { value: r, selected: r === state.rival }, r)));
   box.addEventListener('change', () => void app.go({ rival: box.value }));
-  const w = Math.max(Math.min(app.root.clientWidth - 32, 420), 320);
+  const room = app.root.clientWidth - 32;
+  const w = Math.max(Math.min(room, room > 1500 ? 580 : 420), 320);
   const rows: HTMLElement[] = [];
   const figures = MEASURES.flatMap(([key, word]) => {
     const own = folded(part.scores[state.filtration][key], state.cls);
@@ -52,7 +53,7 @@ export async function compareView(app: App): Promise<Node[]> {
       )
     ];
   });
-  app.keys.Enter = () => void app.go({ view: 'unit', slot: 0 });
+  app.keys.Enter = () => void app.go({ view: 'unit', slot: -1 });
   const heads = [`unit ${state.unit}`, 'network', state.rival, 'difference'];
   const head = el('thead', {}, el('tr', {}, ...heads.map(t => el('th', { scope: 'col' }, t))));
   return [
@@ -89,7 +90,7 @@ function byDepth(app: App, w: number): Node[] {
       head: ['layer', 'series', key],
       rows: rows.map(r => [r.layer, r.series, value(r, key)])
     });
-    const about = `Mean over units and classes of every layer, of the network and of ${state.rival}.`;
+    const about = `Mean over units and classes of every layer, of the network and of ${series}.`;
     const draw = (svg: Svg) => profile(app, svg, key, word, rows, w);
     return [figure(title, about, [w, 250], draw, table)];
   });

@@ -26,7 +26,8 @@ function listed(app: App, looked: Looked): number[] {
 }
 
 export function unitWords(columns: Column[], u: number): string {
-  const said = columns.slice(1).map(c => `${c.title} ${c.text?.(u) ?? show(c.values[u])}`);
+  const known = columns.slice(1).filter(c => c.text || Number.isFinite(c.values[u]));
+  const said = known.map(c => `${c.title} ${c.text?.(u) ?? show(c.values[u])}`);
   return `unit ${u}: ${said.join(', ')}`;
 }
 
@@ -75,7 +76,7 @@ class Layer {
   }
 
   open(unit: number): void {
-    void this.app.go({ view: 'unit', unit, slot: 0 });
+    void this.app.go({ view: 'unit', unit, slot: -1 });
   }
 
   private step(by: number): void {

@@ -11,7 +11,7 @@ export interface State {
   unit: number; // -1: the most telling one
   cls: number; // -1: all classes
   filtration: string;
-  slot: number; // of the shown images
+  slot: number; // of the shown images; -1: the first one with a loop
   x: string;
   y: string;
   sort: string; // a column, a minus in front for decreasing
@@ -34,7 +34,7 @@ export function firstState(index: Index): State {
     unit: -1,
     cls: -1,
     filtration: index.filtrations[0],
-    slot: 0,
+    slot: -1,
     x: 'H',
     y: 'contrast',
     sort: 'number',

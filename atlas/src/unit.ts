@@ -114,7 +114,11 @@ class Unit {
 
   private get slot(): number {
     const slot = this.app.state.slot;
-    return this.shown[slot] ? slot : Math.max(this.shown.findIndex(Boolean), 0);
+    if (this.shown[slot]) {
+      return slot;
+    }
+    const born = this.shown.findIndex(s => s?.birth);
+    return Math.max(born < 0 ? this.shown.findIndex(Boolean) : born, 0);
   }
 
   private get now(): Shown | null {
@@ -362,8 +366,11 @@ class Unit {
     const w = Math.max(Math.min(this.app.root.clientWidth - 32, 400), 320);
     const out = [this.births(w), ...this.classes(w)];
     const s = this.now;
-    if (s && !flat(s.steps)) {
+    if (s && s.curve.length && Math.max(...Array.from(s.curve)) > 0) {
       out.unshift(this.betti(s, w), this.diagram(s, w));
+    } else if (s) {
+      const why = flat(s.steps) ? 'This map has one value everywhere: ' : '';
+      out.unshift(el('p', { class: 'fa-note' }, `${why}no loop is ever born in it.`));
     }
     return out;
   }
@@ -541,7 +548,7 @@ class Unit {
     const H = folded(part.scores[this.app.state.filtration].H, this.app.state.cls);
     const rho = row(part.alike_rho, unit);
     const buttons = Array.from(row(part.alike, unit), (u, i) => {
-      const open = () => void this.app.go({ unit: u, slot: 0 });
+      const open = () => void this.app.go({ unit: u, slot: -1 });
       const words = `unit ${u} (ρ ${show(rho[i], 2)}, H ${show(H?.[u] ?? NaN, 2)})`;
       return u < 0 ? null : el('button', { type: 'button', click: open }, words);
     });
