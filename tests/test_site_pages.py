@@ -10,7 +10,7 @@ import pytest
 
 root = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root / ".ci"))
-from sitecheck import browser, build, convert, processing, reference  # noqa: E402
+from sitecheck import backlinks, browser, build, convert, processing, reference  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("small_site", root / "tests/test_site.py")
 spec.loader.exec_module(parts := importlib.util.module_from_spec(spec))
@@ -54,6 +54,58 @@ def test_the_reference_has_a_row_for_each_parameter_and_the_source(small):
         "(../../featent/topology/sums.py)" in text
         and reference.markdown(small, "topology.sums", "none") is None
     )
+
+
+def test_the_reference_links_to_the_pages_that_use_a_name(small):
+    text = reference.markdown(small, "topology.sums", "add")
+    assert text.endswith("*Used in* [sums](../index.ipynb).")
+    stored = (small / "nbs/api.ipynb").read_text()
+    assert "[sums](index.ipynb)" in stored and "| used in |" in stored
+    own = "from featent.topology.sums import LIMIT"
+    parts.add_cell("nbs/experiments/one.ipynb", parts.code(own))(small)
+    parts.site.faults(small, ())
+    found = backlinks.uses(small)["topology.sums", "LIMIT"]
+    assert [p.name for p in found] == ["one.ipynb"]
+
+
+@pytest.mark.parametrize(
+    "source, taken",
+    [
+        ("fe.add([1])", [("topology.sums", "add")]),
+        ("fe.topology.sums.other(1)", [("topology.sums", "other")]),
+        ("from featent import add", [("topology.sums", "add")]),
+        ("from featent.studies.zoo import a, b", [("studies.zoo", "a"), ("studies.zoo", "b")]),
+        ("%time fe.add([1])\nnumpy.add(1)", []),
+        ("no python", []),
+    ],
+)
+def test_what_a_cell_takes_from_the_package(source, taken):
+    found = list(backlinks.named(source, {"add": "topology.sums"}))
+    assert set(taken) <= set(found) and bool(found) == bool(taken)
+
+
+def test_an_experiment_is_built_with_its_verdict_figure_and_table_first(small):
+    book = small / "nbs/experiments/one.ipynb"
+    table, figure = parts.shown(text_html="<table></table>"), parts.shown(image_png="")
+    cells = [
+        parts.md("# one\n\n> An experiment"),
+        parts.md("**In short.** Yes."),
+        parts.md("Long reasons."),
+        parts.code("out = 'x'"),
+        parts.code("table", table),
+        parts.code('#| fig-alt: "A line."\nfigure', figure),
+    ]
+    for cell, tag in zip(cells[3:], ("parameters", "lead", "lead")):
+        cell["metadata"] = {"tags": [tag]}
+    parts.write(book, *cells)
+    made, fault = processing.process(small, book)
+    assert fault is None
+    at = next(i for i, c in enumerate(made.cells) if "**In short.**" in c.source)
+    first, second, how, why, settings = made.cells[at + 1 : at + 6]
+    assert "image/png" in first.outputs[0].data and "A line." in first.source
+    assert "text/html" in second.outputs[0].data and "echo: false" in second.source
+    assert (how.source, why.source) == ("## Why, and how", "Long reasons.")
+    assert "code-fold: true" in settings.source and "The parameters" in settings.source
 
 
 def test_the_reference_of_a_class_has_fields_and_methods_also_later_ones(small):

@@ -278,3 +278,21 @@ def test_twins_that_are_not_what_was_asked_for_are_refused(net, digits):
         fe.assess(net, digits, LAYERS[:1], null=("random", "weights"), twins=0)
     with pytest.raises(ValueError, match="choose from 'shuffle', 'random', 'weights'"):
         fe.assess(net, digits, LAYERS[:1], null="noise")
+
+
+def test_a_command_shows_the_units_of_a_class(result, tmp_path, capsys):
+    "As a table in the terminal, whole in a file, and as what a cell of a notebook returns."
+    from featent.commands.cli import main
+
+    result.save(tmp_path / "scores")
+    words = ["units", str(tmp_path / "scores"), "--class", "3", "--sort", "H", "-n", "5"]
+    assert main([*words, "-o", str(tmp_path / "all.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "contrast_q" in said and " H" in said and said.count("\n") == 7
+    whole = pd.read_csv(tmp_path / "all.csv")
+    assert len(whole) == result.layers.units.sum() and set(whole["class"]) == {3}
+    assert whole.H.is_monotonic_increasing
+    assert main([*words, "-o", str(tmp_path / "all.csv")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*words[:2], "--layer", "nowhere*"]) == 2
+    assert "no layer of this result fits 'nowhere*': choose from" in capsys.readouterr().err

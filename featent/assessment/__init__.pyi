@@ -18,4 +18,5 @@ from . import assessing as assessing
 from . import depth as depth
 from . import evidence as evidence
 from . import answers as answers
+from . import ranking as ranking
 from . import plots as plots

@@ -296,26 +296,28 @@ def _atlas_arguments(p):
         metavar=("NAME", "DIR"),
         help="a result of the same layers and classes to compare with; may be repeated",
     )
-    add(
-        "--each",
-        type=int,
-        default=2,
-        metavar="N",
-        help="images of each unit that are the strongest, the weakest, of a usual and of a rare "
-        "birth (default: %(default)s of each)",
-    )
-    add(
-        "--resamples",
-        type=int,
-        default=200,
-        metavar="N",
-        help="of the images, for limits of H; 0 leaves out limits and tests, which take longest "
-        "(default: %(default)s)",
-    )
+    help = "strongest, weakest, usual and rare images of each unit (default: %(default)s of each)"
+    add("--each", type=int, default=2, metavar="N", help=help)
+    help = "of the images, for limits of H; 0: neither limits nor tests (default: %(default)s)"
+    add("--resamples", type=int, default=200, metavar="N", help=help)
     add("--title", metavar="WORDS", help="of the page (default: network and images)")
     add("--single-file", action="store_true", help="write one HTML file: -o FILE.html")
     add("-o", "--output", required=True, metavar="DIR", help="new folder for the pages")
     p.set_defaults(do="run_atlas")
+
+
+def _units_arguments(p):
+    "Options of featent units."
+    add = p.add_argument
+    add("result", help="folder that featent assess left")
+    add("--class", dest="label", metavar="NAME", help="contrasts with this class, by name or label")
+    add("--layer", nargs="+", metavar="NAME", help="some layers, or patterns such as 'features.*'")
+    add("--status", nargs="+", metavar="WORD", help="answers, redundant, dead, 'carries no class'")
+    help = "column to sort by (default: contrast with --class, else share)"
+    add("--sort", metavar="COLUMN", help=help)
+    add("-n", type=int, default=20, metavar="N", help="rows to print (default: %(default)s)")
+    add("-o", "--output", metavar="FILE", help="write all rows to a CSV file")
+    p.set_defaults(do="run_units")
 
 
 def _claims_arguments(p):
@@ -360,6 +362,7 @@ _EXAMPLES = """examples:
   featent assess --network small_vgg --weights mine.pth --images cifar10 --root data/ -o scores
   featent check --network mine.py:Net --weights mine.pth --images scans/ --channels 1
   featent assess --network mine.py:Net --images scans/ --mean 0.5 --std 0.25 -o scores
+  featent units scores --class dog --status answers
   featent atlas scores --network mine.py:Net --images scans/ --mean 0.5 --std 0.25 -o pages
   featent bench --quick
   featent doctor"""
@@ -376,6 +379,11 @@ _COMMANDS = {  # name: help, further description, what adds its options
         "what goes into a network, and whether it fits",
         "Nothing is assessed or written.",
         _check_arguments,
+    ),
+    "units": (
+        "which units answer to which class: a table, the most telling first",
+        "From a saved result, with its statuses, intervals and q-values.",
+        _units_arguments,
     ),
     "atlas": (
         "pages with every unit of a network, which open without a kernel",

@@ -23,7 +23,15 @@ from torch.utils.data import Dataset
 
 from ..assessment.result import Result
 from . import actions
-from .actions import checked, network_of, optional, pictures, run_experiment, scored
+from featent.commands.actions import (
+    checked,
+    network_of,
+    optional,
+    pictures,
+    run_experiment,
+    scored,
+    units_of,
+)
 from .arguments import assess_arguments, command_parser, common_options
 from .experiments import experiments, parameters, read_parameters
 from .messages import explain, in_words_of
@@ -53,10 +61,10 @@ def _magic_parser():
     "The parser of the command line with `explore`, and with what a notebook returns."
     parser = command_parser()
     _add_explore(parser)
-    own = {"assess": _assess, "check": _check, "run": _run_here}
+    own = {"assess": _assess, "check": _check, "run": _run_here, "units": _units_here}
     for name, do in own.items():
         _commands(parser)[name].set_defaults(do=do)
-    for name in ("assess", "check", "explore"):
+    for name in ("assess", "check", "explore", "units"):
         _commands(parser)[name].description += f" {_VARIABLES}"
     for p in (parser, *_commands(parser).values()):
         p.prog = f"%{p.prog}"
@@ -148,6 +156,11 @@ def _assess(args):
 def _check(args):
     "%featent check."
     return checked(args, *_material(args))
+
+
+def _units_here(args):
+    "%featent units."
+    return units_of(args, args.names.get(args.result))
 
 # %% ../../nbs/commands/80_magics.ipynb #8c042689
 def _explore(args):
