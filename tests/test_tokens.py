@@ -387,6 +387,18 @@ def test_regions_are_never_taken_for_images_not_even_one_of_each(regions, told):
             select_layers(net, pictures(2, 64), layer)
 
 
+def test_the_neurons_of_a_gated_mlp_are_chosen_by_the_module_that_hands_them_on():
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    net, x = TIMM["timm eva"][0]().eval(), pictures(3, 32)
+    table = list_layers(net, x).set_index("layer")
+    assert table.note["blocks.1.mlp.fc1"] == "read before what follows (silu)"
+    chosen, _ = select_layers(net, x, "blocks.1.mlp.norm")
+    seen = seen_by_hooks(net, x)
+    want = tokens(1)(seen["blocks.1.mlp.norm"][0])
+    assert torch.equal(read_maps(net, x, chosen)["blocks.1.mlp.norm"], want)
+
+
 class Blind(nn.Module):
     "A patch embedding whose places no call tells."
 
