@@ -288,7 +288,7 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
         share = part(made, "layer-1")["unit"]["share"]
         assert page.address()["unit"] == str(np.nanargmax(share))  # the most telling one
         assert page.address()["view"] == "layer"
-        assert page.p.locator("circle").count() > 30
+        page.p.locator("circle").nth(30).wait_for()  # figures are drawn a frame later
         box = page.p.locator(".fa-brush .overlay").bounding_box()
         page.p.mouse.move(box["x"] + 2, box["y"] + 2)
         page.p.mouse.down()

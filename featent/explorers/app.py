@@ -89,6 +89,12 @@ def _close(widget):
     widget.close()
 
 # %% ../../nbs/explorers/54_app.ipynb #6d44aca2
+_ATLAS = (
+    "<div>All units at once, also without a kernel: "
+    "<code>fe.atlas(result, network=network, images=images)</code></div>"
+)
+
+
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
 
@@ -106,9 +112,10 @@ class Explorers(widgets.VBox):
 
     def tell(self, warned=()):
         "Say above every view what went into the network, and what was warned of."
-        record = {} if self.source.result is None else self.source.result.record
+        there = self.source.result is not None
+        record = self.source.result.record if there else {}
         lines = [[topic, field_words(text)] for topic, text in record.get("preflight", ())]
-        self.about.value = about_html(lines, warned)
+        self.about.value = about_html(lines, warned) + _ATLAS * there
 
     def choose(self, name):
         "Show an explorer by name."
