@@ -510,6 +510,8 @@ def test_tokens_without_a_value_are_refused_by_name():
 
 def test_the_table_of_families():
     "Last: the table on the page about transformers is that of the families above."
+    if not SEEN:
+        pytest.skip("no family was read in this run")
     rows = [family(name, table) for name, table in SEEN]
     found = pd.DataFrame(rows, columns=COLUMNS).sort_values("family", ignore_index=True)
     if path := os.environ.get("FEATENT_FAMILIES"):
