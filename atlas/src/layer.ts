@@ -259,7 +259,7 @@ class UnitTable {
     const save = () => saveTable(name, tableOf(looked.all, units));
     this.node = el(
       'figure',
-      { class: 'fa-figure' },
+      { class: 'fa-figure fa-listed' },
       el(
         'figcaption',
         {},

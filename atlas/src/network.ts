@@ -38,7 +38,7 @@ export function profile(
   const y = over(every, [h - MARGIN.bottom, MARGIN.top + 18], key !== 'share');
   const number = over([0, 1], [x(names[0])!, x(names[names.length - 1])!]);
   number.domain([0, Math.max(names.length - 1, 1)]);
-  const shorts = few(app.index.layers.map(l => l.short.replace(/^.*\.(?=.)/, '')), w - 60);
+  const shorts = few(lastParts(app.index.layers.map(l => l.short)), w - 60);
   axes(svg, [w, h], number, y, ['layer, from the first to the last', word], 6, shorts);
   const series = [...new Set(rows.map(r => r.series))];
   for (const name of [...series].reverse()) {
@@ -72,6 +72,19 @@ export function profile(
     bar.on('click', () => void app.go({ view: 'layer', layer: i, unit: -1 }));
     bar.append('title').text(`${short}\n${said}`);
   });
+}
+
+/** The last part of each name, or as many as tell the names apart. */
+function lastParts(names: string[]): string[] {
+  const parts = names.map(n => n.split('.'));
+  const most = Math.max(...parts.map(p => p.length));
+  for (let n = 1; n < most; n++) {
+    const ends = parts.map(p => p.slice(-n).join('.'));
+    if (new Set(ends).size === names.length) {
+      return ends;
+    }
+  }
+  return names;
 }
 
 function limits(svg: Svg, x: number, y: Linear, lo: number, hi: number, colour: string): void {
