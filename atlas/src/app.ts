@@ -37,7 +37,7 @@ export class App {
   store: Store;
   chosen = new Set<number>(); // units of the layer in view
   filter = { status: '', text: '' }; // of these units
-  photos = new Map<number, HTMLImageElement>(); // seen a moment ago
+  photos = new Map<number, Promise<HTMLImageElement | null>>(); // seen a moment ago
   body = el('main', { class: 'fa-body', tabindex: -1 });
   private bar = el('header', { class: 'fa-bar' });
   private said = el('p', { class: 'fa-said', 'aria-live': 'polite' });
@@ -210,8 +210,8 @@ export class App {
       }
       this.tell(this.title());
       this.root.dataset.drawn = String(turn);
-      if (this.seen !== this.state.view && this.root.getBoundingClientRect().top < 0) {
-        this.root.scrollIntoView(); // another view is seen from its beginning
+      if (this.seen && this.seen !== this.state.view) {
+        this.bar.scrollIntoView({ block: 'nearest' }); // another view begins at its beginning
       }
       this.seen = this.state.view;
       if (this.state.view !== 'network') {

@@ -248,24 +248,25 @@ class Unit {
 
   private slider: HTMLInputElement | null = null;
 
-  private async photo(image: number): Promise<HTMLImageElement | null> {
+  private photo(image: number): Promise<HTMLImageElement | null> {
     const { photos } = this.app;
-    let photo = photos.get(image);
-    if (!photo) {
-      photo = new Image();
-      if (photos.size > 400) {
-        photos.clear();
-      }
-      photos.set(image, photo);
-      try {
-        photo.src = await this.app.store.picture(image);
-        await photo.decode();
-      } catch {
-        return null;
-      }
+    const found = photos.get(image) ?? this.load(image);
+    if (photos.size > 400) {
+      photos.clear();
     }
-    await photo.decode().catch(() => null);
-    return photo;
+    photos.set(image, found);
+    return found;
+  }
+
+  private async load(image: number): Promise<HTMLImageElement | null> {
+    const photo = new Image();
+    try {
+      photo.src = await this.app.store.picture(image);
+      await photo.decode();
+      return photo;
+    } catch {
+      return null;
+    }
   }
 
   private fit(canvas: HTMLCanvasElement, s: Shown, side: number): [CanvasRenderingContext2D, number, number] {
