@@ -51,6 +51,8 @@ def said(cell):
             texts.append("".join(output["text"]))
         data = output.get("data", {})
         plain, table = ("".join(data.get(f"text/{kind}", "")) for kind in ("plain", "html"))
+        if plain.startswith("<IPython.core.display.Markdown"):
+            plain = "".join(data.get("text/markdown", ""))  # which the object does not tell
         if WIDGET in data or re.match(r"<\S+.*\bat 0x|<Figure", plain):
             continue  # a bar, an explorer, a picture
         texts.append(TAG.sub(" ", table) if "<table" in table else plain)

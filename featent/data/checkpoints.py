@@ -124,7 +124,7 @@ def _wanted(path, text):
     "The names of what a file wanted to have or to run."
     named = re.findall(r"GLOBAL ([\w.]+)", text)
     try:
-        named += torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        named += sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:
         pass  # an older PyTorch, or a form of file that this function does not read
     known = {_name_in_files(entry) for entry in _harmless()}
