@@ -255,6 +255,7 @@ def test_completion_of_commands_and_options(ip):
     assert offered(ip, "%featent assess --network small") == [
         "small_vgg",
         "small_resnet",
+        "small_vit",
     ] and offered(ip, "%featent assess --network net --images ima") == ["images"]
     assert (
         offered(ip, "%featent nothing ") == []

@@ -887,7 +887,8 @@ def test_experiment_refuses(name, value, message):
             encoding="utf-8"
         )
     )["cells"]
-    parameters, validate = ("".join(c["source"]) for c in cells if c["metadata"].get("tags"))
+    by_tag = {tag: "".join(c["source"]) for c in cells for tag in c["metadata"].get("tags", [])}
+    parameters, validate = by_tag["parameters"], by_tag["validate"]
     values = {}
     exec(parameters, values)
     assert name in values

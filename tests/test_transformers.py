@@ -11,7 +11,7 @@ from torch import nn
 
 import featent as fe
 from featent.data.readable import wrappers_of
-from featent.explorers.atlas_reading import read_shown
+from featent.explorers.atlas_reading import Slots, read_shown
 from featent.statistics.shares import bare_shares
 from featent.studies.masking import masked_scores
 from featent.studies.scale_groups import rescaling_groups
@@ -154,7 +154,7 @@ def test_neurons_of_mlps_are_pruned_and_sums_are_refused(vit, digits, result):
 
 
 def test_an_atlas_shows_the_maps_whose_births_were_scored(vit, digits, result):
-    seen = read_shown(result, vit, digits, each=1)
+    seen = read_shown(result, vit, digits, Slots(1))
     assert set(seen.maps) == set(result.layers.layer) and seen.notes == ()
 
 
@@ -183,7 +183,7 @@ def test_a_grid_that_was_told_is_told_to_the_preflight_and_known_to_the_atlas(di
     with pytest.raises(ValueError, match="gives 1 . 4 x 4 = 17|no layer gives"):
         fe.assessment.preflight.check(net, digits, "mlp", grid=(4, 4), prefix=1)
     found = fe.assess(net, digits, "mlp", grid=(4, 4), preflight="off")
-    assert read_shown(found, net, digits, each=1).notes == ()
+    assert read_shown(found, net, digits, Slots(1)).notes == ()
 
 
 def test_a_transformer_is_watched_while_it_learns(digits):

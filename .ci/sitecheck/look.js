@@ -52,10 +52,12 @@
       return n.length < 4 ? [...n, 1] : n;
     };
     const over = (a, b) => a.slice(0, 3).map((v, i) => v * a[3] + b[i] * (1 - a[3])).concat(1);
+    const known = new Map();
     const ground = e => {
-      const layers = [];
-      for (let x = e; x; x = x.parentElement) layers.push(parse(getComputedStyle(x).backgroundColor));
-      return layers.reverse().reduce((below, c) => over(c, below), [255, 255, 255, 1]);
+      if (!e) return [255, 255, 255, 1];
+      if (!known.has(e))
+        known.set(e, over(parse(getComputedStyle(e).backgroundColor), ground(e.parentElement)));
+      return known.get(e);
     };
     const linear = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
     const light = c => {
