@@ -103,7 +103,7 @@ def bench(
         "resnet18",
         "mobilenet_v2",
     ),  # empty: neither pipeline nor memory is measured
-    images: int = 8,  # images of 224 x 224 for `pipeline`
+    images: int = 64,  # images of 224 x 224 for `pipeline`
     seed: int = 0,  # of maps, images and weights
     peers: "tuple | None" = None,  # names from `PEERS`; None: all
 ) -> tuple:  # tables of engines and pipeline, and the machine with the peaks of memory

@@ -61,7 +61,7 @@ def _setup(network, images):
 
 def _assessed(network, images, batch_size, mode):
     "The whole call."
-    return assess(network, images, batch_size=batch_size, **MODES[mode])
+    return assess(network, images, batch_size=batch_size, preflight="off", **MODES[mode])
 
 # %% ../../nbs/commands/36_end_to_end.ipynb #963363bf
 def pipeline(
@@ -70,10 +70,10 @@ def pipeline(
         "resnet18",
         "mobilenet_v2",
     ),  # names, as for `network`; random weights
-    images: int = 8,  # number of random images
+    images: int = 64,  # number of random images
     size: int = 224,  # their height and width
     batch_size: int = 8,  # images in one forward pass, for both
-    turns: int = 5,  # times that each is run
+    turns: int = 3,  # times that each is run
     seed: int = 0,  # of images and weights
 ) -> pd.DataFrame:  # for each network and mode: medians of seconds, and of the ratios of turns
     "Time `assess` over all convolutional layers against the forward pass alone, on all cores."
