@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,13 +14,11 @@ import torch
 import featent as fe
 from featent.commands.cli import main
 from featent.explorers import atlas_parts
-from featent.explorers.atlas_pages import page_text, parts_in_page
 from featent.explorers.atlas_parts import BLOCK
 from featent.explorers.atlases import Atlas, atlas
 from featent.topology.filtrations import births, levels
 from featent.topology.loops import first_loop
 
-LIVE = Path(__file__).resolve().parent.parent / "nbs/start/atlas_digits.html"
 HOSTILE = "<img src=x onerror=alert(1)>"
 FILTRATIONS = ("clique", "cubical")
 KINDS = {"u1": "u1", "u2": "<u2", "i2": "<i2", "i4": "<i4", "f4": "<f4"}
@@ -226,13 +223,6 @@ def test_the_command_makes_an_atlas_of_a_saved_result(material, tmp_path, capsys
     assert Atlas(tmp_path / "pages").title == "small_vgg on digits"
     assert main(words) == 2
     assert "not empty" in capsys.readouterr().err
-
-
-def test_the_live_page_of_the_site_has_todays_front_end():
-    text = LIVE.read_text(encoding="utf-8")
-    parts = parts_in_page(LIVE).texts
-    title = json.loads(parts["index"])["title"]
-    assert page_text(title, parts) == text, "python .ci/demo.py puts it into today's page"
 
 
 def test_arrays_take_the_smallest_type_that_holds_them():

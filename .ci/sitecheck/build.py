@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import backlinks, browser, convert, processing
+from . import backlinks, browser, convert, live, processing
 from .sources import pages
 
 
@@ -32,6 +32,7 @@ def render(root):
         nbdev.serve.FilterDefaults = before
         (root / "nbs/nbdev.yml").unlink(missing_ok=True)
     add_sources(root, root / "_docs")
+    live.write(root, root / "_docs")
     return root / "_docs"
 
 
@@ -65,6 +66,7 @@ def by_pandoc(root, folder, only=""):
         found = pool.starmap(one, jobs, chunksize=1)
     convert.copy_images(root, folder)
     add_sources(root, folder)
+    live.write(root, folder)
     print(f"{len(every)} pages built in {time.perf_counter() - begin:.0f} s")
     return [f for f in found if f]
 

@@ -137,9 +137,9 @@ def rules(path):
 
 
 def copy_images(root, folder):
-    "The pictures of the site, its live pages, and its styles."
+    "The pictures of the site, and its styles."
     for path in (root / "nbs").rglob("*"):
-        if path.suffix in (".png", ".svg", ".jpg", ".html"):
+        if path.suffix in (".png", ".svg", ".jpg"):
             target = folder / path.relative_to(root / "nbs")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import yaml
 
+from . import live
 from .sources import (
     HTML,
     anchors,
@@ -95,6 +96,8 @@ def broken(root, page, image, target):
     base = root / "nbs" if file.startswith("/") else page.parent
     path = (base / unquote(file).lstrip("/")).resolve() if file else page
     on_site = page.is_relative_to(root / "nbs")
+    if live.known(root, path):
+        return None
     if not path.exists():
         return (
             f"link to {target}: link to the notebook (.ipynb), not to the page made of it"
@@ -115,10 +118,10 @@ def broken(root, page, image, target):
         return f"link to {target}: {name} has no anchor {anchor!r}; it has {there}"
 
 
-def own_frame(page, attributes):
-    "Whether a frame shows a file beside the page, and says what it is."
+def own_frame(root, page, attributes):
+    "Whether a frame shows a live page of the site, and says what it is."
     said = dict(re.findall(r"(\w+)\s*=\s*\"([^\"]*)\"", attributes))
-    there = "src" in said and (page.parent / said["src"]).is_file()
+    there = "src" in said and live.known(root, (page.parent / said["src"]).resolve())
     return there and bool(said.get("title"))
 
 
@@ -139,7 +142,7 @@ def check_alone(root):
                 [without_code(c.source)] * (c.kind == "markdown") + outputs(c, "text/html")
             )
             for m in HTML.finditer(html):
-                if m[1].lower() == "iframe" and own_frame(p, m[2]):
+                if m[1].lower() == "iframe" and own_frame(root, p, m[2]):
                     continue
                 if m[1].lower() in ("script", "iframe", "link"):
                     yield f"{place}: <{m[1].lower()}> does not belong on a page"
