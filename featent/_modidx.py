@@ -636,6 +636,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'featent.commands.actions._list': ('commands/actions.html#_list', 'featent/commands/actions.py'),
                                           'featent.commands.actions._looked': ( 'commands/actions.html#_looked',
                                                                                 'featent/commands/actions.py'),
+                                          'featent.commands.actions._new_file': ( 'commands/actions.html#_new_file',
+                                                                                  'featent/commands/actions.py'),
                                           'featent.commands.actions._run_share': ( 'commands/actions.html#_run_share',
                                                                                    'featent/commands/actions.py'),
                                           'featent.commands.actions._save_growth': ( 'commands/actions.html#_save_growth',

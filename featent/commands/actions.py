@@ -187,16 +187,24 @@ def _tell_cost(cost):
 _SHOWN = "layer unit status share share_lo share_hi share_q class contrast contrast_q".split()
 
 
+def _new_file(word):
+    "The file that a word names, or None; it must not exist."
+    from featent.tools.files import as_path
+
+    out = as_path(word) if word else None
+    if out and out.exists():
+        raise ValueError(f"{out} exists already: choose another file, or remove it")
+    return out
+
+
 def units_of(
     args: argparse.Namespace,  # of featent units
     result: object = None,  # the result; anything else: the one in the folder
 ) -> "pd.DataFrame":  # the rows that are asked for, in order
     "The units that a command asks for; written to a file where one is named."
-    from featent.tools.files import as_path, write_whole
+    from featent.tools.files import write_whole
 
-    out = as_path(args.output) if args.output else None
-    if out and out.exists():
-        raise ValueError(f"{out} exists already: choose another file, or remove it")
+    out = _new_file(args.output)
     if args.n < 1:
         raise ValueError(f"-n {args.n}: print at least one row")
     if not hasattr(result, "units"):
@@ -327,14 +335,12 @@ def run_claims(
     args: argparse.Namespace,  # of featent claims
 ):
     "featent claims."
-    from featent.tools.files import as_path, write_whole
+    from featent.tools.files import write_whole
 
     whole_package()
     from featent.commands.claims import claims
 
-    out = as_path(args.output) if args.output else None
-    if out and out.exists():
-        raise ValueError(f"{out} exists already: choose another file, or remove it")
+    out = _new_file(args.output)
     table = claims(args.folders)
     shown = table[["claim", "statement", "case", "data", "verdict", "value", "low", "high"]]
     print(shown.round(3).to_string(index=False), flush=True)
