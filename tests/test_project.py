@@ -96,6 +96,14 @@ def imported(path, nodes):
             yield from (a.name.removeprefix("featent.") for a in node.names)
 
 
+@pytest.mark.parametrize("room", sorted(set(rooms.ROOMS) - {"explorers"}))
+def test_every_chapter_has_a_number_of_its_own_and_numbers_tell_the_order(room):
+    books = [p.stem for p in notebooks if p.parent == root / "nbs" / room]
+    numbers = [int(stem.partition("_")[0]) for stem in books]
+    assert len(set(numbers)) == len(numbers), sorted(books)
+    assert chapters(room) == [re.sub(r"^\d+_", "", stem) for _, stem in sorted(zip(numbers, books))]
+
+
 METHODS = {"assessment.result"}  # its methods lead to chapters that come after it
 
 
