@@ -2,10 +2,19 @@
 
 from . import unit_views as unit_views
 from . import looks as looks
+from . import shown_images as shown_images
+from . import packed_maps as packed_maps
 from . import states as states
+from . import unit_columns as unit_columns
+from . import atlas_tables as atlas_tables
 from . import unit_numbers as unit_numbers
+from . import atlas_parts as atlas_parts
+from . import atlas_reading as atlas_reading
 from . import map_pictures as map_pictures
+from . import atlas_pages as atlas_pages
 from . import unit_pictures as unit_pictures
+from . import atlas_widget as atlas_widget
+from . import atlases as atlases
 from . import layer_pictures as layer_pictures
 from . import frame as frame
 from . import unit_explorers as unit_explorers
@@ -27,12 +36,3 @@ from . import requests as requests
 from . import form as form
 from . import registry as registry
 from . import app as app
-from . import shown_images as shown_images
-from . import packed_maps as packed_maps
-from . import unit_columns as unit_columns
-from . import atlas_tables as atlas_tables
-from . import atlas_parts as atlas_parts
-from . import atlas_reading as atlas_reading
-from . import atlas_pages as atlas_pages
-from . import atlas_widget as atlas_widget
-from . import atlases as atlases
