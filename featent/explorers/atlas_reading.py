@@ -19,10 +19,10 @@ from ..data.image_sets import Images
 from ..data.maps import read_finite
 from ..data.preprocessing import IMAGENET, Preprocess
 from ..data.reading_ahead import batches
-from .atlas_parts import ShownMaps, blocks
+from .atlas_parts import BLOCK, ShownMaps, block_part, expected_bytes, part_text
+from .origins import batches_of, layers_again
 from .packed_maps import packed
 from .shown_images import shown_images
-from .unit_views import batches_of, layers_again
 from ..statistics.uncertainty import intervals
 
 # %% ../../nbs/explorers/18_atlas_reading.ipynb #f22d9486
@@ -161,45 +161,40 @@ class AtlasCost(NamedTuple):
 
 
 def _numbers_bytes(result, rivals):
-    "What columns and births take, deflated and as text."
-    units, n = int(result.layers.units.sum()), len(result.labels)
-    kinds = 1 + ("shuffled" in result.kinds)
-    filtrations, classes = len(result.record["filtrations"]), len(result.classes)
-    columns = (15 + 4 * rivals) * 4 * classes * filtrations
-    births = n * (2 * kinds * filtrations + 4)
-    return units * (columns + births) + 40 * n + 2000 * len(list(blocks(result)))
+    "What columns and births take as text, from a block of each layer."
+    classes, filtrations = len(result.classes), len(result.record["filtrations"])
+    total = 0
+    for layer, units in zip(result.layers.layer, result.layers.units):
+        some = min(int(units), BLOCK)
+        births = len(part_text(block_part(result, layer, 0, None)))
+        columns = (15 + 4 * rivals) * 4 * classes * filtrations  # deflated, in base64
+        total += units * (births / some + columns)
+    return total + 40 * len(result.labels)
 
 
 def _evidence_seconds(result, n_resamples):
-    "About what limits and tests take, from those of a few units."
+    "About what limits and tests take, from the limits of a few units."
     if not n_resamples or min(np.unique(result.labels, return_counts=True)[1]) < 2:
         return 0.0
-    few = np.asarray(next(iter(result.births.values())))[:, :4]
-    start = time.perf_counter()
-    intervals(few, result.labels, result.record["over"], n_resamples=n_resamples)
-    one = (time.perf_counter() - start) / few.shape[1]
-    return 3 * one * int(result.layers.units.sum()) * len(result.record["filtrations"])
+    births = np.asarray(next(iter(result.births.values())))[:, :32]
+    given = result.labels, result.record["over"]
+    _seconds(intervals, births[:, :1], *given, n_resamples=2)  # what is first takes longer
+    one = _seconds(intervals, births, *given, n_resamples=n_resamples) / births.shape[1]
+    all_of_it = 4  # limits of units and of layers, tests against shuffled maps, class shares
+    return all_of_it * one * int(result.layers.units.sum()) * len(result.record["filtrations"])
 
 # %% ../../nbs/explorers/18_atlas_reading.ipynb #0edeaaa1
-def _map_bytes(result, maps, side):
-    "What maps, curves and pictures take."
-    images = {i for own in maps.values() for i in own.places}
-    total = 7000 * len(images)
-    for own in maps.values():
-        cells = own.steps[0, 0].size
-        curves = sum(c.shape[-1] for c in own.curves.values())
-        total += int((own.shown >= 0).sum()) * (cells + curves + 200) + len(own.shown) * 600
-    return total
+_PAGE = 200_000  # bytes of the page itself, and of its licences
 
 
-def _seconds(function, *args):
+def _seconds(function, *args, **options):
     start = time.perf_counter()
-    function(*args)
+    function(*args, **options)
     return time.perf_counter() - start
 
 
-def _map_seconds(result, network, images, maps):
-    "About what the pass takes, from one batch."
+def _sampled(result, network, images, maps):
+    "Seconds of the pass, and bytes of a picture, from one batch whose maps are packed."
     size = result.record["batch_size"]
     chosen = layers_again(result, network, images, maps)
     index, x, _ = next(batches(images, size))
@@ -207,11 +202,14 @@ def _map_seconds(result, network, images, maps):
     def run(take):
         read_finite(network, x, chosen, take, index, images.names)
 
-    forward, packing = _seconds(run, lambda *_: None), _seconds(run, _taker(maps, 1))
-    first = {image for own in maps.values() for image in own.places} & set(index.tolist())
-    places = sum(image in own.places for own in maps.values() for image in first)
+    run(_taker(maps, 1))  # what is first takes longer
+    forward, packing = _seconds(run, lambda *_: None), _seconds(run, _taker(maps, 3))
     n = sum(int((own.shown >= 0).sum()) for own in maps.values())
-    return forward * -(-len(images) // size) + max(packing - forward, 0) / max(places, 1) * n
+    there = [own.places.get(i, [])[:3] for own in maps.values() for i in index.tolist()]
+    one = max(packing - forward, 0) / max(sum(map(len, there)), 1)
+    picture = len(picture_bytes(picture_of(x[0], images.transform))[0])
+    shown = len({i for own in maps.values() for i in own.places})
+    return forward * -(-len(images) // size) + one * n, picture * shown
 
 # %% ../../nbs/explorers/18_atlas_reading.ipynb #d7c8a1b6
 def atlas_cost(
@@ -225,10 +223,12 @@ def atlas_cost(
 ) -> AtlasCost:  # maps, megabytes, seconds
     "What an atlas will take, from one batch of images."
     size, seconds = _numbers_bytes(result, rivals), _evidence_seconds(result, n_resamples)
+    size += _PAGE
     if network is None:
-        return AtlasCost(0, size / 1e6, seconds + 2)
+        return AtlasCost(0, size / 1e6, seconds + 0.5)
     maps = _empty_maps(result, _shown_of(result, slots), side)
     n = sum(int((own.shown >= 0).sum()) for own in maps.values())
-    size += _map_bytes(result, maps, side)
-    seconds += _map_seconds(result, network, images, maps)
-    return AtlasCost(n, size / 1e6, seconds + 2)
+    passing, pictures = _sampled(result, network, images, maps)
+    size += pictures + sum(map(expected_bytes, maps.values()))
+    writing = 0.5 + 1e-7 * size
+    return AtlasCost(n, size / 1e6, seconds + passing + writing)

@@ -6,16 +6,22 @@
 __all__ = ['AtlasWidget']
 
 # %% ../../nbs/explorers/21_atlas_widget.ipynb #227e05a0
+import base64
 from collections.abc import Callable
 
 import anywidget
 import traitlets
+
+from .atlas_figures import address_of, atlas_png, look_words, read_look
+from .atlas_parts import read_part
 
 # %% ../../nbs/explorers/21_atlas_widget.ipynb #a81671f5
 class AtlasWidget(anywidget.AnyWidget):
     "The pages of an atlas, in a front end of notebooks."
 
     look = traitlets.Unicode("", help="what is looked at: '#view=unit&layer=...'").tag(sync=True)
+
+    still_around = None  # of what this is a part of
 
     def __init__(
         self,
@@ -36,3 +42,35 @@ class AtlasWidget(anywidget.AnyWidget):
             self.send({"part": name, "fault": str(e)})
         else:
             self.send({"part": name}, [text.encode()])
+
+    @property
+    def state(self) -> dict:  # view, layer, unit, class, ... as words
+        "What is looked at."
+        return look_words(self.look)
+
+    def show(
+        self,
+        **words,  # view, layer, unit, class (a label), filtration, ...: what changes
+    ) -> "AtlasWidget":  # the widget
+        "Look at something else; what the atlas has not is refused."
+        now = self.state
+        if "layer" in words:
+            now.pop("unit", None)
+        view = "unit" if "unit" in words else "layer" if "layer" in words else now.get("view")
+        address = address_of({**now, "view": view, **words})
+        place = read_look(address, self._part).layer
+        if "layer" in words:
+            words["layer"] = read_part(self._part("index"))["layers"][place]["short"]
+        self.look = address_of({**now, "view": view, **words})
+        return self
+
+    @property
+    def still(self) -> tuple:  # bytes of a PNG, and what it shows in words
+        "A picture of what is looked at, for places that cannot run a page."
+        return atlas_png(self._part, self.look)
+
+    def still_bundle(self) -> tuple:  # {type: content}, and its metadata
+        "The picture as a notebook keeps it."
+        png, words = self.still
+        data = {"image/png": base64.b64encode(png).decode(), "text/plain": words}
+        return data, {"image/png": {"alt": words}}
