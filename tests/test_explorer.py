@@ -89,7 +89,7 @@ def test_every_way_to_a_result_leads_to_its_atlas(material, kept):
 def test_what_takes_long_is_offered_with_its_price_and_can_be_ended(material, monkeypatch):
     from featent.explorers import costs
 
-    monkeypatch.setattr(costs, "_SOON", 0)
+    monkeypatch.setattr(costs, "_UNASKED", 0)
     digits, small, result = material
     app = explore(result, network=small, images=digits)
     panel = app.made["atlas"]

@@ -118,6 +118,9 @@ def _close(widget):
     widget.close()
 
 # %% ../../nbs/explorers/54_app.ipynb #6d44aca2
+_SOON = 8  # seconds that a cell may take to show an atlas
+
+
 class Explorers(widgets.VBox):
     "A row of buttons, and the explorer that is open; made by `explore`."
 
@@ -204,8 +207,8 @@ class Explorers(widgets.VBox):
             self.failure, self.place.children = found, [widgets.HTML(error_html(found))]
             return
         self.made[name] = found
-        if isinstance(found, Panel) and found.cost.at_once:
-            found.compute(beside=False)
+        if isinstance(found, Panel) and not found.cost.asked:
+            found.compute(beside=found.cost.seconds > _SOON)
 
     def _opened(self, name):
         "The explorer, or a panel about what it takes."

@@ -144,7 +144,13 @@ def _draw_map(ax, m, full, look):
     h, w = m.steps.shape
     frame = (-0.5, full[1] - 0.5, full[0] - 0.5, -0.5)  # loops are those of the full size
     ax.imshow(m.steps, cmap="cividis_r", interpolation="nearest", extent=frame)
-    bare(ax, f"map {full[0]} x {full[1]}" + f"; loop born at {m.birth}" * bool(m.birth), look)
+    born = f"; loop born at {m.birth}" if m.birth else ""
+    bare(ax, f"map {full[0]} x {full[1]}{born}", look)
+    _draw_loop(ax, m, look)
+
+
+def _draw_loop(ax, m, look):
+    "The ring around a hole, or the cells that are the edges of a walk."
     if len(m.sides):
         sides = m.sides.reshape(-1, 2, 2)[..., ::-1] - 0.5
         style = {"colors": look["loop"], "lw": 2, "path_effects": rim(3.5)}
@@ -169,46 +175,60 @@ def _of_class(index, values, cls):
     return values if cls is None else values[index["labels"] == cls]
 
 
-def _draw_births(ax, block, index, look_at, local, look):
+def _levels_of(block, index, look_at, local):
+    "Levels of the unit, and of its shuffled maps where there are any: (levels, colour, word)."
+    kinds = (("births", "real", "network"), ("shuffled", "null", "shuffled"))
+    own = {k: block[k].get(look_at.filtration) for k, _, _ in kinds}
+    there = [(own[k][local], colour, word) for k, colour, word in kinds if own[k] is not None]
+    return [(_of_class(index, levels, look_at.cls), *more) for levels, *more in there]
+
+
+def _draw_births(ax, there, look):
     "Births by level beside those of shuffled maps."
-    f, labels = (
-        look_at.filtration,
-        (("births", "real", "network"), ("shuffled", "null", "shuffled")),
-    )
-    there = [
-        (_of_class(index, block[k][f][local], look_at.cls), c, w) for k, c, w in labels if block[k]
-    ]
     top = max(int(levels.max(initial=1)) for levels, _, _ in there)
     wide = -(-top // 30)
     for k, (levels, colour, words) in enumerate(there):
         bins = np.where(levels > 0, (levels - 1) // wide, -2)
         at, count = np.unique(bins, return_counts=True)
         ax.bar(at + 0.4 * k, count, 0.4, align="edge", color=look[colour], label=words)
+    _name_levels(ax, top, wide)
+    ax.legend(fontsize=7, frameon=False, labelcolor=look["ink"])
+    title = f"births of {len(there[0][0])} images"
+    labelled(ax, "level of the birth", "images", title, look)
+
+
+def _name_levels(ax, top, wide):
+    "A few levels below the bars, and the bar of images without a birth."
     ticks = np.unique(np.linspace(0, top // wide, 5).astype(int))
     names = ["none", *(str(t * wide + 1) for t in ticks)]
     ax.set_xticks(np.array([-2, *ticks]) + 0.4, names)
-    ax.legend(fontsize=7, frameon=False, labelcolor=look["ink"])
-    n = len(there[0][0])
-    labelled(ax, "level of the birth", "images", f"births of {n} images", look)
 
 
-def _draw_classes(ax, layer, index, look_at, look):
-    "Feature entropy of every class, with limits, beside that of shuffled maps."
-    scores, names = layer["scores"][look_at.filtration], [c["name"] for c in index["classes"]]
-    own = {k: v[look_at.unit] for k, v in scores.items()}
-    at = np.arange(len(names))
+def _draw_entropies(ax, own, look):
+    "Points for the classes, corrected ones in their limits."
+    at = np.arange(len(own["H"]))
     ax.plot(at, own["H"], "o", color=look["real"], ms=5, label="network")
     if "lo" in own:
         ax.vlines(at, own["lo"], own["hi"], color=look["real"], lw=1.5)
         ax.plot(at, own["H_cwj"], "_", color=look["real"], ms=9, label="corrected, 95%")
     if "H_null" in own:
         ax.plot(at, own["H_null"], "s", color=look["null"], ms=4, label="shuffled")
-    few = range(0, len(names), -(-len(names) // 12))
-    words = [literal(names[i][:12]) for i in few]
-    ax.set_xticks(list(few), words, rotation=35, ha="right")
+
+
+def _draw_classes(ax, layer, names, look_at, look):
+    "Feature entropy of every class, with limits, beside that of shuffled maps."
+    own = {k: v[look_at.unit] for k, v in layer["scores"][look_at.filtration].items()}
+    _draw_entropies(ax, own, look)
+    _name_places(ax, [name[:12] for name in names], 12, 35)
     ax.set_ylim(bottom=0)
     ax.legend(fontsize=7, frameon=False, labelcolor=look["ink"])
     labelled(ax, "", "H, nats", "feature entropy by class", look)
+
+
+def _name_places(ax, names, most, rotation):
+    "Names below an axis, all or every so many."
+    few = range(0, len(names), -(-len(names) // most))
+    ax.set_xticks(list(few), [literal(names[i]) for i in few], rotation=rotation, ha="right")
 
 # %% ../../nbs/explorers/20_atlas_figures.ipynb #312d8f31
 _PLACES = {
@@ -237,15 +257,20 @@ def _draw_pictures(panels, part, index, block, look_at, local, look):
         for name in ("photo", "map", "cells", "more"):
             bare(panels[name], "", look)
         return centred(panels["map"], "no maps in this atlas", look, fontsize=9)
-    if look_at.cls is not None:  # those of the class first
-        maps.sort(key=lambda m: index["labels"][m.image] != look_at.cls)
-    one = next((m for m in maps if m.birth), maps[0])
+    one, other = _two_of(maps, index, look_at)
     layer = index["layers"][look_at.layer]
     _draw_photo(panels["photo"], part, index, one.image, look)
     _draw_map(panels["map"], one, (layer["height"], layer["width"]), look)
     _draw_cells(panels["cells"], one, look)
-    other = next((m for m in maps if m.image != one.image), one)
-    _draw_photo(panels["more"], part, index, other.image, look)
+    return _draw_photo(panels["more"], part, index, other.image, look)
+
+
+def _two_of(maps, index, look_at):
+    "The first map with a loop, one of the class if it can be, and one of another image."
+    if look_at.cls is not None:
+        maps.sort(key=lambda m: index["labels"][m.image] != look_at.cls)
+    one = next((m for m in maps if m.birth), maps[0])
+    return one, next((m for m in maps if m.image != one.image), one)
 
 
 def unit_figure(
@@ -261,8 +286,9 @@ def unit_figure(
     figure, panels = _panels(_PLACES, (10.6, 5.6), look)
     local = look_at.unit - start
     _draw_pictures(panels, part, index, block, look_at, local, look)
-    _draw_births(panels["births"], block, index, look_at, local, look)
-    _draw_classes(panels["classes"], layer, index, look_at, look)
+    _draw_births(panels["births"], _levels_of(block, index, look_at, local), look)
+    names = [c["name"] for c in index["classes"]]
+    _draw_classes(panels["classes"], layer, names, look_at, look)
     _entitle(figure, title_words(index, look_at), look)
     return figure
 
@@ -294,21 +320,22 @@ _SERIES = {
 }
 
 
+def _line_of(series, look):
+    "How a series is drawn."
+    colour, line = _SERIES.get(series, ("third", "-"))
+    return {"color": look[colour], "ls": line, "marker": "o", "ms": 3.5, "lw": 1.4}
+
+
 def _draw_profile(ax, index, look_at, value, words, look):
     "The mean of a value in every layer."
-    rows = pd.DataFrame([r for r in index["profile"] if r["filtration"] == look_at.filtration])
+    rows = pd.DataFrame(index["profile"]).query("filtration == @look_at.filtration")
     layers = [x["layer"] for x in index["layers"]]
     for series, own in rows.groupby("series", sort=False):
-        colour, line = _SERIES.get(series, ("third", "-"))
         mean = own.groupby("layer")[value].mean().reindex(layers)
-        style = {"color": look[colour], "ls": line, "marker": "o", "ms": 3.5, "lw": 1.4}
-        ax.plot(range(len(layers)), mean, label=literal(series), **style)
+        ax.plot(range(len(layers)), mean, label=literal(series), **_line_of(series, look))
     ax.axvline(look_at.layer, color=look["now"], lw=1, ls=":")
-    ax.set_xlim(-0.4, len(layers) - 0.6)
-    ax.set_ylim(bottom=0)
-    few = range(0, len(layers), -(-len(layers) // 8))
-    short = [literal(index["layers"][i]["short"][-14:]) for i in few]
-    ax.set_xticks(list(few), short, rotation=30, ha="right")
+    ax.set(xlim=(-0.4, len(layers) - 0.6), ylim=(0, None))
+    _name_places(ax, [x["short"][-14:] for x in index["layers"]], 8, 30)
     labelled(ax, "", words, "", look)
 
 

@@ -207,6 +207,18 @@ def _profile_rows(result, others, n_resamples):
     return table[[k for k in keep if k in table]].to_dict("records")
 
 
+def _origin(result):
+    "Where a result comes from."
+    record = result.record
+    return {
+        "version": release.__version__,
+        "origin": identity_of(result),
+        "preflight": [list(line) for line in record.get("preflight", ())],
+        "network": str(record["network"].get("name", "network")),
+        "images_of": str(record["images"].get("source", "images")),
+    }
+
+
 def index_part(
     numbers: Numbers,  # all tables
     names: "list | tuple",  # of the images
@@ -215,17 +227,13 @@ def index_part(
     n_resamples: int = 200,  # for the limits of the profile
 ) -> dict:  # JSON types and arrays
     "What an atlas holds."
-    result, record = numbers.result, numbers.result.record
+    result = numbers.result
     classes = [{"label": c, "name": class_words(n)} for c, n in result.classes.items()]
     return {
         **facts,
-        "version": release.__version__,
-        "origin": identity_of(result),
-        "preflight": [list(line) for line in record.get("preflight", ())],
-        "network": str(record["network"].get("name", "network")),
-        "images_of": str(record["images"].get("source", "images")),
+        **_origin(result),
         "classes": classes,
-        "filtrations": list(record["filtrations"]),
+        "filtrations": list(result.record["filtrations"]),
         "n_images": [int((result.labels == c).sum()) for c in result.classes],
         "labels": np.searchsorted(list(result.classes), result.labels),
         "names": list(map(str, names)),

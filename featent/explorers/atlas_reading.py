@@ -193,23 +193,22 @@ def _seconds(function, *args, **options):
     return time.perf_counter() - start
 
 
+def _packed_of(maps, index):
+    "How many maps of a batch `_taker(maps, 3)` packs."
+    return sum(len(own.places.get(i, [])[:3]) for own in maps.values() for i in index.tolist())
+
+
 def _sampled(result, network, images, maps):
     "Seconds of the pass, and bytes of a picture, from one batch whose maps are packed."
-    size = result.record["batch_size"]
     chosen = layers_again(result, network, images, maps)
-    index, x, _ = next(batches(images, size))
-
-    def run(take):
-        read_finite(network, x, chosen, take, index, images.names)
-
+    index, x, _ = next(batches(images, result.record["batch_size"]))
+    run = lambda take: read_finite(network, x, chosen, take, index, images.names)
     run(_taker(maps, 1))  # what is first takes longer
     forward, packing = _seconds(run, lambda *_: None), _seconds(run, _taker(maps, 3))
     n = sum(int((own.shown >= 0).sum()) for own in maps.values())
-    there = [own.places.get(i, [])[:3] for own in maps.values() for i in index.tolist()]
-    one = max(packing - forward, 0) / max(sum(map(len, there)), 1)
-    picture = len(picture_bytes(picture_of(x[0], images.transform))[0])
-    shown = len({i for own in maps.values() for i in own.places})
-    return forward * -(-len(images) // size) + one * n, picture * shown
+    one = max(packing - forward, 0) / max(_packed_of(maps, index), 1)
+    seconds = forward * -(-len(images) // len(index)) + one * n
+    return seconds, len(picture_bytes(picture_of(x[0], images.transform))[0])
 
 # %% ../../nbs/explorers/18_atlas_reading.ipynb #d7c8a1b6
 def atlas_cost(
@@ -228,7 +227,8 @@ def atlas_cost(
         return AtlasCost(0, size / 1e6, seconds + 0.5)
     maps = _empty_maps(result, _shown_of(result, slots), side)
     n = sum(int((own.shown >= 0).sum()) for own in maps.values())
-    passing, pictures = _sampled(result, network, images, maps)
-    size += pictures + sum(map(expected_bytes, maps.values()))
+    passing, picture = _sampled(result, network, images, maps)
+    size += picture * len({i for own in maps.values() for i in own.places})
+    size += sum(map(expected_bytes, maps.values()))
     writing = 0.5 + 1e-7 * size
     return AtlasCost(n, size / 1e6, seconds + passing + writing)

@@ -53,15 +53,15 @@ class AtlasWidget(anywidget.AnyWidget):
         **words,  # view, layer, unit, class (a label), filtration, ...: what changes
     ) -> "AtlasWidget":  # the widget
         "Look at something else; what the atlas has not is refused."
-        now = self.state
+        views = [view for view in ("unit", "layer") if view in words]  # what is named is seen
+        state = self.state | {"view": view for view in views[:1]}
         if "layer" in words:
-            now.pop("unit", None)
-        view = "unit" if "unit" in words else "layer" if "layer" in words else now.get("view")
-        address = address_of({**now, "view": view, **words})
-        place = read_look(address, self._part).layer
+            state.pop("unit", None)
+        state |= words
+        place = read_look(address_of(state), self._part).layer
         if "layer" in words:
-            words["layer"] = read_part(self._part("index"))["layers"][place]["short"]
-        self.look = address_of({**now, "view": view, **words})
+            state["layer"] = read_part(self._part("index"))["layers"][place]["short"]
+        self.look = address_of(state)
         return self
 
     @property

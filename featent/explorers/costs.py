@@ -37,10 +37,10 @@ class Cost(NamedTuple):
     words: str  # what will be computed
     seconds: float  # about
     make: object  # called with tell(done, total, words); returns the study, or the atlas
-    at_once: bool = False  # whether nobody minds to wait for it
+    asked: bool = True  # whether somebody must want it first
 
 # %% ../../nbs/explorers/46_costs.ipynb #f5dfc570
-_SOON = 8  # seconds for which nobody wants to be asked
+_UNASKED = 60  # seconds for which nobody wants to be asked, since they can be ended
 
 
 def pages_cost(
@@ -64,7 +64,7 @@ def pages_cost(
     units = f"{int(result.layers.units.sum()):,} units"
     maps = f"{found.maps:,} maps of them" if found.maps else "without maps"
     words = f"the atlas of {units}, {maps}, about {found.megabytes:,.1f} MB"
-    return Cost(words, found.seconds, make, found.seconds < _SOON)
+    return Cost(words, found.seconds, make, asked=found.seconds > _UNASKED)
 
 # %% ../../nbs/explorers/46_costs.ipynb #6f1eeace
 _FEW_FACTORS = 1 / 16, 1 / 4, 1 / 2, 2.0, 3.0, 4.0, 16.0

@@ -141,16 +141,20 @@ class Form(widgets.VBox):
         self.app, self.fields = app, _fields(_offers())
         self.buttons = {name: widgets.Button(**how) for name, how in _BUTTONS.items()}
         self.stop, self.work = widgets.Button(**_CANCEL), None
-        self.stop.on_click(lambda _: self.work and self.work.cancel())
         self.begun = {}  # what was asked: folder of the births that are there
         self.said, self.about, self.error = widgets.HTML(), _free_line(height="auto"), _free_line()
         hidden = {"display": "none", "width": "160px"}
         self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout=hidden)
         super().__init__(self._rows(), layout={"width": "100%"})
+        self._listen()
+        self.fill(app.source.asked)
+
+    def _listen(self):
+        "What buttons are for, and what a file of weights says."
         self.fields["weights"].observe(self._name_network, "value")
+        self.stop.on_click(lambda _: self.work and self.work.cancel())
         for name, button in self.buttons.items():
             button.on_click(partial(self._do, name))
-        self.fill(app.source.asked)
 
     def _rows(self):
         "All that is seen, from top to bottom."
