@@ -9,6 +9,7 @@ __all__ = ['SavedArrays', 'result_of_store', 'load']
 import math
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,25 +36,24 @@ def _read_arrays(folder, content):
     path, told = folder / "births.npz", content.get("arrays", {})
     if told:
         _same_file(path, content["files"][path.name])
-    names = {
-        g: {tuple(key): f"{g}_{i}" for i, key in enumerate(content["keys"][g])} for g in _KINDS
-    }
     with zipfile.ZipFile(path) as z:
-        sizes = _sizes(z, names)
-        n = _length(z)
-        groups = {g: SavedArrays(folder, content, g, names[g], n) for g in _KINDS}
+        n, groups = _length(z), [SavedArrays(folder, content, g) for g in _KINDS]
+        sizes = _sizes(z, groups, n)
         waits = bool(told) and sum(sizes) > _AT_ONCE
         affordable(2 * (max if waits else sum)(sizes), f"the saved result in {folder}")
         labels = _member(z, "labels", "iu", (n,), told.get("labels"))
-        read = {g: a if waits and g != "kernels" else a.read(z) for g, a in groups.items()}
-    return *read.values(), labels
+        read = [g if waits and g.group != "kernels" else g.read(z, n) for g in groups]
+    return *read, labels
 
 # %% ../../nbs/assessment/39_loading.ipynb #9ad28dec
-def _sizes(z, names):
-    "Bytes of every array of the archive, if they are those of the keys."
-    wanted = {"labels", *(name for group in names.values() for name in group.values())}
+def _sizes(z, groups, n):
+    "Bytes of every array of the archive, if they are those of the keys and fit their shapes."
+    wanted = {"labels", *(name for group in groups for name in group.names.values())}
     if {i.filename.removesuffix(".npy") for i in z.infolist()} != wanted:
         raise ValueError("births.npz holds other arrays")
+    for group in groups:
+        for key, name in group.names.items():
+            _sized(z, name, group.shape(key, n))
     return [i.file_size for i in z.infolist()]
 
 
@@ -70,17 +70,23 @@ def _length(z):
         return int(np.lib.format.read_array_header_1_0(f)[0][0])
 
 # %% ../../nbs/assessment/39_loading.ipynb #24209a24
+def _sized(z, name, shape):
+    "What the archive says of an array, if its bytes can be numbers of this shape."
+    member = z.getinfo(f"{name}.npy")
+    n, size = math.prod(shape), member.file_size
+    if not n < size <= 8 * n + 1000:
+        raise ValueError(f"{member.filename} has {size} bytes for {n} numbers")
+    return member
+
+
 def _member(z, name, kind, shape, told):
     "One array of the archive, if it has the kind and shape that it must have."
     allowed = [f"{order}{k}{size}" for k in kind for size in (1, 2, 4, 8) for order in "<|"]
     if told:
         allowed = [a for a in allowed if a == told["dtype"] and list(shape) == told["shape"]]
-    member = z.getinfo(f"{name}.npy")
-    n, size = math.prod(shape), member.file_size
-    if not n < size <= 8 * n + 1000:
-        raise ValueError(f"{member.filename} has {size} bytes for {n} numbers")
+    member = _sized(z, name, shape)
     with z.open(member) as f:
-        data = f.read(size)
+        data = f.read(member.file_size)
     if told and sha256(data) != told["sha256"]:
         raise ValueError(f"the checksum of {member.filename} is wrong")
     try:
@@ -89,32 +95,38 @@ def _member(z, name, kind, shape, told):
         raise ValueError(f"{member.filename}: {e}") from e
 
 # %% ../../nbs/assessment/39_loading.ipynb #3b57760c
+_DAMAGE = OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error
+
+
 class SavedArrays(Mapping):
     "{key: array} of a saved result, each read from its folder and checked when it is asked for."
 
-    def __init__(self, folder, content, group, names, n):
-        units = dict(zip(content["layers"]["layer"], content["layers"]["units"]))
-        lead = () if group == "kernels" else (n,)
-        self.folder, self.group, self.names = folder, group, names
-        self.shapes = {key: (*lead, units[key[0]]) for key in names}
-        self.told = content.get("arrays", {})
+    def __init__(self, folder, content, group):
+        self.folder, self.group, self.told = folder, group, content.get("arrays", {})
+        self.names = {tuple(k): f"{group}_{i}" for i, k in enumerate(content["keys"][group])}
+        self.units = dict(zip(content["layers"]["layer"], content["layers"]["units"]))
 
-    def read(self, z):
-        "All arrays, from the open archive."
-        return {key: self.member(z, key) for key in self.names}
+    def read(self, z, n):
+        "All arrays, from the open archive of `n` images."
+        return {key: self.member(z, key, n) for key in self.names}
 
-    def member(self, z, key):
-        "One array, from the open archive."
-        name = self.names[key]
-        return _member(z, name, _KINDS[self.group], self.shapes[key], self.told.get(name))
+    def member(self, z, key, n):
+        "One array, from the open archive of `n` images."
+        name, kinds = self.names[key], _KINDS[self.group]
+        return _member(z, name, kinds, self.shape(key, n), self.told.get(name))
+
+    def shape(self, key, n):
+        "The shape that an array must have."
+        units = self.units[key[0]]
+        return (units,) if self.group == "kernels" else (n, units)
 
     def __getitem__(self, key):
         if key not in self.names:
             raise KeyError(key)
         try:
             with zipfile.ZipFile(self.folder / "births.npz") as z:
-                return self.member(z, key)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as e:
+                return self.member(z, key, _length(z))
+        except _DAMAGE as e:
             raise ValueError(
                 f"{self.where} is no longer what was loaded ({_reason(e)}): restore it, "
                 "and load it again"

@@ -111,11 +111,10 @@ def tabulate(
     size, parts, of, more = layers.set_index("layer")[["height", "width"]], [], None, {}
     for layer, f in places:
         if known and layer != of:
-            of, means = layer, summaries[layer, "mean", kind]
-            more = _contrast_columns(means, labels, classes)
-        where = {"height": size.height[layer], "width": size.width[layer], "filtration": f}
+            means = summaries[layer, "mean", kind]
+            of, more = layer, _contrast_columns(means, labels, classes)
         table = _place_table(births, labels, classes, over, rule, (layer, f, kind))
-        parts.append(table.assign(**where, **more))
+        parts.append(table.assign(**size.loc[layer], filtration=f, **more))
     table = stacked(parts)
     if known:  # twice the same p-values, for two filtrations, have the same q
         table["contrast_q"] = false_discovery(table.contrast_q)
