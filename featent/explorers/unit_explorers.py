@@ -71,7 +71,7 @@ def _unit_label(row, by):
     return f"{shown}, {by} {row[by]:.3g}"
 
 
-_ANSWERS = "answers", "carries", "dead", "redundant"  # first words of a unit's answer
+_ANSWERS = "answers", "weak", "carries", "dead", "redundant"  # first words of a unit's answer
 
 
 def _answers(views):
