@@ -1,6 +1,6 @@
-"""Counts what makes a module hard to read, and lets the counts only fall.
+"""Counts what makes a module or its chapter hard to read, and lets the counts only fall.
 
-python .ci/norms.py [PART ...]   every place that is counted, in the modules whose path has PART
+python .ci/norms.py [PART ...]   every place that is counted, in the files whose path has PART
 python .ci/norms.py --check      nothing may stand above the table in .ci/norms.json
 python .ci/norms.py --write      lower the table to what is there now
 """
@@ -8,14 +8,18 @@ python .ci/norms.py --write      lower the table to what is there now
 import ast
 import io
 import json
+import re
 import sys
 import tokenize
 from pathlib import Path
+
+from rooms import ROOMS
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / ".ci/norms.json"
 EXEMPT = {"featent/topology/kernels.py": ("body", "module", "parameters")}  # compiled loops
 GOALS = {"columns": 100, "tokens": 40, "body": 200, "parameters": 7, "module": 450}
+WORDS = 2  # of prose, for each exported line of a chapter
 LAYOUT = {
     tokenize.NL,
     tokenize.NEWLINE,
@@ -105,8 +109,41 @@ def of_statements(tree):
             yield "hidden", node.lineno, "a ternary in a ternary"
 
 
+def n_words(text):
+    """Words of sentences in a Markdown text.
+
+    Headings, tables, pictures and blocks of code have none; a piece of code or a formula is one.
+    """
+    text = re.sub(r"^(```|~~~).*?^\1", "", text, flags=re.M | re.S)
+    text = re.sub(r"^\s*(#|\||!\[).*$", "", text, flags=re.M)
+    text = re.sub(r"`[^`]*`|\$[^$\n]*\$", "code", text)
+    text = re.sub(r"\]\([^)]*\)|<[^>]*>", "", text)  # addresses and tags
+    return len(re.findall(r"\w[\w’'.-]*", text))
+
+
+def n_exported(source):
+    "Lines of a cell that go into the module."
+    if not re.match(r"#\|\s*exporti?\b", source):
+        return 0
+    return sum(bool(line.strip()) and not line.startswith("#|") for line in source.splitlines())
+
+
+def of_chapter(path):
+    "One fault for each word of prose that a chapter lacks."
+    book = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = {kind: ["".join(c["source"]) for c in book if c["cell_type"] == kind] for kind in KINDS}
+    words, lines = sum(map(n_words, texts["markdown"])), sum(map(n_exported, texts["code"]))
+    said = f"{words} words of prose for {lines} exported lines"
+    return [("prose", 1, said)] * max(0, WORDS * lines - words)
+
+
+KINDS = "markdown", "code"
+
+
 def faults(path):
-    "(norm, line, words) of a module, without what it is exempt from."
+    "(norm, line, words) of a module or a chapter, without what it is exempt from."
+    if path.suffix == ".ipynb":
+        return of_chapter(path)
     text = path.read_text(encoding="utf-8")
     tree, tokens = ast.parse(text), code_tokens(text)
     found = [*of_lines(text, tokens), *of_functions(tree, tokens), *of_statements(tree)]
@@ -123,10 +160,16 @@ def modules():
     return [p for p in every if not p.name.startswith("_")]
 
 
+def chapters():
+    "The notebooks that modules are made from."
+    rooms = [room for room in ROOMS if room != "explorers"]
+    return [p for room in rooms for p in sorted((ROOT / "nbs" / room).glob("[0-9]*.ipynb"))]
+
+
 def counts():
-    "{module: {norm: number of faults}}, without zeros."
+    "{module or chapter: {norm: number of faults}}, without zeros."
     table = {}
-    for path in modules():
+    for path in [*modules(), *chapters()]:
         kinds = [kind for kind, *_ in faults(path)]
         if kinds:
             name = path.relative_to(ROOT).as_posix()
@@ -162,9 +205,9 @@ def main(words):
         found = list(above(counts(), table or {}))
         sys.exit("\n".join(found) or 0)
     else:
-        for path in modules():
+        for path in [*modules(), *chapters()]:
             if not words or any(word in path.as_posix() for word in words):
-                for kind, line, said in sorted(faults(path), key=lambda f: f[1]):
+                for kind, line, said in sorted(set(faults(path)), key=lambda f: f[1]):
                     print(f"{path.relative_to(ROOT)}:{line}: {kind}: {said}")
 
 

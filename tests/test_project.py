@@ -14,6 +14,7 @@ import featent as fe
 
 root = Path(__file__).parent.parent
 sys.path.insert(0, str(root / ".ci"))
+import norms  # noqa: E402
 import rooms  # noqa: E402
 
 notebooks = sorted(
@@ -96,6 +97,14 @@ def imported(path, nodes):
             yield from (a.name.removeprefix("featent.") for a in node.names)
 
 
+@pytest.mark.parametrize("room", sorted(set(rooms.ROOMS) - {"explorers"}))
+def test_every_chapter_has_a_number_of_its_own_and_numbers_tell_the_order(room):
+    books = [p.stem for p in notebooks if p.parent == root / "nbs" / room]
+    numbers = [int(stem.partition("_")[0]) for stem in books]
+    assert len(set(numbers)) == len(numbers), sorted(books)
+    assert chapters(room) == [re.sub(r"^\d+_", "", stem) for _, stem in sorted(zip(numbers, books))]
+
+
 METHODS = {"assessment.result"}  # its methods lead to chapters that come after it
 
 
@@ -156,6 +165,33 @@ def test_norms_only_get_better():
     check = [sys.executable, root / ".ci/norms.py", "--check"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+PROSE = """# A heading
+
+Two words, `a piece of code` and $x^2$.
+
+| a | table |
+
+```
+no words
+```
+"""
+
+
+def test_words_of_prose_are_those_of_sentences():
+    assert norms.n_words(PROSE) == 5
+    assert norms.n_words("![](a.png){fig-alt=\"words\"}") == 0
+    assert norms.n_words("See [the chapter](../data/10_pictures.ipynb).") == 3
+
+
+def test_a_chapter_lacks_two_words_for_each_exported_line(tmp_path):
+    code = "#| export\ndef f():\n\n    return 1"
+    kinds = ("markdown", PROSE), ("code", code), ("code", "f()"), ("code", code)
+    book = {"cells": [{"cell_type": kind, "source": [text]} for kind, text in kinds]}
+    path = tmp_path / "10_f.ipynb"
+    path.write_text(json.dumps(book))
+    assert [kind for kind, *_ in norms.faults(path)] == ["prose"] * 3
 
 
 def test_public_names_are_there_and_documented():
