@@ -361,3 +361,22 @@ def test_experiment_refuses(words, message):
     exec(cells["parameters"], names)
     with pytest.raises(ValueError, match=re.escape(message)):
         exec(cells["validate"], {**names, **words})
+
+
+def test_draws_of_chance_that_all_units_share_are_in_the_interval():
+    "Labels permuted: units of a network go up and down together, and nothing may seem apart."
+    rng, held, narrow = np.random.default_rng(0), 0, 0
+    draws = [f"draw {i}" for i in range(10)]
+    keys = {"unit": np.tile(range(12), 4), "run": np.repeat(["real", "a", "b", "c"], 12)}
+    for seed in range(40):
+        common = rng.normal(size=(4, 10)).repeat(12, 0)
+        values = common + 0.3 * rng.normal(size=(48, 10))
+        table = pd.DataFrame(values, columns=draws).assign(mean=values.mean(1), layer="l", **keys)
+        ours, others = table[:12], table[12:]
+        asked = {"permuted": draws, "mean": ["mean"]}
+        t = separation(ours, others, asked, n_resamples=100, seed=seed).set_index("indicator")
+        each = separation(ours, others, draws, n_resamples=2).auc
+        assert t.auc["permuted"] == pytest.approx(each.mean())
+        held += t.low["permuted"] <= 0.5 <= t.high["permuted"]
+        narrow += t.low["mean"] <= 0.5 <= t.high["mean"]
+    assert held >= 37 and narrow < 32

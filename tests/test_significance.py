@@ -145,13 +145,35 @@ def test_units_without_births_are_not_tested():
     real[:, :2] = null[:, 0] = 0
     null[:, 3] = real[:, 3]
     found = excess_test(real, null)
-    assert found.loc[0, ["z", "p", "p_two_sided", "q"]].isna().all() and found.excess[0] == 0
-    assert found.p[1:].notna().all() and found.p[1] <= 0.01  # no births against many: tested
+    tests = ["z", "p", "p_two_sided", "q"]
+    assert found.loc[0, tests].isna().all() and found.excess[0] == 0
+    assert found.loc[1, tests].isna().all() and found.excess[1] > 1  # none against many
     assert found.p[3] == found.p_two_sided[3] == 1 and np.isnan(
         found.z[3]
     )  # the same births: no swap changes anything
-    np.testing.assert_allclose(found.q[1:], false_discovery_control(found.p[1:]))
-    assert layer_excess(real[:, :1], null[:, :1])[["z", "p", "p_two_sided"]].isna().all(axis=None)
+    np.testing.assert_allclose(found.q[2:], false_discovery_control(found.p[2:]))
+    layer = layer_excess(real[:, :2], null[:, :2])
+    assert layer[["z", "p", "p_two_sided"]].isna().all(axis=None) and layer.n_units[0] == 0
+
+
+def test_units_that_hardly_ever_have_a_loop_are_not_called_stable():
+    "Neither by themselves nor in the mean of their layer, nor among random twins."
+    real, null = dice((40, 6), 1), dice((40, 6), 2)
+    real[3:, :5] = 0  # three births on forty images, in five of six units
+    labels = np.repeat([0, 1], 20)
+    whole, found = excess_test(real, null), excess_test(real, null, labels)
+    assert (whole.H[:5] < whole.H_null[:5]).all() and (whole.eps[:5] < 0.1).all()
+    assert whole.p[:5].isna().all() and whole.p[5] > 0.01
+    judged = found.p.notna()
+    assert set(found.unit[judged & (found["class"] == 1)]) == {5}  # no births at all in class 1
+    layer, one = layer_excess(real, null), layer_excess(real[:, 5:], null[:, 5:])
+    pd.testing.assert_frame_equal(layer, one)
+    by_class = layer_excess(real, null, labels)
+    assert list(by_class.n_units) == [6, 1, 6] and by_class.excess.notna().all()
+    ranks = twin_test(real, [null, dice((40, 6), 3)])
+    assert ranks.p[:5].isna().all() and ranks.p[5] > 0.01
+    twins = layer_twins(real, [null, dice((40, 6), 3), dice((40, 6), 4)])
+    np.testing.assert_allclose(twins.H, feature_entropy(real[:, 5:]).mean())
 
 
 # ---- layers

@@ -785,3 +785,35 @@ def test_experiment(tmp_path):
     ) and f"{row.rho:+.2f}" in text
     with pytest.raises(ValueError, match="correlations with max_lag=1 need at least 4 epochs"):
         validated("training", **{**options, "epochs": 2})
+
+
+def test_a_moment_says_what_the_units_know_of_the_classes(data, tmp_path):
+    "As the chapters compute it; missing for one class; in a store of before, missing and read."
+    net = tiny()
+    watch = monitor(net, data, recalibrate=False, store=tmp_path / "kept")
+    rows = watch(epoch=0)
+    result = assess(net, data)
+    units = result.units().groupby("layer", sort=False)
+    np.testing.assert_allclose(rows.class_share, units.share.mean(), atol=1e-6)
+    np.testing.assert_allclose(
+        rows.contrast, units.contrast.agg(lambda c: c.abs().mean()), atol=1e-6
+    )
+    assert (rows.class_share_lo < rows.class_share).all()
+    assert (rows.class_share < rows.class_share_hi).all()
+    known = ["class_share", "class_share_lo", "class_share_hi", "contrast"]
+    one = images("digits", per_class=4, size=16, classes=[5])
+    assert monitor(net, one)(epoch=1)[known].isna().all(axis=None)
+    path = next((tmp_path / "kept").glob("0*.json"))
+    content = json.loads(path.read_bytes())
+    at = [i for i, c in enumerate(content["columns"]) if c not in known]
+    content["columns"] = [content["columns"][i] for i in at]
+    content["rows"] = [[row[i] for i in at] for row in content["rows"]]
+    content.pop("sha256")
+    content["sha256"] = module.sha256(module.canonical_json(content))
+    path.write_bytes(module.canonical_json(content))
+    old = monitor(net, data, recalibrate=False, store=tmp_path / "kept")
+    old(epoch=1)
+    first = old.table.epoch == 0
+    assert old.table[first].class_share.isna().all() and old.table[~first].class_share.notna().all()
+    with pytest.raises(ValueError, match="class_share is missing"):
+        follow(old.table, "class_share", "loss")

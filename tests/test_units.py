@@ -296,3 +296,22 @@ def test_a_command_shows_the_units_of_a_class(result, tmp_path, capsys):
     assert "exists already" in capsys.readouterr().err
     assert main([*words[:2], "--layer", "nowhere*"]) == 2
     assert "no layer of this result fits 'nowhere*': choose from" in capsys.readouterr().err
+
+
+def test_an_answer_has_a_size_as_well_as_a_q_value(result):
+    "Old results are read the same way: the rule is asked of the table of units, and kept nowhere."
+    plain, default, strict = (result.units(smallest=s) for s in (0, 1 / 3, 0.9))
+    pd.testing.assert_frame_equal(result.units(), default)
+    assert "weak" not in set(plain.status)
+    for units, size in ((default, 1 / 3), (strict, 0.9)):
+        same = plain.status != "answers"
+        assert (units.status[same] == plain.status[same]).all()
+        large = units.contrast.abs() >= size
+        assert (units.status[~same] == np.where(large[~same], "answers", "weak")).all()
+        counted = units.answers_up + units.answers_down
+        assert (counted[~large] == 0).all() and (
+            counted <= plain.answers_up + plain.answers_down
+        ).all()
+    assert (strict.status == "weak").sum() > (default.status == "weak").sum()
+    with pytest.raises(ValueError, match="a size of contrasts"):
+        result.units(smallest=-0.1)

@@ -36,6 +36,8 @@ AXES = {
     "H_valid": "H of valid units (nats)",
     "valid": "share of valid units",
     "effective": "share of effective units",
+    "class_share": "class share",
+    "contrast": "largest |contrast|",
 }  # column: label of its axis
 
 

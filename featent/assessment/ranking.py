@@ -44,7 +44,7 @@ def _of_layers(result, units, patterns):
     return units[units.layer.isin(kept)]
 
 
-STATUSES = ("answers", "redundant", "carries no class", "dead")
+STATUSES = ("answers", "weak", "redundant", "carries no class", "dead")
 
 
 def _of_statuses(units, wanted):

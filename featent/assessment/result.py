@@ -171,11 +171,12 @@ class Result:
         alpha: float = 0.05,  # false discovery rate for what counts as an answer
         least: float = 0.95,  # absolute rank correlation from which on a unit is redundant
         confidence: float = 0.95,  # of the limits
+        smallest: float = 1 / 3,  # |contrast| with a class from which on a unit answers to it
     ) -> pd.DataFrame:  # layer, unit, status, share, label and class of the largest |contrast|, ...
         "Which classes each unit answers to, and which units are dead or redundant."
         from featent.assessment.answers import unit_table
 
-        return unit_table(self, by, kind, alpha, least, confidence)
+        return unit_table(self, by, kind, alpha, least, confidence, smallest)
 
     def plot(
         self,

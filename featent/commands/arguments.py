@@ -312,7 +312,8 @@ def _units_arguments(p):
     add("result", help="folder that featent assess left")
     add("--class", dest="label", metavar="NAME", help="contrasts with this class, by name or label")
     add("--layer", nargs="+", metavar="NAME", help="some layers, or patterns such as 'features.*'")
-    add("--status", nargs="+", metavar="WORD", help="answers, redundant, dead, 'carries no class'")
+    help = "answers, weak, redundant, dead, 'carries no class'"
+    add("--status", nargs="+", metavar="WORD", help=help)
     help = "column to sort by (default: contrast with --class, else share)"
     add("--sort", metavar="COLUMN", help=help)
     add("-n", type=int, default=20, metavar="N", help="rows to print (default: %(default)s)")

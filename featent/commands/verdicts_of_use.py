@@ -17,6 +17,9 @@ from .verdicts import Verdict, side, table_in
 _NAMES = {
     "H/eps": "H/eps",
     "|contrast|": "the size of the contrast",
+    "|d_prime|": "the size of d'",
+    "H": "H",
+    "class_selectivity": "class selectivity",
     "share": "class share",
     "leave_one_out": "leaving out one at a time",
     "l1": "L1",

@@ -12,7 +12,7 @@ import scipy
 
 from .entropy import checked_births, feature_entropy
 from .multiple_testing import false_discovery, warn_of_floor
-from .significance import members, paired
+from .significance import members, paired, perceives
 
 # %% ../../nbs/statistics/35_twins.ipynb #606bc125
 def twin_ranks(
@@ -42,13 +42,13 @@ def _checked_twins(real, twins):
 
 # %% ../../nbs/statistics/35_twins.ipynb #c74b198d
 def _twin_rows(name, real, pool, over):
-    "The rows of one class: each unit among the units of the pool that have births."
+    "The rows of one class: each unit among the units of the pool, as far as they perceive it."
     H = feature_entropy(real, over)
-    others = np.sort(feature_entropy(pool, over)[pool.any(0)])
+    others = np.sort(feature_entropy(pool[:, perceives(pool)], over))
     n = len(others)
     mean = others.mean() if n else np.nan
     p, both = _rank_p(H, others)
-    tested = real.any(0) & (n > 0)
+    tested = perceives(real) & (n > 0)
     return pd.DataFrame(
         {
             "unit": np.arange(len(H)),
@@ -104,11 +104,19 @@ def layer_twins(
     real, twins = _checked_twins(real, twins)
     parts = members(labels, len(real), classes)
     every = real, *twins
-    means = np.array([[feature_entropy(b[at], over).mean() for b in every] for _, at in parts])
+    means = np.array([[_mean_entropy(b[at], over) for b in every] for _, at in parts])
     names = [name for name, _ in parts]
     if len(names) > 1:
-        means, names = np.vstack([means, means.mean(0)]), [*names, "all"]
+        seen = ~np.isnan(means).any(1)
+        over_all = means[seen].mean(0) if seen.any() else np.full(len(every), np.nan)
+        means, names = np.vstack([means, over_all]), [*names, "all"]
     return _against_twins(names, means[:, 0], means[:, 1:])
+
+
+def _mean_entropy(births, over):
+    "Mean entropy of the units that perceive the class; NaN where none does."
+    own = births[:, perceives(births)]
+    return feature_entropy(own, over).mean() if own.shape[1] else np.nan
 
 # %% ../../nbs/statistics/35_twins.ipynb #22b4909e
 def _against_twins(names, H, others):
@@ -117,6 +125,7 @@ def _against_twins(names, H, others):
     nothing = np.full(len(H), np.nan)
     sd = others.std(1, ddof=1) if S > 1 else nothing
     z = np.divide(mean - H, sd * np.sqrt(1 + 1 / S), out=nothing.copy(), where=sd > 1e-9)
+    rank = (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1)
     return pd.DataFrame(
         {
             "class": names,
@@ -127,6 +136,6 @@ def _against_twins(names, H, others):
             "excess": mean - H,
             "z": z,
             "p": scipy.stats.t.sf(z, max(S - 1, 1)),
-            "p_rank": (1 + (others <= H[:, None] + 1e-9).sum(1)) / (S + 1),
+            "p_rank": np.where(np.isnan(mean - H), np.nan, rank),
         }
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from torch import nn
 
@@ -81,8 +82,8 @@ class _Looked(NamedTuple):
     right: np.ndarray  # (n,) float, 1 where the network gives the label
 
 
-def _looked(network, images, table, by, batch_size, targets):
-    "Class shares of all layers, and which images are right."
+def _looked(network, images, table, by, batch_size, targets, partner=None):
+    "Class shares of all layers, and which images are right; of mixes where there are partners."
     names = {"mean": ("mean",), "positive": ("mean", "zeros", "l1")}[by]
     reduce = lambda name, maps, index: map_summaries(maps, names)
     parts = {layer: [] for layer in table.layer}
@@ -93,7 +94,8 @@ def _looked(network, images, table, by, batch_size, targets):
     shares = {}
     for layer, rows in parts.items():
         whole = {n: np.concatenate([r[n] for r in rows]) for n in names}
-        shares[layer] = share_influences(values_of(whole, by, cells[layer]), images.labels)
+        values = values_of(whole, by, cells[layer])
+        shares[layer] = _share_of(values, images.labels, partner)
     return _Looked(shares, _right(network, images, batch_size, targets))
 
 
@@ -105,6 +107,39 @@ def _right(network, images, batch_size, targets):
             best = class_logits(network, to_network(network, x)).argmax(1).cpu().numpy()
             found.append(best == targets[index.numpy()])
     return np.concatenate(found).astype(float)
+
+# %% ../../nbs/studies/48_mixing.ipynb #4ab78692
+def _overlap(values, labels, partner):
+    "Variance of a mean over mixes that share images, over that of independent ones: 1 to 2."
+    away = _within(scipy.stats.rankdata(values, axis=0), labels)
+    half = np.where(partner[partner] == np.arange(len(labels)), 0.5, 1.0)
+    both, own = half @ (away * away[partner]), (away**2).sum(0)
+    if not (own > 0).any():
+        return 1.0
+    seen = 2 * (both[own > 0] / own[own > 0]).mean()
+    size = len(labels) / len(np.unique(labels))
+    return float(np.clip((1 + seen) / (1 + (seen - 2 * half.mean()) / size), 1, 2))
+
+
+def _within(ranks, labels):
+    "Ranks (n, units) without the means of their classes."
+    away = np.empty(ranks.shape)
+    for label in np.unique(labels):
+        at = labels == label
+        away[at] = ranks[at] - ranks[at].mean(0)
+    return away
+
+
+def _share_of(values, labels, partner=None):
+    "The mean class share of a layer and the influence of each image; of mixes, if so."
+    mean, influence = share_influences(values, labels)
+    if partner is None:
+        return mean, influence
+    n, k = len(labels), len(np.unique(labels))
+    overlap = _overlap(values, labels, partner)
+    counted, chance = (k - 1) / (n - 1), min(overlap * (k - 1) / (n - overlap), 0.999)
+    factor = (1 - counted) / (1 - chance)
+    return 1 - (1 - mean) * factor, influence * factor
 
 # %% ../../nbs/studies/48_mixing.ipynb #c4800017
 class _Draws(NamedTuple):
@@ -169,7 +204,7 @@ def kept_under_mixing(
     targets = _outputs(network, images, label_map)
     how = dict(table=table, by=by, batch_size=batch_size, targets=targets)
     plain = _looked(network, images, **how)
-    mixed = [_looked(network, mixes(images, p), **how) for p in pairs]
+    mixed = [_looked(network, mixes(images, p), **how, partner=p) for p in pairs]
     _warn_of_unfitted(plain.right.mean())
     draws = _draws(images.labels, derangements, n_resamples, seed)
     limits = partial(_limits, pairs=pairs, draws=draws, confidence=confidence)

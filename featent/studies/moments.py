@@ -26,8 +26,10 @@ from ..data.evaluation import loss_and_accuracy, norms_of, recalibrate
 from ..data.image_sets import Images, in_memory
 from ..data.inputs import prepared
 from ..data.sampling import images as as_images
+from ..statistics.contrast import contrasts
 from ..statistics.entropy import check_rule
 from ..statistics.scores import summarise
+from ..statistics.shares import layer_share
 from ..tools.digests import canonical_json, differing_entries, plain_json, sha256
 from ..tools.files import write_whole
 
@@ -132,7 +134,8 @@ def _moment(s, network):
     rows = _score_rows(plan, births, s.rule)
     sets = {"": images, **s.sets} if s.question.evaluate else s.sets
     losses = _losses(network, sets, plan.batch_size)
-    return rows.merge(_means(plan, kept), on="layer").assign(n_images=len(images), **losses)
+    rows = rows.merge(_means(plan, kept), on="layer").merge(_known(plan, kept), on="layer")
+    return rows.assign(n_images=len(images), **losses)
 
 
 def _score_rows(plan, births, rule):
@@ -166,6 +169,28 @@ def _means(plan, kept):
         row = {"layer": r.layer, "l1": mean("l1", r.layer), "mean": mean("mean", r.layer)}
         rows.append({**row, "apoz": mean("zeros", r.layer) / (r.height * r.width)})
     return pd.DataFrame(rows)
+
+# %% ../../nbs/studies/20_moments.ipynb #970f063a
+def _known(plan, kept):
+    "What the units of each layer know of the classes, from the means of their maps."
+    labels = plan.images.labels
+    several = len(np.unique(labels)) > 1
+    rows = []
+    for layer in plan.chosen.layer:
+        found = _of_classes(kept[layer, "mean", "real"], labels) if several else [math.nan] * 4
+        rows.append([layer, *found])
+    return pd.DataFrame(rows, columns=["layer", *_KNOWN])
+
+
+_KNOWN = "class_share", "class_share_lo", "class_share_hi", "contrast"
+
+
+def _of_classes(values, labels):
+    "Class share of a layer with its limits, and the mean over units of their largest |contrast|."
+    share = layer_share(values, labels)
+    rows = contrasts(values, labels)
+    largest = rows.contrast.abs().groupby(rows.unit).max()
+    return [share.share, share.lo, share.hi, largest.mean()]
 
 # %% ../../nbs/studies/20_moments.ipynb #7a7631be
 class MomentStore:

@@ -89,7 +89,7 @@ def _auc(x, y, ours, theirs):
 def separation(
     trained: pd.DataFrame,  # rows of `indicator_table`, or any table with the column unit
     random: pd.DataFrame,  # the same for random networks; `run` tells several apart
-    columns: "list | None" = None,  # indicators; default: those of `COMPARED` in both tables
+    columns: "list | None" = None,  # indicators, or {name: columns of its draws}; None: `COMPARED`
     by: tuple = ("layer",),  # columns that keep rows apart; () for one number
     within: tuple = (),  # columns on which the units of a pair must agree, such as ("layer",)
     n_resamples: int = 1000,  # draws of the bootstrap
@@ -97,7 +97,7 @@ def separation(
 ) -> pd.DataFrame:  # the columns of `by`, then indicator, auc, low, high, separability and more
     "How well each indicator tells trained from random units: AUC with a 95% interval."
     by, within, rng = names_of(by), names_of(within), np.random.default_rng(seed)
-    columns = _columns_of_both(trained, random, columns, by + within)
+    columns = _draws_of(trained, random, columns, by + within)
     others, parts = _by_key(random, by), []
     for key, rows in groups_of(trained, by):
         if tuple(key.values()) not in others:
@@ -117,6 +117,14 @@ def _columns_of_both(trained, random, columns, by):
     return checked_columns(random, columns, by, "random")
 
 
+def _draws_of(trained, random, columns, by):
+    "{name: checked columns of its draws}, a single one for a plain indicator."
+    if not isinstance(columns, dict):
+        return {c: [c] for c in _columns_of_both(trained, random, columns, by)}
+    several = {c: names_of(draws) for c, draws in columns.items()}
+    return {c: _columns_of_both(trained, random, list(d), by) for c, d in several.items()}
+
+
 def _by_key(table, by):
     "The groups of a table by their values."
     return {tuple(key.values()): rows for key, rows in groups_of(table, by)}
@@ -127,14 +135,37 @@ def _separated(a, b, columns, within, n_resamples, rng):
     strata = _codes(pd.concat([a, b]), within)
     ours = _drawn_units(a, strata[: len(a)], within, n_resamples, rng)
     theirs = _drawn_units(b, strata[len(a) :], within, n_resamples, rng)
-    counts = {"n_trained": len(ours.times), "n_random": len(theirs.times)}
-    rows = []
-    for c in columns:
-        x, y = a[c].to_numpy(float), b[c].to_numpy(float)
-        undefined = np.isnan(np.concatenate([x, y])).mean()
-        found = {"indicator": c, **_judged(_auc(x, y, ours, theirs)), **counts}
-        rows.append({**found, "networks": theirs.networks, "undefined": undefined})
+    rows = [
+        {"indicator": name, **_of_draws(a[draws], b[draws], ours, theirs)}
+        for name, draws in columns.items()
+    ]
     return pd.DataFrame(rows)
+
+
+def _of_draws(x, y, ours, theirs):
+    "AUC of one indicator from columns of its draws, its interval, and the counts."
+    x, y = x.to_numpy(float), y.to_numpy(float)
+    areas = np.stack([_auc(*pair, ours, theirs) for pair in zip(x.T, y.T)])
+    return {
+        **_judged(_over_draws(areas)),
+        "n_trained": len(ours.times),
+        "n_random": len(theirs.times),
+        "networks": theirs.networks,
+        "undefined": np.isnan(np.concatenate([x, y])).mean(),
+    }
+
+
+def _over_draws(areas):
+    "Mean AUC over draws of chance, from (draws, 1 + n_resamples); resamples draw these as well."
+    n = len(areas)
+    if n == 1:
+        return areas[0]
+    rng, out = np.random.default_rng(n), areas.mean(0)
+    times = rng.multinomial(n, np.full(n, 1 / n), areas.shape[1] - 1).T / n
+    wider = np.sqrt((n + 1) / (n - 1))  # few draws are too alike, and Student's tails are wider
+    away = (times - 1 / n) * (areas[:, 1:] - out[1:])
+    out[1:] += wider * away.sum(0)
+    return out
 
 
 def _judged(auc):
