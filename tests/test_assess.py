@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 import featent as fe
-from featent.assessment import saving, streaming
+from featent.assessment import loading, saving, streaming
 from featent.assessment.evidence import indicator_table
 from featent.assessment.plots import plot_births, plot_units
 from featent.assessment.shards import npy_bytes
@@ -533,7 +533,7 @@ def test_more_than_the_memory_is_refused_packed(tiny, tmp_path, monkeypatch):
         (lambda a: {**a, "labels": a["labels"][:-1]}, "births_0"),
         (lambda a: {k: v for k, v in a.items() if k != "births_1"}, "other arrays"),
         (lambda a: {**a, "extra": a["labels"]}, "other arrays"),
-        (lambda a: {**a, "labels": a["labels"].reshape(2, -1)}, "births_0.npy: it is int32"),
+        (lambda a: {**a, "labels": a["labels"].reshape(2, -1)}, "labels.npy: it is int64"),
         (lambda a: {**a, "labels": a["labels"] + 5}, "no images of class"),
         (lambda a: {**a, "births_0": a["births_0"] - 1}, "levels"),
     ],
@@ -554,7 +554,8 @@ def test_forged_arrays_are_damage_in_one_line(tiny, tmp_path, change, words):
         (("record", "classes"), {"x": "y"}, "invalid literal"),
         (("record", "over"), "no", "over"),
         (("record", "rule"), {"p": 1}, "unknown entries in rule"),
-        (("keys", "births"), [["x", "clique", "real"]] * 2, "KeyError"),
+        (("keys", "births"), [["x", "clique", "real"]] * 2, "other arrays"),
+        (("keys", "births"), [[x, "clique", "real"] for x in "xy"], "KeyError"),
         (("layers", "units"), [10**12], "bytes for"),
         (("layers",), {}, "KeyError"),
         (("record",), [], "TypeError"),
@@ -791,3 +792,35 @@ def test_names_from_data_are_text_and_not_html(net):
     assert (
         "beacon.png" in text and text.count("\n|") == 3
     )  # the words are there, and the table has its rows
+
+
+def test_a_large_saved_result_waits_on_the_disk_and_says_the_same(tiny, tmp_path, monkeypatch):
+    folder = tiny.save(tmp_path / "r")
+    monkeypatch.setattr(loading, "_AT_ONCE", 0)
+    large = fe.load(folder)
+    assert isinstance(large.births, loading.SavedArrays) and isinstance(large.kernel_l1, dict)
+    pd.testing.assert_frame_equal(large.table, tiny.table)
+    pd.testing.assert_frame_equal(large.units(), tiny.units())
+    again = fe.load(large.save(tmp_path / "again"))
+    assert all((again.births[k] == b).all() for k, b in tiny.births.items())
+    assert fe.load(large.save(folder, replace=True)).record == large.record
+
+
+def test_a_saved_result_that_changes_after_it_was_loaded_is_not_read(tiny, tmp_path, monkeypatch):
+    folder = tiny.save(tmp_path / "r")
+    monkeypatch.setattr(loading, "_AT_ONCE", 0)
+    large, (key, *_) = fe.load(folder), tiny.births
+    data = bytearray((folder / "births.npz").read_bytes())
+    for damage in (lambda: flipped(folder, data), lambda: (folder / "births.npz").unlink()):
+        damage()
+        with pytest.raises(ValueError, match="no longer what was loaded .*restore it"):
+            large.births[key]
+    with pytest.raises(KeyError):
+        large.births["conv9"]
+
+
+def flipped(folder, data):
+    "The archive with one bit of the first array's bytes flipped."
+    at = data.index(b"births_0.npy") + 60
+    data[at] ^= 1
+    (folder / "births.npz").write_bytes(data)

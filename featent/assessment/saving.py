@@ -19,7 +19,6 @@ import numpy as np
 
 from .result import Result
 from .shards import npy_bytes
-from .stored import StoredBirths
 from ..tools.digests import differing_entries, json_value, sha256
 from ..tools.files import as_path, parse_json, read_bounded, write_whole
 from ..tools.places import claimed, keep, must_be_free, publish, workplace
@@ -231,6 +230,7 @@ def _elsewhere(result, folder):
 
 def _in_memory(result):
     "What is left of a result that cannot be saved."
-    if not isinstance(result.births, StoredBirths):
+    where = getattr(result.births, "where", None)
+    if where is None:
         return "it is still in memory, and nowhere on a disk"
-    return f"its births are in the store {result.births.store.folder}, which load reads"
+    return f"its births are in {where}, which load reads"

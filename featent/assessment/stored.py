@@ -51,12 +51,17 @@ class StoredBirths(Mapping):
     def __getitem__(self, key):
         j = self.at[key]
         shape = self.store.n_images, self.store.manifest["arrays"][j]["units"]
-        affordable(4 * shape[0] * shape[1], f"the store {self.store.folder}")
+        affordable(4 * shape[0] * shape[1], self.where)
         values = np.empty(shape, self.dtype)
         for i, r in enumerate(self.store.ranges):
             with readable_shard(self.store, i) as opened:
                 values[r.start : r.stop] = stored_array(self.store, i, opened, j)
         return values
+
+    @property
+    def where(self):
+        "Where the arrays are."
+        return f"the store {self.store.folder}"
 
     @property
     def units(self):

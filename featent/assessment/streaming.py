@@ -6,6 +6,7 @@
 __all__ = ['array_units', 'Waiting', 'run_plan', 'kernels_of']
 
 # %% ../../nbs/assessment/32_streaming.ipynb #0c39984a
+import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -28,28 +29,64 @@ from ..topology.kernels import n_threads
 from ..topology.nulls import births_with_null
 
 # %% ../../nbs/assessment/32_streaming.ipynb #3eaccb7c
-@contextmanager
-def _workers(n_jobs, budget):
-    "`submit(n_bytes, f, *args)`, which blocks beyond `budget` bytes of work, and its waiting time."
-    pending, waited = deque(), [0.0]
+def _take_turns(network, n_jobs):
+    "Whether the pass and the workers would fight for the cores of this machine."
+    own, on_cpu = torch.get_num_threads(), device_of(network).type == "cpu"
+    return on_cpu and own > 1 and own + n_threads(n_jobs) > n_threads(-1)
 
-    def settle(room):
+
+class _Workers:
+    "Threads that work on at most so many bytes of maps, by turns with the pass or beside it."
+
+    def __init__(self, pool, budget, by_turns):
+        self.pool, self.budget, self.by_turns = pool, budget, by_turns
+        self.pending, self.waited = deque(), 0.0  # (bytes, future); seconds that the pass waited
+        self.open = threading.Event()
+        if not by_turns:
+            self.open.set()
+
+    def submit(self, n_bytes, f, *args):
+        "Work on some maps; wait first if there are too many."
+        self.settle(max(self.budget - n_bytes, 0))
+        self.pending.append((n_bytes, self.pool.submit(self.work, f, *args)))
+
+    def work(self, f, *args):
+        "Wait for the turn, then work."
+        self.open.wait()
+        f(*args)
+
+    def turn(self):
+        "A batch of maps is made: where turns are taken, it is the workers'."
+        if self.by_turns:
+            self.settle(-1)
+
+    def settle(self, room):
+        "Wait until no more bytes of work are left than there is room for; by turns, until none."
         start = time.perf_counter()
-        while pending and sum(n for n, _ in pending) > room:
-            pending.popleft()[1].result()
-        waited[0] += time.perf_counter() - start
+        if self.by_turns and self.too_many(room):
+            self.open.set()
+            room = -1
+        while self.too_many(room):
+            self.pending.popleft()[1].result()
+        if self.by_turns:
+            self.open.clear()
+        self.waited += time.perf_counter() - start
 
-    def submit(n_bytes, f, *args):
-        settle(max(budget - n_bytes, 0))
-        pending.append((n_bytes, pool.submit(f, *args)))
+    def too_many(self, room):
+        "Whether more bytes of work are left than there is room for; -1: whether there is any."
+        return bool(self.pending) and sum(n for n, _ in self.pending) > room
 
+
+@contextmanager
+def _workers(network, n_jobs, budget):
+    "Workers for the maps of a network, which have ended when the block has."
     with ThreadPoolExecutor(n_threads(n_jobs)) as pool:
+        workers = _Workers(pool, budget, _take_turns(network, n_jobs))
         try:
-            yield submit, waited
-            settle(0)
-            while pending:
-                pending.popleft()[1].result()
+            yield workers
+            workers.settle(-1)
         finally:
+            workers.open.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 # %% ../../nbs/assessment/32_streaming.ipynb #f9e09334
@@ -180,7 +217,7 @@ class _Passes:
         return "images" if self.waited > topology else "topology"
 
 # %% ../../nbs/assessment/32_streaming.ipynb #fdf23b57
-def _hand_over(plan, found, submit, piece, maps):
+def _hand_over(plan, found, workers, piece, maps):
     "Give maps that a network has just made to the workers."
     away = maps.device.type != "cpu"
     if away and plan.options.kept:
@@ -188,7 +225,7 @@ def _hand_over(plan, found, submit, piece, maps):
     # whole maps are needed on the host for anything but clique births
     stays = plan.filtrations == ("clique",) and "shuffled" not in plan.kinds
     arrays = _kept(maps, stays and away, away)
-    submit(arrays.nbytes, _reduced, plan, found, piece, arrays, away)
+    workers.submit(arrays.nbytes, _reduced, plan, found, piece, arrays, away)
 
 
 def run_plan(
@@ -202,18 +239,19 @@ def run_plan(
     "Births and summaries of the images first to last."
     found, passes = _empty(plan, last - first), _Passes(plan, first, last)
     number = {name: i for i, name in enumerate(plan.chosen.layer)}
-    with _workers(n_jobs, budget) as (submit, waited):
+    with _workers(plan.networks["real"], n_jobs, budget) as workers:
 
         def hear(kind, layer, maps, index):
             at = slice(int(index[0]) - first, int(index[-1]) + 1 - first)
             piece = _Piece(kind, layer, number[layer], index.numpy(), at)
-            _hand_over(plan, found, submit, piece, maps)
+            _hand_over(plan, found, workers, piece, maps)
 
         for index, x, _ in passes:
             _read_batch(plan, index, x, hear)
+            workers.turn()
             bar.update(len(index))
-            bar.set_postfix_str(f"waiting for {passes.slowest(waited[0])}")
-    return *found, Waiting(waited[0], passes.waited)
+            bar.set_postfix_str(f"waiting for {passes.slowest(workers.waited)}")
+    return *found, Waiting(workers.waited, passes.waited)
 
 
 def _read_batch(plan, index, x, hear):

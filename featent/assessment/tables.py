@@ -18,6 +18,7 @@ from ..statistics.multiple_testing import false_discovery
 from ..statistics.scores import class_scores, score_table
 from ..statistics.shares import layer_share
 from ..statistics.uncertainty import warn
+from ..tools.stacking import stacked
 
 # %% ../../nbs/assessment/34_tables.ipynb #4d1885ea
 def _corrected(births, table, labels, classes, over):
@@ -66,22 +67,16 @@ def _has_means(summaries, labels, layers, kind):
     return len(np.unique(labels)) > 1 and all((name, "mean", kind) in summaries for name in layers)
 
 
-def _with_contrasts(table, summaries, labels, classes, kind):
-    "The table with contrasts, their limits and q, and d', where they can be known."
-    places = list(dict.fromkeys(zip(table.layer, table.filtration)))
-    layers = list(dict.fromkeys(table.layer))
-    if not _has_means(summaries, labels, layers, kind):
-        return table
-    found = {name: contrasts(summaries[name, "mean", kind], labels, classes) for name in layers}
-    rows = pd.concat([found[layer] for layer, _ in places], ignore_index=True)
-    q = false_discovery(rows.p)  # twice the same p-values, for two filtrations, have the same q
-    return table.assign(
-        contrast=rows.contrast,
-        contrast_lo=rows.lo,
-        contrast_hi=rows.hi,
-        contrast_q=q,
-        d_prime=rows.d_prime,
-    )
+def _contrast_columns(means, labels, classes):
+    "Contrasts of the units of a layer; p in the place of q, which takes the tests of all layers."
+    found = contrasts(means, labels, classes)
+    return {
+        "contrast": found.contrast,
+        "contrast_lo": found.lo,
+        "contrast_hi": found.hi,
+        "contrast_q": found.p,
+        "d_prime": found.d_prime,
+    }
 
 
 def layer_shares(
@@ -110,15 +105,28 @@ def tabulate(
     summaries: "Mapping | None" = None,  # (layer, name, kind): (n_images, units), for contrasts
 ) -> pd.DataFrame:  # the tidy table of a result
     "Score births: one row for each layer, filtration, unit and class."
-    size, parts = layers.set_index("layer")[["height", "width"]], []
-    for layer, f in dict.fromkeys((layer, f) for layer, f, k in births if k == kind):
-        own = births[layer, f, kind]
-        table = score_table(own, labels, classes, over, rule)
-        more = _corrected(own, table, labels, classes, over)
-        if kind == "real":
-            more |= _null_columns(births, (layer, f), labels, classes, over)
-        where = {"height": size.height[layer], "width": size.width[layer], "filtration": f}
-        table.insert(0, "layer", layer)
-        parts.append(table.assign(**more, **where))
-    whole = pd.concat(parts, ignore_index=True)
-    return _with_contrasts(whole, summaries or {}, labels, classes, kind)
+    places = list(dict.fromkeys((layer, f) for layer, f, k in births if k == kind))
+    names = list(dict.fromkeys(layer for layer, _ in places))
+    known = _has_means(summaries or {}, labels, names, kind)
+    size, parts, of, more = layers.set_index("layer")[["height", "width"]], [], None, {}
+    for layer, f in places:
+        if known and layer != of:
+            means = summaries[layer, "mean", kind]
+            of, more = layer, _contrast_columns(means, labels, classes)
+        table = _place_table(births, labels, classes, over, rule, (layer, f, kind))
+        parts.append(table.assign(**size.loc[layer], filtration=f, **more))
+    table = stacked(parts)
+    if known:  # twice the same p-values, for two filtrations, have the same q
+        table["contrast_q"] = false_discovery(table.contrast_q)
+    return table
+
+
+def _place_table(births, labels, classes, over, rule, key):
+    "The scores of one layer and filtration, beside corrections and controls."
+    own, (*place, kind) = births[key], key
+    table = score_table(own, labels, classes, over, rule)
+    more = _corrected(own, table, labels, classes, over)
+    if kind == "real":
+        more |= _null_columns(births, tuple(place), labels, classes, over)
+    table.insert(0, "layer", place[0])
+    return table.assign(**more)

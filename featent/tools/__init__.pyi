@@ -9,3 +9,4 @@ from . import places as places
 from . import ending as ending
 from . import progress as progress
 from . import side_by_side as side_by_side
+from . import stacking as stacking
