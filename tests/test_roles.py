@@ -300,7 +300,7 @@ def test_experiment_roles(tmp_path):
     "name,options,message",
     [
         ("ablation", dict(value="median"), "choose zero or mean"),
-        ("ablation", dict(rivals="l2"), r"no score l2; choose usual, or from \|contrast\|, contrast"),
+        ("ablation", dict(rivals="l2"), r"no score l2; choose usual, or from \|contrast\|"),
         ("ablation", dict(ablate_per_class=99), "more than per_class"),
         ("ablation", dict(layer="features.conv9"), "features.conv1"),
         ("ablation", dict(every=30), "at most 16"),
