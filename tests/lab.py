@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import quote
@@ -102,7 +103,8 @@ class Lab:
 
     def end_kernels(self):
         for session in self.api("sessions"):
-            self.api(f"sessions/{session['id']}", "DELETE")
+            with contextlib.suppress(urllib.error.HTTPError):  # its kernel has ended with another
+                self.api(f"sessions/{session['id']}", "DELETE")
 
     @contextlib.contextmanager
     def page(self, width=1280, height=900, theme="light"):

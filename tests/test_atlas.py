@@ -174,6 +174,16 @@ def test_without_a_network_there_are_numbers_and_a_sentence_on_the_maps(material
     assert "maps" not in part(made, "block-0-0")
 
 
+def test_classes_of_one_image_have_an_atlas_without_limits():
+    few = fe.images("digits", per_class=1, classes=[0, 1])
+    small = fe.network("small_vgg", in_channels=1)
+    result = fe.assess(small, few, "features.conv2", null="shuffle")
+    made = atlas(result, network=small, images=few)
+    index = part(made, "index")
+    assert any("single image" in note for note in index["notes"])
+    assert "H_lo" not in index["profile"][0] and len(index["profile"]) == 2
+
+
 def test_what_does_not_belong_together_is_refused_before_the_work(material, tmp_path):
     digits, small, result = material
     with pytest.raises(ValueError, match="other weights"):

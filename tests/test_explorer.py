@@ -1,30 +1,39 @@
-"The frame, and the explorers of units and layers: by hand of Python, and in a real JupyterLab."
+"The frame, and the atlas as an explorer: by hand of Python, and in a real JupyterLab."
 
-import os
+import re
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import nbformat
 import pytest
 
-from featent.assessment.assessing import assess
-from featent.data.networks import network
-from featent.data.sampling import images
-from featent.explorers.frame import View, shell, slider
-from featent.explorers.states import unit_state, unit_topology
-from featent.explorers.unit_explorers import explore_layers, explore_units
-from featent.explorers.unit_views import save_views, unit_maps
+import featent as fe
+from featent.explorers.app import Panel, explore
+from featent.explorers.atlas_widget import AtlasWidget
+from featent.explorers.atlases import atlas
+from featent.explorers.frame import Still, View, shell, slider
+from featent.explorers.registry import EXPLORERS
+from featent.explorers.waiting import Cancelled, Work
+from featent.tools.progress import progress
 
 
 @pytest.fixture(scope="module")
-def views():
-    "Maps of two layers of a small untrained network, on digits."
-    digits = images("digits", per_class=6, classes=[0, 1, 8])
-    small = network("small_vgg", in_channels=1)
+def material():
+    "Digits, a small untrained network, and what was found in two layers."
+    digits = fe.images("digits", per_class=6, classes=[0, 1, 8])
+    small = fe.network("small_vgg", in_channels=1)
     how = {"filtration": ("cubical", "clique"), "null": ("shuffle", "random"), "twins": 1}
-    result = assess(small, digits, layers=["features.conv2", "features.conv6"], **how)
-    return unit_maps(result, small, digits, per_class=2)
+    return digits, small, fe.assess(small, digits, ["features.conv2", "features.conv6"], **how)
+
+
+@pytest.fixture(scope="module")
+def kept(material, tmp_path_factory):
+    "The folder of a result with its atlas."
+    digits, small, result = material
+    folder = result.save(tmp_path_factory.mktemp("explorer") / "kept")
+    atlas(result, folder / "atlas", small, digits, each=1, n_resamples=20)
+    return folder
 
 
 def test_an_error_is_shown_with_its_cause_and_the_explorer_lives_on():
@@ -64,152 +73,144 @@ def test_what_follows_a_control_is_drawn_once():
     assert len(drawn) == 2
 
 
-def test_the_bundle_has_a_still_picture_beside_the_widget(views):
-    e = explore_units(views)
-    data = e._repr_mimebundle_()[0]
+def test_every_way_to_a_result_leads_to_its_atlas(material, kept):
+    digits, small, result = material
+    assert list(EXPLORERS)[0] == "atlas" and not {"unit", "layers"} & set(EXPLORERS)
+    for app in (explore(kept), explore(str(kept / "atlas")), explore(atlas(result))):
+        assert app.buttons.value == "atlas" and app.failure is None
+        assert isinstance(app.current, AtlasWidget)
+    assert explore(kept).current.show(layer="features.conv6", unit=7).state["unit"] == "7"
+    one = explore(kept / "atlas").source.kept["atlas"].save(kept.parent / "one.html", True)
+    assert explore(one.path).buttons.value == "atlas"
+    with pytest.raises(ValueError, match="choose from atlas, rescaling"):
+        explore(result, "unit")
+
+
+def test_what_takes_long_is_offered_with_its_price_and_can_be_ended(material, monkeypatch):
+    from featent.explorers import costs
+
+    monkeypatch.setattr(costs, "_UNASKED", 0)
+    digits, small, result = material
+    app = explore(result, network=small, images=digits)
+    panel = app.made["atlas"]
+    assert isinstance(panel, Panel) and app.current is None
+    assert re.search(r"160 units, [\d,]+ maps of them, about \d", panel.children[0].value)
+    said, tell = [], panel._tell
+
+    def watched(done, total, words=""):
+        said.append(words)
+        if words == "pages":
+            panel.stop.click()
+        tell(done, total, words)
+
+    panel._tell = watched
+    panel.compute()
+    assert {"maps", "intervals", "excess", "pages"} <= set(said)
+    assert "cancelled after" in panel.said.value and app.current is None
+    assert not panel.button.disabled and panel.stop.disabled
+    panel._tell = tell
+    app.look_at(layer="features.conv6", unit=3)
+    app.compute()
+    assert app.current.state == {"view": "unit", "layer": "features.conv6", "unit": "3"}
+
+
+def test_work_beside_the_cells_ends_at_the_next_word(monkeypatch):
+    from featent.explorers import waiting
+
+    monkeypatch.setattr(waiting, "has_kernel", lambda: True)
+    ended = []
+
+    def slow(tell):
+        for _ in progress(range(1000), desc="slow"):
+            time.sleep(0.01)
+
+    work = Work(slow, lambda *_: None, ended.append).start()
+    assert not ended  # the caller goes on
+    work.cancel()
+    work.wait()
+    assert isinstance(ended[0], Cancelled)
+    Work(lambda tell: 1 / 0, lambda *_: None, ended.append).start().wait()
+    assert isinstance(ended[1], ZeroDivisionError)
+
+
+def test_the_still_picture_follows_the_widget(monkeypatch):
+    from featent.explorers import frame
+
+    monkeypatch.setattr(frame, "has_kernel", lambda: True)
+    monkeypatch.setattr(frame, "_REST", 0.01)
+    shown = []
+
+    class Handle:
+        def update(self, data, **_):
+            shown.append(data)
+
+    monkeypatch.setattr(frame, "display", lambda data, **_: shown.append(data) or Handle())
+    now = [1]
+    still = Still(lambda: ({"text/plain": str(now[0])}, {}))
+    for value in (2, 3):
+        now[0] = value
+        still.follow()
+    for _ in range(200):
+        if len(shown) > 1:
+            break
+        time.sleep(0.01)
+    assert shown == [{"text/plain": "1"}, {"text/plain": "3"}]
+
+
+def test_the_bundle_has_a_still_picture_beside_the_widget(kept):
+    data = explore(kept)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["image/png"].startswith("iVBOR")
-    assert data["text/plain"].startswith("unit explorer")
+    assert data["text/plain"].startswith("Explorers(atlas")
+    still, metadata = explore(kept).still_bundle()
+    assert "<iframe" in still["text/html"] and metadata["image/png"]["alt"]
 
 
-def test_units_are_ordered_and_searched(views):
-    e = explore_units(
-        views, start={"layer": "features.conv2", "filtration": "cubical", "class": "1"}
-    )
-    table = views.result.table.query(
-        "layer == @e.state['layer'] and filtration == 'cubical' and `class` == '1'"
-    )
-    e.show(sort="H", order="highest first")
-    ordered = table.sort_values("H", ascending=False, kind="stable")
-    assert [u for _, u in e.controls["unit"].options] == list(ordered.unit)
-    e.controls["search"].value = "7"
-    assert e.state["unit"] == 7 and len(e.controls["unit"].options) == 1
-    e.controls["search"].value = "dog"
-    assert "no unit matches" in e.error.value and "dog" in e.error.value
-    e.controls["search"].value = ""
-    assert e.error.value == "" and len(e.controls["unit"].options) == len(table)
-    units = views.result.units()
-    units = units[units.layer == e.state["layer"]].set_index("unit").status
-    for word in ("answers", "carries", "redundant", "dead"):
-        e.controls["search"].value = word
-        found = {u for _, u in e.controls["unit"].options} if not e.error.value else set()
-        assert found == set(units.index[units.str.startswith(word)])
-    e.show(search="", sort="share", order="highest first")
-    shares = views.result.units().query("layer == @e.state['layer']").set_index("unit").share
-    assert shares[e.controls["unit"].options[0][1]] == shares.max()
-
-
-def test_a_new_map_has_its_own_levels_and_begins_at_its_birth(views):
-    e = explore_units(views, start={"layer": "features.conv2", "filtration": "clique"})
-    for unit in (1, 5, 6):
-        e.controls["unit"].value = unit
-        shown = {k: e.state[k] for k in ("layer", "filtration", "unit", "image")}
-        t = unit_topology(views, unit_state(views, **shown))
-        assert e.controls["level"].max == len(t.values) and e.failure is None
-        assert e.state["level"] == (t.loop.level if t.loop else 1)
-        e.controls["level"].value = 2
-        assert f"Level 2 of {len(t.values)}" in e.text.value
-    e.controls["class"].value = 8
-    assert views.result.labels[e.state["image"]] == 8 and e.failure is None
-    e.show(layer=views.result.layers.layer.iloc[1], theme="dark")
-    assert e.failure is None and "class 8" in e.text.value
-
-
-def test_a_unit_is_opened_from_its_layer(views):
-    e = explore_layers(views, start={"layer": "features.conv2", "unit": 3})
-    before = e.png
-    e.controls["unit"].value = 5
-    assert e.png != before and "Unit 5: H = " in e.text.value
-    e.controls["open"].click()
-    assert e.below.state["unit"] == 5 and e.below in e.children and e.failure is None
-    e.show(unit=2)
-    e.controls["open"].click()
-    assert e.below.state["unit"] == 2 and e.children.count(e.below) == 1
-
-
-def test_an_executed_notebook_shows_its_figure_without_kernel_and_network(tmp_path, views):
-    save_views(views, tmp_path / "kept")
-    code = "from featent.explorers.unit_explorers import explore_units\nexplore_units('kept')"
+def test_an_executed_notebook_shows_the_atlas_without_kernel_and_network(tmp_path, kept, lab):
+    code = f"import featent as fe\nfe.explore({str(kept)!r})"
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbformat.write(book, tmp_path / "a.ipynb")
     convert = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", "a.ipynb"]
-    subprocess.run(convert, cwd=tmp_path, check=True, capture_output=True, timeout=240)
-    page = (tmp_path / "a.html").read_text()
-    assert "data:image/png;base64,iVBOR" in page
+    options = ["--ExecutePreprocessor.store_widget_state=False"]
+    subprocess.run([*convert, *options], cwd=tmp_path, check=True, capture_output=True, timeout=240)
+    alive(lab, tmp_path / "a.html")
 
 
-UNIT = """from featent.explorers.unit_explorers import explore_layers, explore_units
-explore_units('kept', start={'layer': 'features.conv2', 'filtration': 'cubical'})"""
+def alive(lab, path):
+    "The atlas in a page of HTML answers, offline and without a kernel."
+    context = lab.browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(f"file://{path}", wait_until="commit")
+    frame = page.frame_locator("iframe[title=atlas]")
+    frame.get_by_role("button", name="Unit", exact=True).click()
+    frame.locator(".fa-strip canvas").first.wait_for()
+    frame.locator("#fa-slot-1").click()
+    frame.locator("#fa-slot-1[aria-pressed=true]").wait_for()
+    context.close()
 
 
-def test_in_jupyterlab_a_unit_is_chosen_moved_played_and_an_error_seen(lab, views):
-    save_views(views, lab.files / "kept")
+def test_in_jupyterlab_a_unit_is_chosen_and_the_page_lives_when_the_kernel_is_gone(lab, kept):
+    import shutil
+
+    shutil.copytree(kept, lab.files / "kept")
     with lab.page(width=1280) as page:
-        page.open(lab.write("unit.ipynb", UNIT, "layers = explore_layers('kept')\nlayers"))
+        page.open(lab.write("atlas-explorer.ipynb", "import featent as fe", "fe.explore('kept')"))
         page.alone()
         page.run_all()
-        p, unit = page.p, page.p.locator(".featent-explorer").first
-        picture, text, source = (
-            unit.locator("img.featent-figure"),
-            unit.locator(".featent-text"),
-            lambda: unit.locator("img.featent-figure").get_attribute("src"),
-        )
-        picture.wait_for()
-        assert (
-            p.locator(".jp-RenderedImage:visible").count() == 0
-        )  # the still pictures hide behind the living ones
-        assert picture.evaluate(
-            "e => e.naturalWidth > 900 && e.getBoundingClientRect().width > 600"
-        )
-
-        def after(act):
-            "What is done changes picture and numbers"
-            before, said = source(), text.inner_text()
-            act()
-            p.wait_for_function(
-                "([src]) => document.querySelector('img.featent-figure').src !== src", arg=[before]
-            )
-            p.wait_for_function(
-                "([said]) => document.querySelector('.featent-text').innerText !== said", arg=[said]
-            )
-            return text.inner_text()
-
-        assert "Unit 5 of" in after(
-            lambda: unit.get_by_label("unit", exact=True).select_option(index=5)
-        )
-        handle = unit.locator(".noUi-handle").first
-        handle.focus()
-        level = int(text.inner_text().split("Level ")[1].split()[0])
-        assert f"Level {level + 1} of" in after(lambda: p.keyboard.press("ArrowRight"))
-        unit.get_by_label("search").fill("no such unit")
-        unit.locator(".featent-error").wait_for()
-        assert "no unit matches" in unit.locator(".featent-error").inner_text()
-        unit.get_by_label("search").fill("3")
-        unit.locator(".featent-error").wait_for(state="detached")
-        p.wait_for_function(
-            "() => document.querySelector('.featent-text').innerText.includes('Unit 3 of')"
-        )
-        assert "Level" in after(lambda: unit.locator(".widget-play button").first.click())
-        unit.locator(".widget-play button").first.click()
-        p.get_by_role("button", name="Open this unit").click()
-        p.wait_for_function("() => document.querySelectorAll('img.featent-figure').length === 3")
-        assert p.evaluate(
-            "() => [...document.querySelectorAll('.featent-explorer')]"
-            ".every(e => e.scrollWidth <= e.clientWidth + 1)"
-        )
+        seen = page.p.locator(".featent-explorer .featent-atlas")
+        said, before = seen.locator(".fa-said"), page.source()
+        said.filter(has_text="2 layers").wait_for()
+        assert page.p.locator("iframe[title=atlas]:visible").count() == 0
+        seen.locator(".fa-body").focus()
+        for key in ("u", "ArrowRight", "x", "d", "d", "m"):
+            page.p.keyboard.press(key)
+        said.filter(has_text="unit").wait_for()
+        assert page.source() == before
+        page.command("docmanager:save")
         page.check()
-        if folder := os.environ.get("FEATENT_SHOTS"):
-            pictures(page, Path(folder))
-
-
-def pictures(page, folder):
-    "Pictures of both explorers, for the book and to be looked at"
-    for width, theme in ((1280, "light"), (1920, "dark")):
-        page.theme(theme)
-        page.width(width, 1000)
-        for i, name in enumerate(("unit", "layers")):
-            page.p.locator(".featent-explorer").nth(i).scroll_into_view_if_needed()
-            page.p.wait_for_timeout(500)
-            page.p.locator(".featent-explorer").nth(i).locator("> div").nth(1).screenshot(
-                path=str(folder / f"{name}_{width}.png")
-            )
+    with lab.page(width=1280) as page:  # another day: the kernel has ended
+        page.open("atlas-explorer.ipynb")
+        frame = page.p.frame_locator("iframe[title=atlas]")
+        frame.get_by_role("button", name="Unit", exact=True).click()
+        frame.locator(".fa-strip canvas").first.wait_for()
+        assert page.p.get_by_text("Error displaying widget").locator("visible=true").count() == 0

@@ -10,6 +10,7 @@ from torch import nn
 
 from featent.assessment.assessing import assess
 from featent.assessment.loading import load
+from featent.assessment.result import Result
 from featent.data import networks
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import images
@@ -201,7 +202,7 @@ def test_open_from_everything(studies, saved, result, table, tmp_path):
         if isinstance(e.controls["name"].options[0], tuple)
         else e.controls["name"].options
     ) == {"all", "0", "1", "2"}
-    app = explore(result, "layers")
+    app = explore(result, "atlas")
     assert app.current is not None and app.failure is None
 
 
@@ -212,11 +213,11 @@ def test_what_is_missing_is_said(result, table, tmp_path, net):
             ValueError,
             "Rescaling needs the network and its images",
         ),
-        (lambda: explore(table, "unit"), ValueError, "Unit needs a result"),
+        (lambda: explore(table, "atlas"), ValueError, "Atlas needs a result"),
         (
             lambda: explore(result, "unit explorer"),
             ValueError,
-            "choose from unit, layers, rescaling, ablation, training, compare",
+            "choose from atlas, rescaling, ablation, training, compare",
         ),
         (lambda: explore(tmp_path / "no"), FileNotFoundError, "there is no"),
         (lambda: explore(tmp_path), ValueError, "holds nothing to explore"),
@@ -227,18 +228,18 @@ def test_what_is_missing_is_said(result, table, tmp_path, net):
     ]:
         with pytest.raises(kind, match=words):
             f()
-    app = explore(result, "layers")
+    app = explore(result, "atlas")
     app.buttons.value = "ablation"
     assert (
         "Ablation needs the network and its images" in str(app.failure)
         and "featent-error" in app.place.children[0].value
     )
-    app.buttons.value = "layers"
+    app.buttons.value = "atlas"
     assert app.current is not None
 
 
 def test_computed_only_when_asked(result, net, few, monkeypatch):
-    app = explore(result, "layers", network=net, images=few)
+    app = explore(result, "atlas", network=net, images=few)
     app.choose("ablation")
     panel = app.made["ablation"]
     assert (
@@ -261,7 +262,7 @@ def test_computed_only_when_asked(result, net, few, monkeypatch):
         "Sequential",
         "random weights",
     ]
-    assert "ablation" not in explore(result, "layers").source.studies
+    assert "ablation" not in explore(result, "atlas").source.studies
 
 
 def test_without_a_front_end_there_is_a_picture(studies, capsys):
@@ -272,7 +273,7 @@ def test_without_a_front_end_there_is_a_picture(studies, capsys):
         and "training" in data["text/plain"]
         and "application/vnd.jupyter.widget-view+json" in data
     )
-    app.buttons.value = "unit"
+    app.buttons.value = "atlas"
     assert "image/png" not in app._repr_mimebundle_()
 
 
@@ -326,7 +327,7 @@ def test_the_form_offers_what_there_is_and_makes_nothing(here, few, monkeypatch)
     form.fields["weights"].value = "runs/resnet18.pt"
     assert form.fields["network"].value == "small_vgg"  # what is there already stays
     monkeypatch.setattr(sources, "example_source", lambda: Source(assess(small(), few)))
-    assert app.choose("layers").current is not None and app.made["open"] is form
+    assert app.choose("atlas").current is not None and app.made["open"] is form
 
 
 def test_a_checkpoint_and_a_folder_of_pictures_fill_the_form(here):
@@ -340,13 +341,13 @@ def test_a_checkpoint_and_a_folder_of_pictures_fill_the_form(here):
         assert explore(folder).made["open"].fields["images"].value == str(folder)
     with pytest.raises(ValueError, match="nor a folder of images for each class"):
         explore("plots")
-    with pytest.raises(ValueError, match="Unit needs a result.*Open…"):
-        explore("runs/small_vgg-2.pt", "unit")
+    with pytest.raises(ValueError, match="Atlas needs a result.*Open…"):
+        explore("runs/small_vgg-2.pt", "atlas")
 
 
 def test_a_form_is_assessed_as_the_code_would(here, result):
-    app = explore(result, "layers")
-    old = app.choose("unit").current
+    app = explore(result, "atlas")
+    old = app.choose("atlas").current
     form = app.choose("open").made["open"]
     form.fill(
         {
@@ -364,7 +365,7 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
     form.buttons["assess"].click()
     assert (
         app.failure is None
-        and app.buttons.value == "unit"
+        and app.buttons.value == "atlas"
         and app.current is not old
         and old.comm is None
     )  # the old explorer is closed
@@ -379,9 +380,9 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
         batch_size=1,
     )
     pd.testing.assert_frame_equal(app.source.result.table, same.table)
-    assert (
-        explore("kept/pets").current.view.tables.keys() == app.current.view.tables.keys()
-    )  # saved with its maps
+    pages = explore("kept/pets").source.kept["atlas"]  # saved with its maps
+    assert pages.path == Path("kept/pets/atlas") and '"has_maps":true' in pages.part("index")
+    assert pages.part("layer-0") == app.source.kept["atlas"].part("layer-0")
     assert (
         "9 orders of the 64 units of features.conv4"
         in app.choose("ablation").made["ablation"].children[0].value
@@ -439,7 +440,7 @@ def test_images_of_one_channel_and_other_classes(here):
     ],
 )
 def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
-    app = explore(result, "unit")
+    app = explore(result, "atlas")
     before = app.current
     form = app.choose("open").made["open"]
     form.fill(values)
@@ -452,7 +453,7 @@ def test_what_goes_wrong_stands_in_the_form(here, result, values, words):
     assert (
         app.source.result is result
         and not form.buttons["assess"].disabled
-        and app.choose("unit").current is before
+        and app.choose("atlas").current is before
     )
 
 
@@ -483,10 +484,10 @@ def test_a_result_that_cannot_be_saved_is_open_all_the_same(here, monkeypatch):
         {"classes": "1", "per_class": 2, "layers": "features.conv2", "save": "new"}
     )
 
-    def full(views, folder):
+    def full(result, folder):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(form_chapter, "save_views", full)
+    monkeypatch.setattr(Result, "save", full)
     app.made["open"].buttons["assess"].click()
     assert (
         isinstance(app.failure, OSError)
@@ -512,7 +513,7 @@ def test_the_form_says_what_goes_in_before_the_work_and_above_every_view(here, m
         and "random (seed 0): an untrained network" in seen[0]
         and "<b>input</b>" in seen[0]
     )
-    for name in ("unit", "layers", "ablation"):
+    for name in ("atlas", "rescaling", "ablation"):
         app.choose(name)
         assert "an untrained network" in app.about.value and app.about in app.children
     assert [t for t, _ in app.source.result.record["preflight"]] == [
@@ -653,7 +654,8 @@ def test_synset_ids_are_shown_in_words(here):
     form = app.made["open"]
     form.fill({"images": "photos", "per_class": 3, "layers": "features.conv2"})
     form.buttons["assess"].click()
-    assert app.failure is None and list(dict(app.current.controls["class"].options)) == [
+    index = json.loads(app.source.kept["atlas"].part("index"))
+    assert app.failure is None and [c["name"] for c in index["classes"]] == [
         "tench (n01440764)",
         "English springer (n02102040)",
     ]

@@ -173,20 +173,22 @@ def test_no_option_of_the_command_line_is_lost():
 def test_explore_opens_where_it_is_told(ip, result, tmp_path):
     ip.user_ns["r"] = result
     made = ip.run_line_magic("featent", "explore r --layer features.conv2 --unit 3")
-    assert made.current.state["layer"] == result.layers.layer[1] and made.current.state["unit"] == 3
+    layer = result.layers.layer[1].split("+")[0]
+    assert made.current.state == {"view": "unit", "layer": layer, "unit": "3"}
     for words, told in {
         "--layer conv9": "choose from features.conv1, features.conv2",
         "--unit 99": "units 0 to 31",
+        "--explorer open --unit 3": "words of --explorer atlas",
     }.items():
         with pytest.raises(UsageError, match=told):
             ip.run_line_magic("featent", f"explore r {words}")
     result.save(tmp_path / "scores")
     assert (
-        _call(["explore", str(tmp_path / "scores"), "--explorer", "layers"], {}).buttons.value
-        == "layers"
+        _call(["explore", str(tmp_path / "scores"), "--explorer", "atlas"], {}).buttons.value
+        == "atlas"
     )
     given = ip.run_line_magic("featent", "explore r --network net --images images")
-    assert given.current.view is not None
+    assert given.current.still[0].startswith(b"\x89PNG")
 
 
 def test_paths_of_windows_keep_their_backslashes(ip):
@@ -248,7 +250,7 @@ def test_completion_of_commands_and_options(ip):
     )
     assert offered(ip, "%featent assess --filtration c") == ["clique", "cubical"] and offered(
         ip, "%featent explore --explorer a"
-    ) == ["ablation"]
+    ) == ["atlas", "ablation"]
     assert "depth" in offered(ip, "%featent run ") and offered(ip, "%featent run depth -p epo") == [
         "epochs"
     ]

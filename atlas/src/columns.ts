@@ -87,7 +87,7 @@ export function columns(index: Index, part: LayerPart, s: State): Column[] {
     out.push({
       key: 'status',
       title: 'status',
-      about: 'answers, carries no class, redundant or dead',
+      about: 'answers, weak, carries no class, redundant or dead',
       values: part.status.map(w => words.indexOf(w)),
       text: i => part.status![i]
     });

@@ -40,7 +40,7 @@ from ..data.image_sets import Images
 from ..data.layers import KINDS_OF_LAYERS
 from ..data.networks import network as as_network
 from ..explorers.app import explore
-from ..explorers.registry import EXPLORERS
+from ..explorers.registry import ATLAS, EXPLORERS
 from ..tools.files import as_path
 from ..tools.places import claimed
 
@@ -180,27 +180,27 @@ def _explore(args):
 
 
 def _begin(shown, layer, unit):
-    "Go to a layer and a unit."
-    if shown.current is None:
-        cure = "leave out --layer and --unit, or choose --explorer unit"
-        raise shown.failure or ValueError(f"this explorer is not computed yet: {cure}")
+    "Go to a layer and a unit of the atlas."
+    if shown.buttons.value != ATLAS:
+        raise ValueError("--layer and --unit are words of --explorer atlas: leave them out")
+    if shown.failure is not None:
+        raise shown.failure
     row = _layer_row(shown, layer)
     if unit is not None and not 0 <= unit < row.units:
         raise ValueError(f"unit {unit}: {row.module} has units 0 to {row.units - 1}")
-    shown.current.show(layer=row.layer, **({} if unit is None else {"unit": unit}))
+    shown.look_at(layer=row.layer, **({} if unit is None else {"unit": unit}))
 
 
 def _layer_row(shown, layer):
-    "The layer that is meant, or the one that is shown."
+    "The layer that is meant, by default the first one."
+    if shown.source.result is None:
+        raise ValueError("--layer and --unit need a result, not the pages of an atlas")
     layers = shown.source.result.layers
-    if not layer:
-        chosen = layers.layer == shown.current.state["layer"]
-    else:
-        chosen = (layers.layer == layer) | (layers.module == layer)
-    if not chosen.any():
+    chosen = (layers.layer == layer) | (layers.module == layer)
+    if layer and not chosen.any():
         choices = f"choose from {', '.join(layers.module)}"
         raise ValueError(f"no layer {layer!r} in this result; {choices}")
-    return layers[chosen].iloc[0]
+    return layers[chosen].iloc[0] if layer else layers.iloc[0]
 
 
 def _thing(names, word):

@@ -1,14 +1,18 @@
 "What can be touched."
 
-from . import unit_views as unit_views
+from . import origins as origins
 from . import looks as looks
-from . import states as states
-from . import unit_numbers as unit_numbers
-from . import map_pictures as map_pictures
-from . import unit_pictures as unit_pictures
-from . import layer_pictures as layer_pictures
+from . import shown_images as shown_images
+from . import packed_maps as packed_maps
+from . import unit_columns as unit_columns
+from . import atlas_tables as atlas_tables
+from . import atlas_parts as atlas_parts
+from . import atlas_reading as atlas_reading
+from . import atlas_pages as atlas_pages
+from . import atlas_figures as atlas_figures
+from . import atlas_widget as atlas_widget
 from . import frame as frame
-from . import unit_explorers as unit_explorers
+from . import atlases as atlases
 from . import study as study
 from . import scenes as scenes
 from . import controls as controls
@@ -27,12 +31,3 @@ from . import requests as requests
 from . import form as form
 from . import registry as registry
 from . import app as app
-from . import shown_images as shown_images
-from . import packed_maps as packed_maps
-from . import unit_columns as unit_columns
-from . import atlas_tables as atlas_tables
-from . import atlas_parts as atlas_parts
-from . import atlas_reading as atlas_reading
-from . import atlas_pages as atlas_pages
-from . import atlas_widget as atlas_widget
-from . import atlases as atlases

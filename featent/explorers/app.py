@@ -6,7 +6,6 @@
 __all__ = ['Panel', 'Explorers', 'explore']
 
 # %% ../../nbs/explorers/54_app.ipynb #e769f658
-import base64
 import html
 from dataclasses import replace
 
@@ -17,8 +16,9 @@ from IPython.display import display
 from ..data.image_sets import Images
 from .about import about_html, field_words
 from .costs import Cost
-from .frame import Explorer, error_html, style_sheet
+from .frame import Still, error_html, style_sheet
 from featent.explorers.registry import (
+    ATLAS,
     EXPLORERS,
     FORM,
     checked_name,
@@ -27,20 +27,22 @@ from featent.explorers.registry import (
     opened,
 )
 from .sources import late_source, source_of
-from .waiting import time_words
+from .waiting import Cancelled, Pace, Work, time_words
 
 # %% ../../nbs/explorers/54_app.ipynb #8d91cc50
 class Panel(widgets.VBox):
-    "What is to be computed, what it takes, and a button."
+    "What is to be made, what it takes, and buttons that begin and end it."
 
     def __init__(self, app, name, cost):
-        self.app, self.name, self.cost = app, name, cost
+        self.app, self.name, self.cost, self.work = app, name, cost, None
         self.button = widgets.Button(description="Compute", button_style="primary", icon="play")
         self.button.add_class("featent-compute")
         self.button.on_click(lambda _: self.compute())
+        self.stop = widgets.Button(description="Cancel", icon="stop", disabled=True)
+        self.stop.on_click(lambda _: self.cancel())
         self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout={"visibility": "hidden"})
-        self.error = widgets.HTML()
-        line = widgets.HBox([self.button, self.bar])
+        self.said, self.error = widgets.HTML(), widgets.HTML()
+        line = widgets.HBox([self.button, self.stop, self.bar, self.said])
         super().__init__([self._words(), line, self.error], layout={"width": "100%"})
 
     def _words(self):
@@ -50,19 +52,46 @@ class Panel(widgets.VBox):
         text = f"{words}, {took}. Computed once; browsing is quick after that."
         return widgets.HTML(f"<b>{label}</b>: {text}")
 
-    def _tell(self, done, total):
-        "How far it is."
-        self.bar.value = done / total
+    def compute(self, beside=True):
+        "Make it, beside the cells if there is a kernel; what goes wrong is shown here."
+        self._pace, self.error.value = Pace(), ""
+        self._lock(True)
+        self.work = Work(self.cost.make, self._tell, self._ended)
+        self.work.start() if beside else self.work.run()
+        return self.work
 
-    def compute(self):
-        "Compute the study, and open its explorer; an error is shown here."
-        self.button.disabled, self.bar.layout.visibility, self.error.value = True, "visible", ""
+    def cancel(self):
+        "End the work that is going on."
+        if self.work is not None:
+            self.work.cancel()
+
+    def _tell(self, done, total, words=""):
+        "How far it is."
+        self.bar.value = done / total if total else 0
+        self.said.value = html.escape(self._pace.say(done, total, words))
+
+    def _ended(self, made):
+        "Show what was made, or why there is nothing."
         try:
-            self.app.open_study(self.name, self.cost.make(self._tell))
-        except Exception as e:
+            if isinstance(made, BaseException):
+                raise made
+            self.app.put(self.name, made)
+        except Cancelled as e:
+            self.said.value = f"{html.escape(str(e))}; Compute begins anew"
+        except (Exception, KeyboardInterrupt) as e:
             self.app.failure, self.error.value = e, error_html(e)
         finally:
-            self.button.disabled, self.bar.layout.visibility = False, "hidden"
+            self._lock(False)
+
+    def _lock(self, locked):
+        "Whether the work is going on."
+        self.button.disabled, self.stop.disabled = locked, not locked
+        self.bar.layout.visibility = "visible" if locked else "hidden"
+
+    def close(self):
+        "End the work, and the panel."
+        self.cancel()
+        super().close()
 
 # %% ../../nbs/explorers/54_app.ipynb #08ee391c
 def _row_of_buttons(first):
@@ -89,10 +118,7 @@ def _close(widget):
     widget.close()
 
 # %% ../../nbs/explorers/54_app.ipynb #6d44aca2
-_ATLAS = (
-    "<div>All units at once, also without a kernel: "
-    "<code>fe.atlas(result, network=network, images=images)</code></div>"
-)
+_SOON = 8  # seconds that a cell may take to show an atlas
 
 
 class Explorers(widgets.VBox):
@@ -100,6 +126,7 @@ class Explorers(widgets.VBox):
 
     def __init__(self, source, first):
         self.source, self.made, self.failure = source, {}, None
+        self._still, self._look = None, {}  # what a page keeps; what the atlas begins with
         self.buttons = _row_of_buttons(first)
         self.about = widgets.HTML(layout={"width": "100%", "height": "auto", "margin": "0"})
         self.place = widgets.VBox(layout={"width": "100%"})
@@ -112,10 +139,9 @@ class Explorers(widgets.VBox):
 
     def tell(self, warned=()):
         "Say above every view what went into the network, and what was warned of."
-        there = self.source.result is not None
-        record = self.source.result.record if there else {}
+        record = {} if self.source.result is None else self.source.result.record
         lines = [[topic, field_words(text)] for topic, text in record.get("preflight", ())]
-        self.about.value = about_html(lines, warned) + _ATLAS * there
+        self.about.value = about_html(lines, warned)
 
     def choose(self, name):
         "Show an explorer by name."
@@ -126,8 +152,15 @@ class Explorers(widgets.VBox):
         if name not in self.made:
             self._make(name)
         if name in self.made:
-            self.place.children = [self.made[name]]
+            self._show(name)
         return self
+
+    def _show(self, name):
+        "Put an explorer in its place, and have the page keep a picture of it."
+        self.place.children = [self.made[name]]
+        if self._still is not None:
+            self.made[name].still_around = self._still
+            self._still.follow()
 
     def use(self, source):
         "Explore something else: what was open is closed, but for the form."
@@ -141,13 +174,30 @@ class Explorers(widgets.VBox):
             if widget not in self.made.values():
                 _close(widget)
 
-    def open_study(self, name, study):
-        "Keep a study that was computed, and show its explorer where that is waited for."
+    def put(self, name, made):
+        "Keep a study or an atlas that was made, and show it where that is waited for."
         entry = EXPLORERS[name]
-        self.source.studies[entry.of] = study
-        self.made[name] = entry.draw(study)
+        kept = self.source.kept if entry.of == ATLAS else self.source.studies
+        kept[entry.of] = made
+        self.made[name] = entry.draw(made)
+        if entry.of == ATLAS and self._look:
+            self.made[name].show(**self._look)
         if self.buttons.value == name:
-            self.place.children = [self.made[name]]
+            self._show(name)
+
+    def compute(self):
+        "Make what is offered in the place, as its button would."
+        panel = self.made.get(self.buttons.value)
+        if isinstance(panel, Panel):
+            panel.compute()
+        return self
+
+    def look_at(self, **words):
+        "Look at a layer, a unit or a class of the atlas, now or as soon as it is made."
+        self._look = words
+        if self.current is not None:
+            self.current.show(**words)
+        return self
 
     def _make(self, name):
         "Make an explorer, or the panel that offers to."
@@ -155,8 +205,10 @@ class Explorers(widgets.VBox):
         found = _tried(lambda: entry.draw(self) if entry.of == FORM else self._opened(name))
         if isinstance(found, Exception):
             self.failure, self.place.children = found, [widgets.HTML(error_html(found))]
-        else:
-            self.made[name] = found
+            return
+        self.made[name] = found
+        if isinstance(found, Panel) and not found.cost.asked:
+            found.compute(beside=found.cost.seconds > _SOON)
 
     def _opened(self, name):
         "The explorer, or a panel about what it takes."
@@ -178,31 +230,36 @@ class Explorers(widgets.VBox):
 
     @property
     def current(self):
-        "The explorer that is open, or None where nothing is computed yet."
+        "The explorer that is open, or None where nothing is made yet."
         found = self.made.get(self.buttons.value)
-        return found if isinstance(found, Explorer) else None
+        entry = EXPLORERS[self.buttons.value]
+        return None if entry.of == FORM or isinstance(found, Panel) else found
 
     def __repr__(self):
         return f"Explorers({', '.join(EXPLORERS)}; open: {self.buttons.value})"
+
+    def still_bundle(self):
+        "What a page without a kernel shows of the open explorer."
+        if self.current is None:
+            return {"text/html": ""}, {}
+        atlas = EXPLORERS[self.buttons.value].of == ATLAS
+        return (self.source.kept[ATLAS] if atlas else self.current).still_bundle()
 
     def _repr_mimebundle_(self, **kwargs):
         "The widget, and the open explorer's figure beside it."
         found = super()._repr_mimebundle_(**kwargs)
         data = dict(found[0] if isinstance(found, tuple) else found or {})
-        data["text/plain"] = repr(self)
-        if self.current is not None and self.current.png:
-            data["image/png"] = base64.b64encode(self.current.png).decode()
-        return data
+        still = {k: v for k, v in self.still_bundle()[0].items() if k == "image/png"}
+        return {**data, "text/plain": repr(self), **still}
 
     def _ipython_display_(self, **kwargs):
-        "The widget, and after it the figure, which a living widget hides."
+        "The widget, and after it what a page keeps, which a living widget hides."
         data = self._repr_mimebundle_()
-        still = data.pop("image/png", None)
+        data.pop("image/png", None)
         display(data, raw=True)
-        if still:
-            picture = {"image/png": still, "text/plain": "(a picture of it)"}
-            metadata = {"image/png": {"alt": self.current.view.alt}}
-            display(picture, metadata=metadata, raw=True)
+        self._still = Still(self.still_bundle)
+        if self.current is not None:
+            self.current.still_around = self._still
 
 # %% ../../nbs/explorers/54_app.ipynb #39c7d3ad
 def explore(

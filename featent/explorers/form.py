@@ -7,9 +7,10 @@ __all__ = ['Form', 'open_form']
 
 # %% ../../nbs/explorers/50_form.ipynb #44d6c04c
 import html
-import time
+import tempfile
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +30,7 @@ from featent.explorers.surroundings import (
     is_result,
     near_folders,
 )
-from .unit_views import bare_views, save_views
-from .waiting import time_words
+from .waiting import Cancelled, Pace, Work
 from ..tools.places import claimed
 
 # %% ../../nbs/explorers/50_form.ipynb #e2665e26
@@ -107,11 +107,12 @@ _BUTTONS = {
         description="Assess",
         button_style="primary",
         icon="play",
-        tooltip="assess the network on the images, and open its units",
+        tooltip="assess the network on the images, and open its atlas",
     ),
     "estimate": dict(description="Estimate", icon="clock-o", tooltip="how long it would take"),
     "open": dict(description="Open", icon="folder-open", tooltip="open a saved result"),
 }
+_CANCEL = dict(description="Cancel", icon="stop", tooltip="end the work", disabled=True)
 
 
 def _title(text):
@@ -139,26 +140,37 @@ class Form(widgets.VBox):
     def __init__(self, app):
         self.app, self.fields = app, _fields(_offers())
         self.buttons = {name: widgets.Button(**how) for name, how in _BUTTONS.items()}
+        self.stop, self.work = widgets.Button(**_CANCEL), None
+        self.begun = {}  # what was asked: folder of the births that are there
         self.said, self.about, self.error = widgets.HTML(), _free_line(height="auto"), _free_line()
         hidden = {"display": "none", "width": "160px"}
         self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout=hidden)
         super().__init__(self._rows(), layout={"width": "100%"})
+        self._listen()
+        self.fill(app.source.asked)
+
+    def _listen(self):
+        "What buttons are for, and what a file of weights says."
         self.fields["weights"].observe(self._name_network, "value")
+        self.stop.on_click(lambda _: self.work and self.work.cancel())
         for name, button in self.buttons.items():
             button.on_click(partial(self._do, name))
-        self.fill(app.source.asked)
 
     def _rows(self):
         "All that is seen, from top to bottom."
         saved = [self.fields["result"], self.buttons["open"]]
         return [
             _request_box(self.fields),
-            widgets.HBox([self.buttons["assess"], self.buttons["estimate"], self.bar, self.said]),
+            widgets.HBox([*self._first_buttons(), self.bar, self.said]),
             self.about,
             self.error,
             _title("Or a saved result"),
             widgets.Box(saved, layout={"flex_flow": "row wrap"}),
         ]
+
+    def _first_buttons(self):
+        "The buttons about a network."
+        return self.buttons["assess"], self.buttons["estimate"], self.stop
 
     def fill(self, values):
         "Put values into the fields, by their names."
@@ -176,22 +188,31 @@ class Form(widgets.VBox):
             self.fields["network"].value = _named_in(change["new"])
 
     def _do(self, name, _=None):
-        "Do what a button is for; show what goes wrong, and what is warned of."
+        "Do what a button is for, beside the cells; show what goes wrong, and what is warned of."
         self._begin()
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
-            try:
-                _ACTIONS[name](self, self.filled())
-            except (Exception, KeyboardInterrupt) as e:
-                self.app.failure = e
-                self.error.value, self.said.value = error_html(e, field_words), ""
-        texts = [str(w.message) for w in heard if issubclass(w.category, UserWarning)]
-        self._end(name, tuple(map(field_words, texts)))
+        values, heard = self.filled(), []
+        do = partial(_listened, heard, partial(_ACTIONS[name], self, values))
+        self.work = Work(do, self._tell, partial(self._ended, name, heard))
+        self.work.start()
+
+    def _tell(self, done, total, words=""):
+        "How far the work is."
+        self.bar.layout.display, self.bar.value = "flex", done / total if total else 0
+        self.said.value = html.escape(self._pace.say(done, total, words))
+
+    def _ended(self, name, heard, made):
+        "The work has ended, well or not."
+        if isinstance(made, Cancelled):
+            self.app.failure, self.said.value = made, html.escape(f"{made}{_KEPT}")
+        elif isinstance(made, BaseException):
+            self.app.failure, self.said.value = made, ""
+            self.error.value = error_html(made, field_words)
+        self._end(name, tuple(map(field_words, heard)))
 
     def _begin(self):
         "Lock the buttons, and forget what was said."
         self._lock(True)
-        self.app.failure = None
+        self.app.failure, self._pace = None, Pace()
         self.error.value = self.said.value = self.about.value = ""
 
     def _end(self, name, warned):
@@ -207,17 +228,31 @@ class Form(widgets.VBox):
 
     def _lock(self, locked):
         "Whether the buttons can be pressed."
+        self.stop.disabled = not locked
         for button in self.buttons.values():
             button.disabled = locked
 
+
+_KEPT = ": what is done is kept as long as this kernel lives, and Assess goes on from there"
+
+
+def _listened(heard, do, tell):
+    "Do something, and keep what is warned of."
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            return do(tell)
+        finally:
+            heard += [str(w.message) for w in warned if issubclass(w.category, UserWarning)]
+
 # %% ../../nbs/explorers/50_form.ipynb #b5987bcd
-def _estimate(form, values):
+def _estimate(form, values, tell):
     "Say what it would take."
     form.said.value = "assessing four images"
     form.said.value = html.escape(request_words(values))
 
 
-def _open(form, values):
+def _open(form, values, tell):
     "Open a saved result."
     if not values["result"]:
         offered = ", ".join(form.fields["result"].options)
@@ -233,35 +268,38 @@ def _show_lines(form, lines):
     form.said.value = "the first images"
 
 
-def _show_progress(form, start, done, total):
-    "How many images are done, and what is left."
-    left = (time.perf_counter() - start) / done * (total - done)
-    more = f", {time_words(left)} more" if done < total else ", keeping some maps"
-    form.bar.value, form.said.value = done / total, f"{done} of {total} images{more}"
+def _births_folder(form, values):
+    "Where the births of a request are kept as long as the form lives, done or half done."
+    asked = tuple(sorted((k, str(v)) for k, v in values.items() if k not in ("save", "result")))
+    if asked not in form.begun:
+        form.begun[asked] = tempfile.TemporaryDirectory(prefix="featent-")
+    return Path(form.begun[asked].name) / "births"
 
 
-def _assess(form, values):
-    "Claim the folder, look, assess, open the units, and save."
-    form.bar.value, form.bar.layout.display = 0, "flex"
+def _assess(form, values, tell):
+    "Claim the folder, look, assess, save, and open the atlas."
     form.said.value = "reading the network and the images"
-    tell = partial(_show_progress, form, time.perf_counter())
     with claimed(values["save"]) if values["save"] else nullcontext() as folder:
-        source = requested_source(values, tell, partial(_show_lines, form))
-        form.app.use(source)
-        form.said.value = ""
-        if folder is not None:
-            _save(form, source.kept.get("views") or bare_views(source.result), folder)
+        births = _births_folder(form, values)
+        source = requested_source(values, tell, partial(_show_lines, form), births)
+        fault = _saved(source, folder)
+        keep = None if folder is None or fault else folder / "atlas"
+        form.app.use(replace(source, keep=keep))
+        form.app.compute()
+    form.said.value = "" if keep is None else f"saved in {html.escape(str(folder))}"
+    if fault:
+        form.app.failure, place = fault, form.app.place
+        place.children = [widgets.HTML(error_html(fault)), *place.children]
 
 
-def _save(form, views, folder):
-    "Save what is open; where that fails, it stays open below the cause."
-    try:
-        save_views(views, folder)
-    except Exception as e:
-        form.app.failure, place = e, form.app.place
-        place.children = [widgets.HTML(error_html(e)), *place.children]
-    else:
-        form.said.value = f"saved in {html.escape(str(folder))}"
+def _saved(source, folder):
+    "Save a result where that is asked for; what went wrong, if anything."
+    if folder is not None:
+        try:
+            source.result.save(folder)
+        except Exception as e:
+            return e
+    return None
 
 # %% ../../nbs/explorers/50_form.ipynb #9b8a71cb
 _ACTIONS = {"assess": _assess, "estimate": _estimate, "open": _open}

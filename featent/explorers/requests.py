@@ -18,7 +18,8 @@ from ..data.preprocessing import image_options
 from ..data.published import DATASETS
 from ..data.sampling import images as as_images
 from .sources import Source, assessed
-from .waiting import counted, counter, time_words
+from .waiting import time_words
+from ..tools.progress import told
 
 # %% ../../nbs/explorers/48_requests.ipynb #d685d589
 class Field(NamedTuple):
@@ -183,15 +184,16 @@ def _looked(found, wrong, show):
 # %% ../../nbs/explorers/48_requests.ipynb #07cbd3a8
 def requested_source(
     form: dict,  # as `EMPTY_FORM`
-    tell,  # called with (done, total) for each image
+    tell,  # called with (done, total, words) as the work goes on
     show,  # called with the lines of the pre-flight
+    births: "Path | None" = None,  # a folder for births, or with some of them; None: kept nowhere
 ) -> Source:  # with network, images, result, and test images where they are a data set's
     "What a form asks for, looked at and assessed."
     network, images, how = _request(form)
     outputs = requested_outputs(form["outputs"], images)
     lines = _looked(check(network, images, how["layers"], outputs), form["wrong"], show)
-    shown = counted(images, counter(tell, len(images)))
-    result, seconds = assessed(network, shown, **how, preflight="off")
+    with told(tell):
+        result, seconds = assessed(network, images, **how, preflight="off", store=births)
     result = replace(result, record={**result.record, "preflight": lines})
     in_parts = (form["images"] or "digits") in DATASETS
     test = requested_images(form, "test") if in_parts else None

@@ -25,6 +25,7 @@ from ..data.tracing import unwrap
 from ..data.trainer import train
 from ..data.twins import random_twin
 from .ablation_path import ablation_tables
+from .atlases import Atlas, holds_atlas
 from .comparison_view import comparison_study
 from .study import Study, load_study
 from .surroundings import CHECKPOINTS, holds_classes, is_result
@@ -47,7 +48,8 @@ class Source:
     others: dict = field(default_factory=dict)  # name: makes another network to compare with
     seconds: float = 0.01  # that one image took
     folder: "Path | None" = None  # where the result was read
-    kept: dict = field(default_factory=dict)  # "views": what units and layers are drawn from
+    kept: dict = field(default_factory=dict)  # "atlas": the atlas of the result
+    keep: "Path | None" = None  # a new folder for an atlas that will be made
     label_map: "list | None" = None  # the output of each label, where it is not the label
     asked: dict = field(default_factory=dict)  # what the form begins with
     late: object = None  # a function that makes the source when it is needed
@@ -99,6 +101,8 @@ def _studies_in(folder):
 
 def _of_file(path):
     "What one file says, or None."
+    if holds_atlas(path):
+        return _of_atlas(path)
     if path.suffix.lower() in CHECKPOINTS:
         return Source(asked={"weights": str(path)})
     return _of_table(read_table(path)) if path.suffix == ".csv" else None
@@ -118,6 +122,11 @@ def _of_contents(folder):
     return Source(asked={"images": str(folder)}) if holds_classes(folder) else None
 
 
+def _of_atlas(path):
+    "The pages of an atlas, and nothing else."
+    return Source(kept={"atlas": Atlas(path)})
+
+
 def _of_folder(folder):
     "What a folder holds, or what a file says."
     folder = Path(folder)
@@ -127,12 +136,15 @@ def _of_folder(folder):
         return Source(load(folder), folder=folder)
     if (folder / "study.json").is_file():
         return _of_study(load_study(folder))
+    if folder.is_dir() and holds_atlas(folder):
+        return _of_atlas(folder)
     found = _of_file(folder) if folder.is_file() else _of_contents(folder)
     if found is None:
         raise ValueError(
             f"{folder} holds nothing to explore: neither a result (record.json, manifest.json), "
-            "nor a study (study.json), nor tables of an ablation or a training, "
-            "nor folders with these, nor a folder of images for each class"
+            "nor a study (study.json), nor an atlas (index.html), "
+            "nor tables of an ablation or a training, nor folders with these, "
+            "nor a folder of images for each class"
         )
     return found
 
@@ -225,6 +237,7 @@ def _of_several(things):
 _READERS = (
     (Result, Source),
     (Study, _of_study),
+    (Atlas, lambda made: Source(kept={"atlas": made})),
     (pd.DataFrame, _of_table),
     ((str, Path), _of_folder),
     ((dict, list, tuple), _of_several),

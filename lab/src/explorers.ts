@@ -7,8 +7,7 @@ export interface IExplorer {
 }
 
 export const EXPLORERS: IExplorer[] = [
-  { name: 'unit', label: 'Units', caption: 'One unit: its map, the loop that is born, and the births over a class' },
-  { name: 'layers', label: 'Layers', caption: 'Feature entropy by depth beside its controls, and every unit of a layer' },
+  { name: 'atlas', label: 'Atlas', caption: 'Layers, units and images: every map with its loop, every birth beside its control' },
   { name: 'rescaling', label: 'Rescaling', caption: 'Scale the weights without changing the network, and see which indicators move' },
   { name: 'ablation', label: 'Ablation', caption: 'Take units away, step by step, and see when accuracy falls' },
   { name: 'training', label: 'Training', caption: 'Profiles and loss, epoch by epoch' },

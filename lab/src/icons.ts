@@ -21,13 +21,7 @@ function loop(x: number, y: number, step: number): string {
 }
 
 export const icons: { [name: string]: LabIcon } = {
-  unit: icon('unit', loop(3, 3, 6.2)),
-  layers: icon(
-    'layers',
-    `<path ${line} d="M3 3v18h18"/><path d="M6 7l5 3 4 5 5 2" stroke="${blue}" stroke-width="1.8" fill="none"/>` +
-      `<circle cx="6" cy="7" r="1.9" fill="${blue}"/><circle cx="11" cy="10" r="1.9" fill="${blue}"/>` +
-      `<circle cx="15" cy="15" r="1.9" fill="${orange}"/><circle cx="20" cy="17" r="1.9" fill="${orange}"/>`
-  ),
+  atlas: icon('atlas', loop(3, 3, 6.2)),
   rescaling: icon('rescaling', loop(2, 12.5, 3) + loop(12, 2, 3.5) + `<path ${line} d="M5 9V4h5M19 15v5h-5"/>`),
   ablation: icon(
     'ablation',

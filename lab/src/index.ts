@@ -144,7 +144,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
     commands.addCommand('featent:explore-path', {
       label: 'Explore with featent',
       caption: 'Explore a saved result, the network of a checkpoint, or one on images by class',
-      icon: icons.unit,
+      icon: icons.atlas,
       isVisible: () => {
         const items = selected();
         return items.length > 0 && (items.every(({ type }) => type === 'directory') || (items.length === 1 && CHECKPOINT.test(items[0].name)));

@@ -60,13 +60,25 @@ async function pythonKernel(app: JupyterFrontEnd): Promise<{ name: string; displ
   return { name: chosen, display_name: known[chosen]!.display_name, language: 'python' };
 }
 
+/** An idle kernel of another open explorer of this folder: what that has made need not be made again. */
+function sharedKernel(app: JupyterFrontEnd, folder: string, name: string): string | undefined {
+  const panels = Array.from(app.shell.widgets('main')) as any[];
+  const kernels = panels.map(panel => {
+    const path: string = panel.context?.path ?? '';
+    const near = PathExt.dirname(path) === PathExt.removeSlash(folder) && /^explore-[^/]*\.ipynb$/.test(PathExt.basename(path));
+    return near ? (panel.sessionContext?.session?.kernel ?? null) : null;
+  });
+  return kernels.find(kernel => kernel?.name === name && kernel.status === 'idle')?.id;
+}
+
 /** Write a notebook into `folder` under a name that is free, open it, and run it if told so. */
 export async function openBook(app: JupyterFrontEnd, folder: string, stem: string, content: any, run: boolean): Promise<void> {
   const kernel = await pythonKernel(app);
   const path = await freePath(app, folder, stem);
   const metadata = { ...content.metadata, kernelspec: kernel };
   await app.serviceManager.contents.save(path, { type: 'notebook', format: 'json', content: { ...content, metadata } });
-  const open = { path, factory: 'Notebook', kernel: { name: kernel.name } };
+  const id = run ? sharedKernel(app, folder, kernel.name) : undefined;
+  const open = { path, factory: 'Notebook', kernel: id ? { id, name: kernel.name } : { name: kernel.name } };
   const panel: IPanel | undefined = await app.commands.execute('docmanager:open', open);
   if (!panel) {
     throw new Error(`JupyterLab could not open ${path}.`);
