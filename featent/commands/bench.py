@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GOALS', 'NULL_GOALS', 'PIPELINE_GOALS', 'bench', 'speeds', 'null_costs', 'plot_bench', 'Goal', 'targets',
-           'save_bench', 'main']
+           'save_bench', 'main', 'more', 'save_more']
 
 # %% ../../nbs/commands/40_bench.ipynb #922c5908
 import json
@@ -26,6 +26,8 @@ from featent.commands.engines import (
     referee_births,
     relu_maps,
 )
+from .many_classes import growth, plot_growth
+from .photographs import reading
 from ..tools.progress import progress
 from ..topology import kernels
 
@@ -330,3 +332,33 @@ def main(
     if out is not None:
         save_bench(out, *found)
     return found
+
+# %% ../../nbs/commands/40_bench.ipynb #e8831f98
+def more(
+    classes: "list | None" = None,  # numbers of classes, as for `growth`
+    units: int = 4224,  # of the results of so many classes
+    photographs: "int | None" = None,  # how many are read, as for `reading`
+) -> dict:  # "growth" and "photographs": tables, as far as they were asked for
+    "What takes minutes more, told as soon as it is there."
+    asked = {}
+    if classes:
+        asked["growth"] = partial(growth, tuple(classes), units=units)
+    if photographs:
+        asked["photographs"] = partial(reading, photographs)
+    found = {}
+    for name, measure in asked.items():
+        found[name] = measure()
+        print(found[name].round(3).to_string(index=False), flush=True)
+    return found
+
+
+def save_more(
+    folder: "str | Path",  # where the benchmark is
+    tables: dict,  # what `more` returned
+):
+    "Write what else was measured, and the figure of many classes."
+    folder = Path(folder)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    if "growth" in tables:
+        plot_growth(tables["growth"]).savefig(folder / "growth.png", dpi=150)
