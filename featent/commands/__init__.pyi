@@ -16,6 +16,7 @@ from . import many_classes as many_classes
 from . import bench as bench
 from . import health as health
 from . import messages as messages
+from . import atlas_options as atlas_options
 from . import arguments as arguments
 from . import actions as actions
 from . import cli as cli

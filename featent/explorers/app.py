@@ -77,11 +77,15 @@ class Panel(widgets.VBox):
                 raise made
             self.app.put(self.name, made)
         except Cancelled as e:
-            self.said.value = f"{html.escape(str(e))}; Compute begins anew"
+            self.said.value = f"{html.escape(str(e))}; Compute goes on{self._from()}"
         except (Exception, KeyboardInterrupt) as e:
             self.app.failure, self.error.value = e, error_html(e)
         finally:
             self._lock(False)
+
+    def _from(self):
+        "Where it will go on."
+        return " from there" if EXPLORERS[self.name].of == ATLAS else " from the beginning"
 
     def _lock(self, locked):
         "Whether the work is going on."
