@@ -29,6 +29,7 @@ from . import sources as sources
 from . import about as about
 from . import costs as costs
 from . import requests as requests
+from . import request_lines as request_lines
 from . import form as form
 from . import registry as registry
 from . import app as app
