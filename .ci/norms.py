@@ -162,8 +162,7 @@ def modules():
 
 def chapters():
     "The notebooks that modules are made from."
-    rooms = [room for room in ROOMS if room != "explorers"]
-    return [p for room in rooms for p in sorted((ROOT / "nbs" / room).glob("[0-9]*.ipynb"))]
+    return [p for room in ROOMS for p in sorted((ROOT / "nbs" / room).glob("[0-9]*.ipynb"))]
 
 
 def counts():

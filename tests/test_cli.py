@@ -400,12 +400,13 @@ def test_a_failure_of_the_work_exits_with_1_and_keeps_the_page(capsys, tmp_path)
 
 
 def test_bench(capsys, tmp_path):
-    assert cli.main(["bench", "--quick", "-o", str(tmp_path / "b")]) == 0
-    assert (
-        sorted(os.listdir(tmp_path / "b"))
-        == ["bench.csv", "bench.json", "bench.png", "pipeline.csv"]
-        and "clique births" in capsys.readouterr().out
-    )
+    more = ["--classes", "12", "--units", "1", "--photographs", "4"]
+    assert cli.main(["bench", "--quick", *more, "-o", str(tmp_path / "b")]) == 0
+    quick = ["bench.csv", "bench.json", "bench.png", "pipeline.csv"]
+    asked = ["growth.csv", "growth.png", "photographs.csv"]
+    assert sorted(os.listdir(tmp_path / "b")) == sorted(quick + asked)
+    said = capsys.readouterr().out
+    assert "clique births" in said and "as many as pay" in said and "intervals" in said
 
 
 @pytest.mark.parametrize(

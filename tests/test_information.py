@@ -372,3 +372,11 @@ def test_few_units_among_many_are_picked_or_it_is_said_that_they_cannot_be():
     np.testing.assert_array_equal(found.I_corrected, fixed.I_corrected)
     quiet = class_information(rng.normal(size=(60, 3000)), np.arange(60) % 2, 6)
     assert 0.04 < (quiet.p <= 0.05).mean() < 0.06 and (quiet.q > 0.05).all()
+
+
+def test_bins_do_not_depend_on_how_many_units_are_ranked_at_a_time(monkeypatch):
+    rng = np.random.default_rng(0)
+    births, means = rng.integers(0, 9, (40, 23)), rng.normal(size=(40, 23)).round(1)
+    whole = [rank_bins(v) for v in (births, means)]
+    monkeypatch.setattr("featent.statistics.information._RANKED", 100)
+    assert all((rank_bins(v) == w).all() for v, w in zip((births, means), whole))

@@ -300,7 +300,7 @@ def test_experiment_roles(tmp_path):
     "name,options,message",
     [
         ("ablation", dict(value="median"), "choose zero or mean"),
-        ("ablation", dict(rivals="l2"), r"no score l2; choose from \|contrast\|, contrast"),
+        ("ablation", dict(rivals="l2"), r"no score l2; choose usual, or from \|contrast\|"),
         ("ablation", dict(ablate_per_class=99), "more than per_class"),
         ("ablation", dict(layer="features.conv9"), "features.conv1"),
         ("ablation", dict(every=30), "at most 16"),
@@ -318,3 +318,13 @@ def test_experiment_roles(tmp_path):
 def test_experiments_refuse_what_they_cannot_do(name, options, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         validated(name, **options)
+
+
+def test_the_command_of_a_claim_names_the_layer_that_was_asked_for():
+    "A run on another layer than the usual one is repeated on that layer."
+    from featent.commands.claims import _command
+
+    chosen = {"layer": "", "layer_name": "features.conv6+bn+relu", "every": 4}
+    assert _command("ablation", chosen) == "featent run ablation -o ablation"
+    asked = {"layer": "features.12.expand3x3", "layer_name": "features.12.expand3x3+relu"}
+    assert _command("roles", asked).endswith("-p layer features.12.expand3x3")

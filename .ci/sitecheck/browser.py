@@ -57,42 +57,61 @@ def look(folder):
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.html"))
     with served(folder) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        context = browser.new_context(viewport=WIDE, color_scheme="light")
+        window = Window(browser, address)
         for name in names:
-            found += [f"{name}: {fault}" for fault in page_faults(context, address, name)]
+            found += [f"{name}: {fault}" for fault in window.faults(name)]
         browser.close()
     print(f"{len(names)} pages looked at in {time.perf_counter() - begin:.0f} s")
     return found
 
 
-def page_faults(context, address, name):
-    "The faults of one page."
-    page, asked = context.new_page(), []
+class Window:
+    "One page of the browser, in which every page of the site is opened, and what it asks for."
 
-    def guard(route):
-        if route.request.url.startswith((address, "data:", "blob:")):
+    def __init__(self, browser, address):
+        self.page = browser.new_context(viewport=WIDE, color_scheme="light").new_page()
+        self.address, self.outside, self.missing = address, [], []
+        self.sizes, self.schemes = [WIDE, NARROW], ["light", "dark"]
+        self.page.route("**/*", self._guard)
+        self.page.on("response", self._heard)
+
+    def _guard(self, route):
+        "Let nothing from elsewhere in."
+        if route.request.url.startswith((self.address, "data:", "blob:")):
             return route.continue_()
-        asked.append(route.request.url)
+        self.outside.append(route.request.url)
         route.abort()
 
-    page.route("**/*", guard)
-    missing = []
-    page.on("response", lambda r: missing.append(r.url) if r.status >= 400 else None)
-    page.goto(address + name, wait_until="load")
-    seen = ask(page, "content")
-    found = [f"asks for {url[:100]}: the site must work alone" for url in asked]
-    found += [f"asks for {url[len(address) :]}, which is not there" for url in missing]
-    found += content(seen)
-    if name.startswith(TAUGHT):
-        lines = ask(page, "overflow", COMMANDS)
-        found += [f"code is wider than its column: {line[:100]!r}" for line in lines]
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        found += [f"{scheme}: {x}" for x in ask(page, "contrast")]
-    page.set_viewport_size(NARROW)
-    found += [f"at 390 px it scrolls sideways: {x!r}" for x in ask(page, "sideways")]
-    page.close()
-    return found
+    def _heard(self, response):
+        if response.status >= 400:
+            self.missing.append(response.url)
+
+    def faults(self, name):
+        "The faults of one page: in both widths, and in both schemes, beginning with the last ones."
+        self.outside.clear()
+        self.missing.clear()
+        self.page.goto(self.address + name, wait_until="load")
+        found = content(ask(self.page, "content"))
+        ask(self.page, "unfold")
+        for scheme in self.schemes:
+            self.page.emulate_media(color_scheme=scheme)
+            found += [f"{scheme}: {x}" for x in ask(self.page, "contrast")]
+        for size in self.sizes:
+            self.page.set_viewport_size(size)
+            found += self._narrow() if size == NARROW else self._wide(name)
+        self.sizes.reverse()  # the next page is opened as this one is left
+        self.schemes.reverse()
+        said = [f"asks for {url[:100]}: the site must work alone" for url in self.outside]
+        lost = [url[len(self.address) :] for url in self.missing]
+        return said + [f"asks for {url}, which is not there" for url in lost] + found
+
+    def _narrow(self):
+        return [f"at 390 px it scrolls sideways: {x!r}" for x in ask(self.page, "sideways")]
+
+    def _wide(self, name):
+        "Code that is wider than its column, on the pages that teach."
+        lines = ask(self.page, "overflow", COMMANDS) if name.startswith(TAUGHT) else []
+        return [f"code is wider than its column: {line[:100]!r}" for line in lines]
 
 
 def ask(page, question, value=None):

@@ -60,15 +60,16 @@ def by_pandoc(root, folder, only=""):
     every = [p for p in pages(root) if p.suffix == ".ipynb" and only in str(p)]
     preload()
     backlinks.uses(root)  # once for all pages
-    jobs = [(root, p, folder) for p in every]
+    given = [(root, p, folder) for p in every]
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     with context.Pool(min(2, os.cpu_count() or 1), maxtasksperchild=1) as pool:
-        found = pool.starmap(one, jobs, chunksize=1)
+        made = pool.starmap(one, given, chunksize=1)
+    convert.write([job for job, _ in made if job])
     convert.copy_images(root, folder)
     add_sources(root, folder)
     live.write(root, folder)
     print(f"{len(every)} pages built in {time.perf_counter() - begin:.0f} s")
-    return [f for f in found if f]
+    return [fault for _, fault in made if fault]
 
 
 def preload():
@@ -83,8 +84,6 @@ def preload():
 
 
 def one(root, path, folder):
-    "One page; its fault, or None."
+    "(what pandoc needs to make a page, or None; fault, or None)"
     notebook, fault = processing.process(root, path)
-    if fault is None:
-        convert.write(root, path, notebook, Path(folder))
-    return fault
+    return (convert.job(root, path, notebook, Path(folder)) if fault is None else None), fault

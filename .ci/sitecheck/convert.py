@@ -2,8 +2,11 @@
 
 import base64
 import html
+import json
 import re
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -101,32 +104,39 @@ def alternative(text):
     return PICTURE.sub(made, text)
 
 
-def write(root, path, notebook, folder):
-    "Write one page and its pictures."
-    import pypandoc
-
+def job(root, path, notebook, folder):
+    "What pandoc needs to make a page; its pictures are written."
     name = built_name(path.relative_to(root / "nbs").as_posix())
-    page = Page(name)
+    page, target = Page(name), folder / name
     for cell in notebook.cells:
         page.add(cell)
-    title = str(page.meta.get("title", path.stem))
-    up = "../" * name.count("/")
-    settings = {
-        "title": title,
-        "pagetitle": re.sub(r"[`*]", "", title),
-        "subtitle": str(page.meta.get("description", "")),
-        "up": up,
-    }
-    arguments = ["--standalone", "--toc", "--toc-depth=3", "--mathml"]
-    arguments += [f"--template={HERE / 'page.html'}"]
-    arguments += [a for k, v in settings.items() for a in ("-V", f"{k}={v}")]
-    text = pypandoc.convert_text("\n\n".join(page.parts), "html5", EXTENSIONS, arguments)
-    target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(links(text), encoding="utf-8")
     for picture, data in page.pictures.items():
         (target.parent / picture).parent.mkdir(parents=True, exist_ok=True)
         (target.parent / picture).write_bytes(data)
+    title = str(page.meta.get("title", path.stem))
+    variables = {
+        "title": title,
+        "pagetitle": re.sub(r"[`*]", "", title),
+        "subtitle": str(page.meta.get("description", "")),
+        "up": "../" * name.count("/"),
+    }
+    text = "\n\n".join(page.parts)
+    return {"text": text, "format": EXTENSIONS, "variables": variables, "target": str(target)}
+
+
+def write(jobs):
+    "Make pages by one pandoc: to load its rules for the colours of code takes longer than a page."
+    import pypandoc
+
+    with tempfile.TemporaryDirectory() as folder:
+        asked = Path(folder) / "jobs.json"
+        asked.write_text(json.dumps(jobs), encoding="utf-8")
+        script, template = (str(HERE / name) for name in ("pages.lua", "page.html"))
+        command = [pypandoc.get_pandoc_path(), "lua", script, str(asked), template]
+        subprocess.run(command, check=True)
+    for target in (Path(made["target"]) for made in jobs):
+        target.write_text(links(target.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def rules(path):

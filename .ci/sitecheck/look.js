@@ -1,4 +1,8 @@
 ({
+  unfold() {
+    for (const e of document.querySelectorAll("main details")) e.open = true;
+  },
+
   content() {
     const text = e => (e.textContent || "").trim().replace(/\s+/g, " ").slice(0, 90);
     const main = document.querySelector("main") || document.body;
@@ -20,7 +24,6 @@
     const style = document.createElement("style");
     style.textContent = "main pre, main pre code { white-space: pre !important; }";
     document.head.append(style);
-    for (const e of document.querySelectorAll("main details")) e.open = true;
     const wide = [...document.querySelectorAll("main pre")]
       .filter(e => !e.closest(".cell-output") && e.scrollWidth > e.clientWidth + 1);
     const longest = e => e.textContent.split("\n").sort((a, b) => b.length - a.length)[0];

@@ -13,6 +13,7 @@ from . import claims as claims
 from . import engines as engines
 from . import end_to_end as end_to_end
 from . import many_classes as many_classes
+from . import photographs as photographs
 from . import bench as bench
 from . import health as health
 from . import messages as messages

@@ -290,27 +290,6 @@ def _fill(args, network, images, options):
     print(f"job {i} of {k} is done; of the store's {len(states)} shards, {done} are done")
 
 # %% ../../nbs/commands/64_actions.ipynb #7775a047
-def _grown(args):
-    "What results of many classes cost, where that was asked for."
-    if not args.classes:
-        return None
-    from featent.commands.many_classes import growth
-
-    table = growth(tuple(args.classes), units=args.units)
-    print(table.round(2).to_string(index=False), flush=True)
-    return table
-
-
-def _save_growth(table, folder):
-    "Write the table and the figure of many classes."
-    if table is None:
-        return
-    from featent.commands.many_classes import plot_growth
-
-    table.to_csv(folder / "growth.csv", index=False)
-    plot_growth(table).savefig(folder / "growth.png", dpi=150)
-
-
 def run_bench(
     args: argparse.Namespace,  # of featent bench
 ):
@@ -326,11 +305,11 @@ def run_bench(
         if len(pipeline):
             print(pipeline.round(3).to_string(index=False))
         print(bench.targets(engines, pipeline, about).to_string(index=False), flush=True)
-        grown = _grown(args)
+        more = bench.more(args.classes, args.units, args.photographs)
         work = workplace(out)
         with doing(f"saving in {out}"):
             bench.save_bench(work, engines, pipeline, about)
-            _save_growth(grown, work)
+            bench.save_more(work, more)
         publish(work, out)
     print(f"saved in {out}")
 

@@ -327,6 +327,7 @@ def _bench_arguments(p):
         help="measure results of so many classes of resampled births too; 10 100 take minutes",
     )
     add("--units", type=int, default=4224, metavar="N", help="their units (default: %(default)s)")
+    add("--photographs", type=int, metavar="N", help="measure reading of N photographs too")
     add(
         "-o",
         "--output",

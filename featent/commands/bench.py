@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GOALS', 'NULL_GOALS', 'PIPELINE_GOALS', 'bench', 'speeds', 'null_costs', 'plot_bench', 'Goal', 'targets',
-           'save_bench', 'main']
+           'save_bench', 'main', 'more', 'save_more']
 
 # %% ../../nbs/commands/40_bench.ipynb #922c5908
 import json
@@ -26,6 +26,8 @@ from featent.commands.engines import (
     referee_births,
     relu_maps,
 )
+from .many_classes import growth, plot_growth
+from .photographs import reading
 from ..tools.progress import progress
 from ..topology import kernels
 
@@ -152,12 +154,12 @@ def speeds(
     return by_size.reindex(pd.MultiIndex.from_frame(order))
 
 # %% ../../nbs/commands/40_bench.ipynb #cced5466
-_NULL = "featent births with null, "
+_NULL, _PLAIN = "featent births with null, ", "featent births, then of shuffled copies, "
 
 
 def null_costs(
     table: pd.DataFrame,  # the engines table of `bench`
-) -> pd.DataFrame:  # filtration, size, births_us, null_us (microseconds a map), ratio
+) -> pd.DataFrame:  # filtration, size, births_us, null_us, plain_us (of a map), ratio, of_plain
     "What the births of shuffled pixels add to those of the maps, on one core."
     one = table[(table.cores == 1) & (table.status == "ok")]
     us = 1e6 / one.set_index(["engine", "size"]).maps_per_s
@@ -165,9 +167,11 @@ def null_costs(
     for filtration in "clique", "cubical":
         for size in sorted(one["size"].unique()):
             own = us.get((f"featent births, {filtration}", size), np.nan)
-            more = us.get((f"{_NULL}{filtration}", size), np.nan) - own
+            more, plain = (
+                us.get((f"{e}{filtration}", size), np.nan) - own for e in (_NULL, _PLAIN)
+            )
             row = {"filtration": filtration, "size": size, "births_us": own, "null_us": more}
-            rows.append({**row, "ratio": more / own})
+            rows.append({**row, "plain_us": plain, "ratio": more / own, "of_plain": more / plain})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/commands/40_bench.ipynb #a86f6d93
@@ -176,7 +180,7 @@ def plot_bench(
 ) -> Figure:  # one panel for each race, one core each, both axes logarithmic
     "Maps per second against the size of the maps."
     one = table[(table.cores == 1) & (table.status == "ok")]
-    one = one[~one.engine.str.startswith(_NULL)]
+    one = one[~one.engine.str.startswith((_NULL, _PLAIN))]
     races, sizes = list(dict.fromkeys(one.race)), sorted(one["size"].unique())
     fig, axes = new_axes(len(races), 3.6, 4.4)
     for ax, race in zip(axes[0], races):
@@ -330,3 +334,33 @@ def main(
     if out is not None:
         save_bench(out, *found)
     return found
+
+# %% ../../nbs/commands/40_bench.ipynb #e8831f98
+def more(
+    classes: "list | None" = None,  # numbers of classes, as for `growth`
+    units: int = 4224,  # of the results of so many classes
+    photographs: "int | None" = None,  # how many are read, as for `reading`
+) -> dict:  # "growth" and "photographs": tables, as far as they were asked for
+    "What takes minutes more, told as soon as it is there."
+    asked = {}
+    if classes:
+        asked["growth"] = partial(growth, tuple(classes), units=units)
+    if photographs:
+        asked["photographs"] = partial(reading, photographs)
+    found = {}
+    for name, measure in asked.items():
+        found[name] = measure()
+        print(found[name].round(3).to_string(index=False), flush=True)
+    return found
+
+
+def save_more(
+    folder: "str | Path",  # where the benchmark is
+    tables: dict,  # what `more` returned
+):
+    "Write what else was measured, and the figure of many classes."
+    folder = Path(folder)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    if "growth" in tables:
+        plot_growth(tables["growth"]).savefig(folder / "growth.png", dpi=150)

@@ -81,8 +81,7 @@ def _command(name, settings):
     for key, value in settings.items():
         if key == "out" or key not in known:
             continue
-        default = known[key]["default"]
-        if value != default and (key, default) != ("layer", ""):
+        if value != known[key]["default"]:
             words.append(f"-p {key} {_word(value)}")
     return " ".join(words)
 

@@ -118,6 +118,7 @@ def taken(
         rows.append(_timed(step, STEPS[step], result)[1])
     with tempfile.TemporaryDirectory() as place:
         rows.append(_timed("save", result.save, Path(place) / "saved")[1])
+        del result  # what is loaded stands alone
         rows.append(_timed("load", load, Path(place) / "saved")[1])
     return rows
 

@@ -28,10 +28,23 @@ def rank_bins(
     if bins < 2:
         raise ValueError(f"bins={bins}: at least 2 are needed, or all values are the same symbol")
     values, born = _values(values)
+    n, units = values.shape
+    out = np.empty((units, n), np.int32)  # by units, as all who count them go through them
+    step = max(1, _RANKED // n)
+    for at in (slice(i, i + step) for i in range(0, units, step)):
+        out[at] = _bins_of(values[:, at], born[:, at], bins).T
+    return out.T
+
+
+_RANKED = 2**22  # values at a time: ranking takes many times their memory
+
+
+def _bins_of(values, born, bins):
+    "The bins of some units."
     n = born.sum(0)
     silent = len(values) - n  # they have the lowest ranks
     rank = scipy.stats.rankdata(values, axis=0) - silent
-    return np.where(born, 1 + np.floor(bins * (rank - 0.5) / np.maximum(n, 1)), 0).astype(np.int32)
+    return np.where(born, 1 + np.floor(bins * (rank - 0.5) / np.maximum(n, 1)), 0)
 
 
 def _values(values):
