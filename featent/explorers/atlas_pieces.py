@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .atlas_parts import ShownMaps, part_text, read_part
+from .atlas_parts import part_text, read_part
 from ..tools.digests import sha256
 from ..tools.files import make_folder, write_whole
 
