@@ -2,6 +2,7 @@
 
     python .ci/outputs.py [PART ...]   the pages whose path has PART; all but the experiments
     python .ci/outputs.py --numbers    numbers that differ are faults as well
+    python .ci/outputs.py --warm       no page: only what all of them load, so that it is compiled
 
 A fault is a cell that fails, as it would for a reader, or that says other words than are stored.
 Other processors add in another order: numbers that differ by more than 2% are told, and are faults
@@ -153,6 +154,15 @@ def preload():
         featent.births(np.eye(6), filtration)
 
 
+def warm():
+    "Load what the pages load, and every kernel."
+    from featent.topology.kernels import warm_up
+
+    preload()
+    warm_up()
+    return 0
+
+
 def told(page, found, seconds):
     "Print what is wrong with a page, or that it is slow."
     if found or seconds > SLOW:
@@ -163,6 +173,8 @@ def told(page, found, seconds):
 def main(given):
     inline = "module://matplotlib_inline.backend_inline"
     os.environ.update(TQDM_DISABLE="1", MPLBACKEND=inline, OMP_NUM_THREADS="1")
+    if "--warm" in given:
+        return warm()
     grave = {"failure", "words", *(["numbers"] if "--numbers" in given else [])}
     begin, count = time.perf_counter(), 0
     every = pages([word for word in given if not word.startswith("-")])

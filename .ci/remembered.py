@@ -1,8 +1,9 @@
 """Many pages train the same small networks and take them apart: here that is done once.
 
 Training is determined by network, images and settings (a test says so), so a page that asks for
-what another page has trained already is given that: weights, record, history. A training that
-writes files, calls back or augments is done each time.
+what another page has trained already is given that: weights, record, history. Where another page
+is just at it, this one waits. A training that writes files, calls back or augments is done each
+time.
 """
 
 import functools
@@ -15,6 +16,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from filelock import FileLock
+
 ALONE = ("checkpoints", "resume", "callback", "augment", "device")  # never taken from elsewhere
 
 
@@ -26,7 +29,7 @@ def remember(folder):
 
 
 def remember_ablations(folder):
-    "One walk along the same orders through the same network, with and without its samples."
+    "The walk along an order through a network is made once, whatever other orders there are."
     from featent.data.records import weights_hash
 
     module = importlib.import_module("featent.studies.ablation")
@@ -34,18 +37,38 @@ def remember_ablations(folder):
 
     @functools.wraps(real)
     def ablate(network, images, layer, orders, *more, per_image=False, **options):
-        if more or options or not isinstance(images, dict):
+        if more or options or not orders or not isinstance(images, dict):
             return real(network, images, layer, orders, *more, per_image=per_image, **options)
         parts = [weights_hash(network), network, getattr(network, "featent", None), layer]
         parts += [x for k, v in images.items() for x in (k, *shown_images(v))]
-        file = Path(folder) / digest([*parts, pickle.dumps(orders)])
-        if not file.exists():
-            found = real(network, images, layer, orders, per_image=True)
-            write_once(found, file)
-        found = pickle.loads(file.read_bytes())  # written by this run
-        return found if per_image else found[0]
+        files = {k: Path(folder) / digest([*parts, pickle.dumps(v)]) for k, v in orders.items()}
+        with FileLock(Path(folder) / f"{digest(parts)}.lock"):
+            fresh = {k: v for k, v in orders.items() if not files[k].exists()}
+            if fresh:
+                keep_walks(*real(network, images, layer, fresh, per_image=True), files)
+        table, samples = walked(module.curves, files)
+        return (table, samples) if per_image else table
 
     module.ablate = ablate
+
+
+def keep_walks(table, samples, files):
+    "Write what each order has done to classes and splits, for the pages that follow."
+    for order in {k[0] for k in samples}:
+        own = {k[1:]: sample for k, sample in samples.items() if k[0] == order}
+        write_once((own, table.attrs), files[order])
+
+
+def walked(curves, files):
+    "Curves and samples of several orders, from their files, as one ablation would give them."
+    found = {k: pickle.loads(file.read_bytes()) for k, file in files.items()}  # of this run
+    places, attrs = next(iter(found.values()))
+    samples = {(k, *at): own[at] for at in places for k, (own, _) in found.items()}
+    every = [told for _, told in found.values()]
+    table = curves(samples)
+    table.attrs = {**attrs, "distance": max(told["distance"] for told in every)}
+    table.attrs["engine"] = max(told["engine"] for told in every)  # "rerun" after "replay"
+    return table, samples
 
 
 def remember_zoos(store):
@@ -58,13 +81,14 @@ def remember_zoos(store):
         asked = repr((plans.to_csv() if hasattr(plans, "to_csv") else plans, options))
         parts = [asked, *shown_images(images), *shown_images(test)]
         kept, folder = Path(store) / digest(parts), Path(folder)
-        if kept.is_dir() and not folder.exists():
-            shutil.copytree(kept, folder)
-        began = folder.exists()
-        table = real(plans, images, test, folder, **options)
-        if not (began or kept.exists()):
-            work = kept.with_name(uuid.uuid4().hex)
-            os.replace(shutil.copytree(folder, work), kept)
+        with FileLock(f"{kept}.lock"):
+            if kept.is_dir() and not folder.exists():
+                shutil.copytree(kept, folder)
+            began = folder.exists()
+            table = real(plans, images, test, folder, **options)
+            if not (began or kept.exists()):
+                work = kept.with_name(uuid.uuid4().hex)
+                os.replace(shutil.copytree(folder, work), kept)
         return table
 
     module.train_zoo = train_zoo
@@ -83,10 +107,11 @@ def remember_networks(folder):
         if any(given[name] is not None for name in ALONE):
             return real(*args, **options)
         network, file = given["network"], Path(folder) / key_of(given)
-        if file.exists():
-            return taken(network, file)
-        history = real(*args, **options)
-        keep(network, history, file)
+        with FileLock(f"{file}.lock"):
+            if file.exists():
+                return taken(network, file)
+            history = real(*args, **options)
+            keep(network, history, file)
         return history
 
     trainer.train = train

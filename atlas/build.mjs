@@ -1,12 +1,12 @@
-// One module for the pages, its style sheet, and the licences of what it bundles.
+// One module for the pages, one for explorers in notebooks, the style sheet, and the licences of what is bundled.
 import { build } from 'esbuild';
 import { readFileSync, writeFileSync, copyFileSync, mkdirSync } from 'node:fs';
 
 const out = process.argv[2] ?? 'out';
 mkdirSync(out, { recursive: true });
 const made = await build({
-  entryPoints: ['src/main.ts'],
-  outfile: `${out}/atlas.js`,
+  entryPoints: { atlas: 'src/main.ts', host: 'src/host.ts' },
+  outdir: out,
   bundle: true,
   minify: true,
   format: 'esm',
@@ -26,4 +26,6 @@ const licences = [...new Set(names)].sort().map(name => {
 const line = '\n' + '-'.repeat(72) + '\n\n';
 writeFileSync(`${out}/LICENSES.txt`, licences.join(line));
 copyFileSync('src/atlas.css', `${out}/atlas.css`);
-console.log(Object.values(made.metafile.outputs)[0].bytes, 'bytes');
+for (const [name, { bytes }] of Object.entries(made.metafile.outputs)) {
+  console.log(name, bytes, 'bytes');
+}

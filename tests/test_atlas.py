@@ -235,6 +235,99 @@ def test_the_command_makes_an_atlas_of_a_saved_result(material, tmp_path, capsys
     assert "not empty" in capsys.readouterr().err
 
 
+def test_the_command_takes_tables_and_says_how_much_is_shown(material, tmp_path, capsys):
+    result = material[2]
+    result.save(tmp_path / "scores")
+    pd.DataFrame({"unit": [0, 3], "size": [0.5, 2.0]}).to_csv(tmp_path / "sizes.csv", index=False)
+    removed(result).to_csv(tmp_path / "curves.csv", index=False)
+    words = [
+        *f"atlas {tmp_path}/scores --resamples 0 --of-layer features.conv2 --indicators".split(),
+        *f"--table {tmp_path}/sizes.csv --table {tmp_path}/curves.csv --each 1".split(),
+        *f"--of-class 0 --side 8 -o {tmp_path}/pages".split(),
+    ]
+    assert main(words) == 0, capsys.readouterr().err
+    made = Atlas(tmp_path / "pages")
+    layer, index = part(made, "layer-1"), part(made, "index")
+    assert {"size", "l1"} <= set(layer["more"]) and layer["more"]["size"][3] == 2
+    assert len(layer["ablation"]) == 3 and index["of_class"] == 0 and index["each"] == 1
+    capsys.readouterr()
+    words[-1] = f"{tmp_path}/more"
+    for wrong, told in ((["--of-layer", "conv9"], "conv9"), (["--table", "no.csv"], "no.csv")):
+        assert main([*words, *wrong]) == 2
+        assert told in capsys.readouterr().err
+    assert main([*words, "--of-class", "-1"]) == 2
+    assert "of_class=-1" in capsys.readouterr().err
+
+
+def test_an_atlas_goes_on_where_it_was_ended(material, tmp_path, monkeypatch):
+    "Whatever ends the work, the same call reads no image twice and writes the same pages."
+    from featent.explorers import atlas_reading
+
+    digits, small, result = material
+    result = fe.assess(small, digits, list(result.layers.layer), null="shuffle", batch_size=4)
+    real, seen = atlas_reading.read_finite, []
+
+    def stopped(network, x, chosen, take, index, names):
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        seen.append(index.tolist())
+        return real(network, x, chosen, take, index, names)
+
+    def counted(*args):
+        seen.append(args[4].tolist())
+        return real(*args)
+
+    options = dict(each=1, n_resamples=20)
+    whole = atlas(result, tmp_path / "whole", small, digits, **options)
+    monkeypatch.setattr(atlas_reading, "atlas_cost", lambda *_: None)
+    monkeypatch.setattr("featent.explorers.atlases.atlas_cost", lambda *_: Free())
+    monkeypatch.setattr(atlas_reading, "read_finite", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        atlas(result, tmp_path / "pages", small, digits, **options)
+    assert not (tmp_path / "pages").exists() and len(list(tmp_path.glob(".pages.*.begun"))) == 1
+    first = list(seen)
+    monkeypatch.setattr(atlas_reading, "read_finite", counted)
+    atlas(result, tmp_path / "other", small, digits, each=2, n_resamples=20)  # another plan
+    seen.clear()
+    made = atlas(result, tmp_path / "pages", small, digits, **options)
+    assert seen and not [batch for batch in seen if batch in first]
+    for path in sorted((whole.path / "data").iterdir()):
+        assert path.read_text() == (made.path / "data" / path.name).read_text(), path.name
+    for path in (whole.path / "images").iterdir():
+        assert path.read_bytes() == (made.path / "images" / path.name).read_bytes()
+    assert not list(tmp_path.glob(".*.begun"))
+    pieces = {}
+    seen.clear()
+    monkeypatch.setattr(atlas_reading, "read_finite", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        atlas(result, network=small, images=digits, pieces=pieces, **options)
+    assert len(pieces) == 3
+    seen.clear()
+    monkeypatch.setattr(atlas_reading, "read_finite", counted)
+    kept = atlas(result, network=small, images=digits, pieces=pieces, **options)
+    assert len(seen) == 3 and kept.part("block-1-0") == whole.part("block-1-0")
+
+
+class Free:
+    "What costs nothing."
+
+    megabytes = 0
+
+
+def test_the_price_that_is_told_is_about_what_is_paid(tmp_path):
+    "Bytes within a tenth; seconds are measured by hand, since another process may run beside."
+    digits = fe.images("digits", per_class=10, classes=[0, 1, 8])
+    small = fe.network("small_vgg", in_channels=1)
+    told = []
+    for filtration in FILTRATIONS:
+        result = fe.assess(small, digits, filtration=filtration, null="shuffle")
+        made = atlas(result, tmp_path / filtration, small, digits, told=told.append)
+        assert 0.9 < told[-1].megabytes / (made.size / 1e6) < 1.2, (told[-1], made)
+        assert told[-1].seconds > 0
+    bare = atlas(result, tmp_path / "bare", told=told.append)
+    assert 0.8 < told[-1].megabytes / (bare.size / 1e6) < 1.5, (told[-1], bare)
+
+
 def test_arrays_take_the_smallest_type_that_holds_them():
     for value, kind in ((255, "u1"), (256, "u2"), (-1, "i2"), (65536, "i4")):
         assert atlas_parts.array_text(np.array([value]))["type"] == kind

@@ -1,5 +1,6 @@
 "The explorers of studies, and the door to all: as objects, and in a real JupyterLab."
 
+import html
 import json
 from pathlib import Path
 
@@ -400,6 +401,61 @@ def test_a_form_is_assessed_as_the_code_would(here, result):
     )
 
 
+def test_work_that_is_cancelled_keeps_what_is_done_and_goes_on(here, monkeypatch):
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill({"classes": "1, 7", "per_class": 40, "layers": "features.conv2", "save": "kept"})
+    passed, told = [], form._tell
+
+    def ended(done, total, words=""):
+        passed.append(done)
+        if len(passed) == 5:
+            form.stop.click()
+        told(done, total, words)
+
+    monkeypatch.setattr(form, "_tell", ended)
+    form.buttons["assess"].click()
+    assert "cancelled after" in form.said.value and "Assess goes on from there" in form.said.value
+    assert app.source.result is None and not Path("kept").exists()
+    assert not form.buttons["assess"].disabled and form.stop.disabled
+    monkeypatch.setattr(form, "_tell", lambda done, total, words="": passed.append(done))
+    n = len(passed)
+    form.buttons["assess"].click()
+    assert app.failure is None and min(passed[n:]) > 10  # the first images are not read again
+    assert len(app.source.result.labels) == 80
+    pd.testing.assert_frame_equal(load("kept").table, app.source.result.table)
+
+
+def test_the_lines_of_a_form_make_what_it_made(here):
+    app = explore(explorer="open")
+    form = app.made["open"]
+    form.fill(
+        {
+            "weights": "runs/small_vgg-2.pt",
+            "images": "pets/val",
+            "per_class": 4,
+            "layers": "features.conv1",
+            "filtration": "cubical",
+            "size": "20",
+            "crop": "16",
+            "mean": "imagenet",
+            "channels": 3,
+            "outputs": "1 0",
+        }
+    )
+    form.buttons["assess"].click()
+    assert app.failure is None, app.failure
+    lines = app.host.lines
+    assert "fe.explore(result" in lines and "label_map=[1, 0]" in lines and "&#x27;" not in lines
+    assert html.escape(lines) in form.lines.value
+    made = {}
+    exec(lines.rpartition("\n")[0], made)
+    pd.testing.assert_frame_equal(made["result"].table, app.source.result.table)
+    own = app.source.result.record
+    assert made["result"].record["images"]["fingerprint"] == own["images"]["fingerprint"]
+    assert made["result"].record["network"]["weights_hash"] == own["network"]["weights_hash"]
+
+
 def test_images_of_one_channel_and_other_classes(here):
     app = explore(explorer="open")
     form = app.made["open"]
@@ -734,6 +790,40 @@ def moved(page, words, before, key="ArrowRight"):
         "before => document.querySelector('.featent-text').innerText != before", arg=before
     )
     return page.p.evaluate("() => window.t1 - window.t0")
+
+
+def test_in_jupyterlab_keys_stay_names_are_there_and_the_theme_follows(lab, saved):
+    import shutil
+
+    shutil.copytree(saved / "training", lab.files / "one-study", dirs_exist_ok=True)
+    with lab.page(width=1280, theme="light") as page:
+        page.open(lab.write("keys.ipynb", "import featent as fe", "fe.explore('one-study')"))
+        page.alone()
+        page.run_all()
+        root, before = page.p.locator(".featent-explorer").first, page.source()
+        handle = root.locator(".noUi-handle").first
+        page.p.locator(".featent-explorer .noUi-handle[aria-label=epoch]").first.wait_for()
+        handle.focus()
+        for key in ("x", "d", "d", "m", "a", "b", "ArrowLeft"):
+            page.p.keyboard.press(key)
+        page.wait_text("Epoch 4")
+        assert page.source() == before
+        nameless = root.evaluate(
+            """root => {
+            const all = [...root.querySelectorAll('input, select, button, [role=slider]')]
+            const named = e => e.getAttribute('aria-label') || e.innerText || e.title
+                || [...(e.labels ?? [])].some(l => l.innerText)
+            return all.filter(e => e.offsetWidth && !named(e)).map(e => e.outerHTML) }"""
+        )
+        assert not nameless, nameless
+        picture = root.locator("img.featent-figure")
+        light = picture.get_attribute("src")
+        page.theme("dark")
+        page.p.wait_for_function(
+            "src => document.querySelector('img.featent-figure').src !== src", arg=light
+        )
+        assert root.get_by_label("figure", exact=True).input_value() == "dark"
+        page.check()
 
 
 def test_in_jupyterlab(lab, saved, request):

@@ -18,7 +18,7 @@ from featent.data.image_sets import FINGERPRINT_VERSION, check_unchanged, other_
 from featent.data.pictures import ImageError
 from featent.data.preprocessing import preprocess
 from featent.data.sampling import check_disjoint, hold_out, images
-from featent.explorers.unit_views import same_origin
+from featent.explorers.origins import same_origin
 
 
 def noise(seed, shape=(16, 16)):

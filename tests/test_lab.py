@@ -417,3 +417,47 @@ def test_what_goes_wrong_is_told(lab, result):
         started(page, "explore-deep.ipynb")
         assert page.source() == ['import featent as fe\nfe.explore("deep")']
         page.check()
+
+
+def test_a_form_works_beside_the_cells_and_writes_its_lines(lab):
+    with lab.page(width=1280, theme="light") as page:
+        page.open(
+            lab.write(
+                "form.ipynb",
+                "import featent as fe\napp = fe.explore(explorer='open')\napp",
+                "2 + 3",
+            )
+        )
+        page.alone()
+        page.run_all()
+        fill = lambda label, words: page.p.get_by_label(label, exact=True).fill(words)
+        fill("classes", "0, 1, 8")
+        fill("per class", "100")
+        fill("layers", "features.conv[23]")
+        page.p.keyboard.press("Tab")
+        page.p.get_by_role("button", name="Assess").click()
+        cancel = page.p.get_by_role("button", name="Cancel").first
+        page.wait_text("assess: ", 60)
+        page.p.locator(".jp-CodeCell").last.locator(".jp-InputPrompt").click()
+        page.command("notebook:run-cell")  # while the form works
+        page.p.locator(".jp-OutputArea-output", has_text="5").first.wait_for(timeout=20_000)
+        cancel.click()
+        page.wait_text("what is done is kept", 60)
+        page.p.get_by_role("button", name="Assess").click()
+        said = page.p.locator(".featent-explorer .fa-said")
+        said.filter(has_text="2 layers").wait_for(timeout=120_000)
+        lines = page.source()[1]
+        assert lines.startswith(
+            "import featent as fe\n\nimages = fe.images('digits', per_class=100"
+        )
+        at = page.p.locator(".jp-CodeCell").nth(1)
+        page.p.evaluate(
+            """() => {
+            const notebook = window.jupyterapp.shell.currentWidget.content
+            const words = 'len(result.labels), network.training, len(images)'
+            notebook.widgets[1].model.sharedModel.setSource(words) }"""
+        )
+        at.locator(".jp-InputPrompt").click()
+        page.command("notebook:run-cell")
+        page.wait_text("(300, False, 300)")
+        page.check()

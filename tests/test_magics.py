@@ -258,6 +258,7 @@ def test_completion_of_commands_and_options(ip):
         "small_vgg",
         "small_resnet",
         "small_vit",
+        "small_vgg_narrow",
     ] and offered(ip, "%featent assess --network net --images ima") == ["images"]
     assert (
         offered(ip, "%featent nothing ") == []

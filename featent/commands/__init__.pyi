@@ -17,6 +17,7 @@ from . import photographs as photographs
 from . import bench as bench
 from . import health as health
 from . import messages as messages
+from . import atlas_options as atlas_options
 from . import arguments as arguments
 from . import actions as actions
 from . import cli as cli

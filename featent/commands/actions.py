@@ -163,25 +163,29 @@ def run_atlas(
 ):
     "featent atlas."
     fe = whole_package()
+    from featent.explorers.atlas_tables import read_tables
     from featent.explorers.atlases import atlas, atlas_place
 
     with atlas_place(args.output, args.single_file) as out:
         with doing(f"reading {args.result}", 2):
             result = fe.load(args.result)
             others = {name: fe.load(folder) for name, folder in args.other}
+            tables = read_tables(args.table, args.of_layer)
+            tables += [result.indicators()] if args.indicators else []
         network = images = None
         if args.network:
             images = pictures(args, args.images)
             network = network_of(args, args.network, images)
-        options = dict(each=args.each, n_resamples=args.resamples, title=args.title)
-        options |= dict(others=others, single_file=args.single_file, told=_tell_cost)
+        tell = lambda cost: print(f"featent: the atlas takes {cost}", file=sys.stderr, flush=True)
+        options = dict(others=others, tables=tables, told=tell, **_page_options(args))
         with doing(f"making the atlas {out}"):
             print(atlas(result, out, network, images, **options))
 
 
-def _tell_cost(cost):
-    "What the work will take."
-    print(f"featent: the atlas takes {cost}", file=sys.stderr, flush=True)
+def _page_options(args):
+    "Words of the command that are those of `atlas`."
+    names = "each", "of_class", "side", "title", "single_file"
+    return {name: getattr(args, name) for name in names} | {"n_resamples": args.resamples}
 
 # %% ../../nbs/commands/64_actions.ipynb #a2beae2c
 _SHOWN = "layer unit status share share_lo share_hi share_q class contrast contrast_q".split()

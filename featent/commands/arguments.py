@@ -9,6 +9,8 @@ __all__ = ['material_arguments', 'assess_arguments', 'command_parser', 'common_o
 import argparse
 import re
 
+from .atlas_options import atlas_options
+
 # %% ../../nbs/commands/62_arguments.ipynb #4273beeb
 def _run_arguments(p):
     "Options of featent run."
@@ -285,24 +287,9 @@ def _check_arguments(p):
 
 def _atlas_arguments(p):
     "Options of featent atlas."
-    add = p.add_argument
-    add("result", help="folder that featent assess left")
+    p.add_argument("result", help="folder that featent assess left")
     material_arguments(p, needed=False)
-    add(
-        "--other",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "DIR"),
-        help="a result of the same layers and classes to compare with; may be repeated",
-    )
-    help = "strongest, weakest, usual and rare images of each unit (default: %(default)s of each)"
-    add("--each", type=int, default=2, metavar="N", help=help)
-    help = "of the images, for limits of H; 0: neither limits nor tests (default: %(default)s)"
-    add("--resamples", type=int, default=200, metavar="N", help=help)
-    add("--title", metavar="WORDS", help="of the page (default: network and images)")
-    add("--single-file", action="store_true", help="write one HTML file: -o FILE.html")
-    add("-o", "--output", required=True, metavar="DIR", help="new folder for the pages")
+    atlas_options(p)
     p.set_defaults(do="run_atlas")
 
 
@@ -389,7 +376,8 @@ _COMMANDS = {  # name: help, further description, what adds its options
     ),
     "atlas": (
         "pages with every unit of a network, which open without a kernel",
-        "Give network and images as for `featent assess` to see maps.",
+        "Give network and images as for `featent assess` to see maps. "
+        "The same command goes on where it was stopped.",
         _atlas_arguments,
     ),
     "claims": (

@@ -154,12 +154,12 @@ def speeds(
     return by_size.reindex(pd.MultiIndex.from_frame(order))
 
 # %% ../../nbs/commands/40_bench.ipynb #cced5466
-_NULL = "featent births with null, "
+_NULL, _PLAIN = "featent births with null, ", "featent births, then of shuffled copies, "
 
 
 def null_costs(
     table: pd.DataFrame,  # the engines table of `bench`
-) -> pd.DataFrame:  # filtration, size, births_us, null_us (microseconds a map), ratio
+) -> pd.DataFrame:  # filtration, size, births_us, null_us, plain_us (of a map), ratio, of_plain
     "What the births of shuffled pixels add to those of the maps, on one core."
     one = table[(table.cores == 1) & (table.status == "ok")]
     us = 1e6 / one.set_index(["engine", "size"]).maps_per_s
@@ -167,9 +167,11 @@ def null_costs(
     for filtration in "clique", "cubical":
         for size in sorted(one["size"].unique()):
             own = us.get((f"featent births, {filtration}", size), np.nan)
-            more = us.get((f"{_NULL}{filtration}", size), np.nan) - own
+            more, plain = (
+                us.get((f"{e}{filtration}", size), np.nan) - own for e in (_NULL, _PLAIN)
+            )
             row = {"filtration": filtration, "size": size, "births_us": own, "null_us": more}
-            rows.append({**row, "ratio": more / own})
+            rows.append({**row, "plain_us": plain, "ratio": more / own, "of_plain": more / plain})
     return pd.DataFrame(rows)
 
 # %% ../../nbs/commands/40_bench.ipynb #a86f6d93
@@ -178,7 +180,7 @@ def plot_bench(
 ) -> Figure:  # one panel for each race, one core each, both axes logarithmic
     "Maps per second against the size of the maps."
     one = table[(table.cores == 1) & (table.status == "ok")]
-    one = one[~one.engine.str.startswith(_NULL)]
+    one = one[~one.engine.str.startswith((_NULL, _PLAIN))]
     races, sizes = list(dict.fromkeys(one.race)), sorted(one["size"].unique())
     fig, axes = new_axes(len(races), 3.6, 4.4)
     for ax, race in zip(axes[0], races):

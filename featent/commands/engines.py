@@ -82,16 +82,30 @@ def _beside_null(work, maps, n_jobs=1):
     return work(maps, starts, n_jobs=n_jobs)[0]
 
 
+def _beside_shuffled(work, maps, n_jobs=1):
+    "Births of maps, and after them those of copies with all pixels shuffled, the plain way."
+    rows = np.random.default_rng(0).permuted(maps.reshape(len(maps), -1), axis=1)
+    found = work(maps, n_jobs=n_jobs)
+    work(rows.reshape(maps.shape), n_jobs=n_jobs)
+    return found
+
+
 OURS = {  # engine: its kernel
     "featent births, 51 levels": Kernel("clique, 51 levels", _FIRST_51),
     "featent births, clique": Kernel("clique", kernels.clique_births),
     "featent births with null, clique": Kernel(
         "clique", partial(_beside_null, kernels.clique_with_null)
     ),
+    "featent births, then of shuffled copies, clique": Kernel(
+        "clique", partial(_beside_shuffled, kernels.clique_births)
+    ),
     "featent Betti curves, clique": Kernel("clique", kernels.clique_betti1, _from_clique_curves),
     "featent births, cubical": Kernel("cubical", kernels.cubical_births),
     "featent births with null, cubical": Kernel(
         "cubical", partial(_beside_null, kernels.cubical_with_null)
+    ),
+    "featent births, then of shuffled copies, cubical": Kernel(
+        "cubical", partial(_beside_shuffled, kernels.cubical_births)
     ),
     "featent diagrams, cubical": Kernel("cubical", kernels.cubical_diagrams, _from_pairs),
     "featent Betti curves, cubical": Kernel("cubical", kernels.cubical_betti, _from_cubical_curves),

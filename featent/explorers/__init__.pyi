@@ -7,6 +7,7 @@ from . import packed_maps as packed_maps
 from . import unit_columns as unit_columns
 from . import atlas_tables as atlas_tables
 from . import atlas_parts as atlas_parts
+from . import atlas_pieces as atlas_pieces
 from . import atlas_reading as atlas_reading
 from . import atlas_pages as atlas_pages
 from . import atlas_figures as atlas_figures
@@ -28,6 +29,7 @@ from . import sources as sources
 from . import about as about
 from . import costs as costs
 from . import requests as requests
+from . import request_lines as request_lines
 from . import form as form
 from . import registry as registry
 from . import app as app

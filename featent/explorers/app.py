@@ -16,7 +16,7 @@ from IPython.display import display
 from ..data.image_sets import Images
 from .about import about_html, field_words
 from .costs import Cost
-from .frame import Still, error_html, style_sheet
+from .frame import Host, Still, error_html
 from featent.explorers.registry import (
     ATLAS,
     EXPLORERS,
@@ -77,11 +77,15 @@ class Panel(widgets.VBox):
                 raise made
             self.app.put(self.name, made)
         except Cancelled as e:
-            self.said.value = f"{html.escape(str(e))}; Compute begins anew"
+            self.said.value = f"{html.escape(str(e))}; Compute goes on{self._from()}"
         except (Exception, KeyboardInterrupt) as e:
             self.app.failure, self.error.value = e, error_html(e)
         finally:
             self._lock(False)
+
+    def _from(self):
+        "Where it will go on."
+        return " from there" if EXPLORERS[self.name].of == ATLAS else " from the beginning"
 
     def _lock(self, locked):
         "Whether the work is going on."
@@ -130,7 +134,8 @@ class Explorers(widgets.VBox):
         self.buttons = _row_of_buttons(first)
         self.about = widgets.HTML(layout={"width": "100%", "height": "auto", "margin": "0"})
         self.place = widgets.VBox(layout={"width": "100%"})
-        parts = [style_sheet(), self.buttons, self.about, self.place]
+        self.host = Host()
+        parts = [self.host, self.buttons, self.about, self.place]
         super().__init__(parts, layout={"width": "100%"})
         self.add_class("featent-explorer")
         self.buttons.observe(lambda change: self.choose(change["new"]), "value")
@@ -191,6 +196,10 @@ class Explorers(widgets.VBox):
         if isinstance(panel, Panel):
             panel.compute()
         return self
+
+    def write(self, lines):
+        "Write lines into the notebook, where the page around can do that."
+        self.host.lines = lines
 
     def look_at(self, **words):
         "Look at a layer, a unit or a class of the atlas, now or as soon as it is made."

@@ -37,6 +37,7 @@ from featent.explorers.unit_columns import (
 )
 from ..tools import release
 from ..tools.words import printable
+from ..topology.loops import Loop
 
 # %% ../../nbs/explorers/17_atlas_parts.ipynb #d8adecc9
 _KINDS = {"uint8": "u1", "uint16": "u2", "int16": "i2", "int32": "i4", "float32": "f4"}
@@ -138,6 +139,27 @@ class ShownMaps:
         self.births[f][unit, slot] = (p.loop.level if p.loop else 0), p.step
         self.found[f][unit, slot] = p.loop, p.pairs
 
+    def some(self, unit, slot) -> dict:
+        "The packed maps at some places, as a part has them."
+        out = {"unit": unit, "slot": slot, "steps": self.steps[unit, slot]}
+        out["n_levels"] = self.n_levels[unit, slot]
+        none = None, None
+        for f in self.filtrations:
+            found = [self.found[f].get(at, none) for at in zip(unit.tolist(), slot.tolist())]
+            own = {"births": self.births[f][unit, slot], "curves": self.curves[f][unit, slot]}
+            out[f] = own | _rows_of(found, f)
+        return out
+
+    def put_some(self, some: dict) -> None:
+        "Put back what `some` gave."
+        at = some["unit"], some["slot"]
+        self.steps[at], self.n_levels[at] = some["steps"], some["n_levels"]
+        for f in self.filtrations:
+            own = some[f]
+            self.births[f][at], self.curves[f][at] = own["births"], own["curves"]
+            for k, place in enumerate(zip(*(x.tolist() for x in at))):
+                self.found[f][place] = _found_of(own, k)
+
 
 def _places(shown):
     "{image: [(unit, slot)]}."
@@ -165,16 +187,31 @@ def numbers_of(
     n_resamples: int = 200,  # of the images; 0: neither limits nor tests
     seed: int = 0,  # of resampling and swapping
     tables: "list | tuple" = (),  # more tables about units, as for `unit_tables`
+    pieces: "dict | None" = None,  # what was made before, by name; what is made now is added
 ) -> Numbers:  # all tables
     "All numbers of an atlas."
     rivals = rival_tables(result, others)  # refuses before the long work
     more = unit_tables(result, tables)
     keys = ["layer", "filtration", "unit", "class"]
-    evidence, notes = evidence_columns(result, n_resamples, seed)
+    evidence, notes = _kept_evidence(result, n_resamples, seed, {} if pieces is None else pieces)
     added = [c for c in evidence if c not in keys]
     rows = result.table.merge(evidence[[*keys, *added]], on=keys, how="left")
     units, why = unit_numbers(result)
     return Numbers(result, rows, units, rivals, (*notes, *why), others or {}, more)
+
+
+def _kept_evidence(result, n_resamples, seed, pieces):
+    "As from `evidence_columns`, made or taken from the pieces."
+    name, keys = f"evidence-{n_resamples}-{seed}", ["layer", "filtration", "unit", "class"]
+    if text := pieces.get(name):
+        piece = read_part(text)
+        return result.table[keys].assign(**piece["columns"]), tuple(piece["notes"])
+    evidence, notes = evidence_columns(result, n_resamples, seed)
+    if not n_resamples:
+        return evidence, notes
+    added = {c: evidence[c].to_numpy() for c in evidence if c not in keys}
+    pieces[name] = part_text({"columns": added, "notes": list(notes)})
+    return evidence, notes
 
 
 def _of(table, layer, filtration):
@@ -327,6 +364,19 @@ def _rows_of(found, f):
     rows["sides"] = _joined(sides, 4)
     rows["has_pairs"] = np.array([pairs is not None for _, pairs in found])
     return rows
+
+
+def _rows_at(rows, k):
+    "The rows of one of many lists."
+    return rows["rows"][rows["ends"][k - 1] if k else 0 : rows["ends"][k]]
+
+
+def _found_of(own, k):
+    "The loop and the pairs of one of some maps."
+    cells, sides = _rows_at(own["cells"], k), _rows_at(own["sides"], k)
+    level = int(own["births"][k, 0])
+    loop = Loop(level, cells, sides.reshape(-1, 2, 2), 0) if level else None
+    return loop, _rows_at(own["pairs"], k) if own["has_pairs"][k] else None
 
 # %% ../../nbs/explorers/17_atlas_parts.ipynb #06509178
 def _births_of(result, layer, kind, here):

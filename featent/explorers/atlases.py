@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from IPython.display import display
 
@@ -45,7 +46,8 @@ from featent.explorers.atlas_parts import (
     rival_part,
     wall_part,
 )
-from .atlas_reading import Seen, Slots, atlas_cost, read_shown
+from .atlas_pieces import begun
+from .atlas_reading import Seen, Slots, atlas_cost, pass_plan, read_shown
 from .atlas_tables import unit_tables
 from .frame import Still
 from .origins import identity_of, same_origin
@@ -241,12 +243,18 @@ def _shows_widgets():
     return bool(os.environ.get("JPY_SESSION_NAME")) or "google.colab" in sys.modules
 
 # %% ../../nbs/explorers/25_atlases.ipynb #85c44eb7
-def _checked(result, network, images, others, each):
+def _check_numbers(**numbers):
+    "Refuse what is no whole number from the least one on."
+    for name, (value, least) in numbers.items():
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if value is not None and not (whole and value >= least):
+            raise ValueError(f"{name}={value!r}: pass a whole number, at least {least}")
+
+
+def _checked(result, network, images, others):
     "The images with their transform, or None, after everything that can be refused."
     if (network is None) != (images is None):
         raise ValueError("maps need both the network and its images: pass both, or neither")
-    if isinstance(each, bool) or not isinstance(each, int) or each < 1:
-        raise ValueError(f"each={each!r}: pass a number of images, at least 1")
     for name, other in (others or {}).items():
         same_shape(result, other, name)
     if network is None:
@@ -337,10 +345,12 @@ def atlas(
     single_file: bool = False,  # whether all is written into one HTML file
     title: "str | None" = None,  # of the page; default: network and images
     told: "Callable | None" = None,  # called with the `AtlasCost` before the work
+    pieces: "dict | None" = None,  # of an atlas in memory: what a call that was ended has left
 ) -> Atlas:  # where it is, and how large
     "Every unit of a network in pages that need no kernel; shown as they are in a notebook."
+    _check_numbers(each=(each, 1), of_class=(of_class, 0), side=(side, 4))
     with nullcontext() if out is None else atlas_place(out, single_file) as place:
-        images = _checked(result, network, images, others, each)
+        images = _checked(result, network, images, others)
         unit_tables(result, tables)  # refuses before the work
         rivals = len(result.kinds) - 1 + len(others or {})
         slots = Slots(each, default_of_class(result) if of_class is None else of_class)
@@ -351,7 +361,8 @@ def atlas(
             told(cost)
         title = title or _title(result)
         plan = _Plan(result, network, images, others, tables, slots, side, n_resamples, title)
-        return _laid_down(plan, place, single_file)
+        with _left(plan, place, pieces) as pieces:
+            return _laid_down(plan, place, single_file, pieces)
 
 # %% ../../nbs/explorers/25_atlases.ipynb #2f4de07d
 class _Plan(NamedTuple):
@@ -368,6 +379,13 @@ class _Plan(NamedTuple):
     title: str
 
 
+def _left(plan, place, pieces):
+    "What earlier work on the same atlas has left."
+    if place is None:
+        return nullcontext(pieces)
+    return begun(place, pass_plan(plan.result, plan.slots, plan.side))
+
+
 def default_of_class(
     result: Result,  # what `assess` returned
 ) -> int:  # images of each class
@@ -381,14 +399,13 @@ def _title(result):
     return f"{name} on {of}"
 
 
-def _made(plan):
+def _made(plan, pieces):
     "The texts of all parts, and the pictures."
     result, seen = plan.result, None
     if plan.network is not None:
-        seen = read_shown(result, plan.network, plan.images, plan.slots, plan.side)
-    with progress(total=1, desc="numbers", leave=False) as bar:
-        numbers = numbers_of(result, plan.others, plan.n_resamples, tables=plan.tables)
-        bar.update()
+        seen = read_shown(result, plan.network, plan.images, plan.slots, plan.side, pieces)
+    how = {"tables": plan.tables, "pieces": pieces}
+    numbers = numbers_of(result, plan.others, plan.n_resamples, **how)
     names = _no_names(result) if plan.images is None else plan.images.names
     facts = _facts(seen, numbers, plan.slots, plan.title)
     texts = atlas_texts(numbers, seen, names, facts, plan.n_resamples)
@@ -408,9 +425,9 @@ def _counted(texts, result):
             bar.update()
 
 
-def _laid_down(plan, place, single_file):
+def _laid_down(plan, place, single_file, pieces):
     "Make an atlas where it is wanted."
-    texts, pictures = _made(plan)
+    texts, pictures = _made(plan, pieces)
     if place is None or single_file:
         shown = {f"image-{i}": picture_text(*picture) for i, picture in pictures.items()}
         made = Atlas(parts=dict(texts) | shown)

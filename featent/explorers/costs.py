@@ -57,8 +57,10 @@ def pages_cost(
     found = atlas_cost(result, network, images, slots, rivals=len(result.kinds) - 1)
 
     def make(tell):
+        pieces = source.kept.setdefault("begun", {})  # what is done when somebody ends the work
         with told(tell):
-            made = atlas(result, network=network, images=images)
+            made = atlas(result, network=network, images=images, pieces=pieces)
+            pieces.clear()
             return made if source.keep is None else made.save(source.keep)
 
     units = f"{int(result.layers.units.sum()):,} units"

@@ -20,7 +20,8 @@ from ..data.architectures import list_networks
 from ..data.published import DATASETS
 from .about import about_html, field_words
 from .frame import LABEL_WIDTH, choice, error_html
-from .requests import FIELDS, request_words, requested_source
+from .request_lines import put_variables, request_lines
+from .requests import FIELDS, assess_words, request_words, requested_source
 from .sources import source_of
 from featent.explorers.surroundings import (
     CHECKPOINTS,
@@ -143,6 +144,7 @@ class Form(widgets.VBox):
         self.stop, self.work = widgets.Button(**_CANCEL), None
         self.begun = {}  # what was asked: folder of the births that are there
         self.said, self.about, self.error = widgets.HTML(), _free_line(height="auto"), _free_line()
+        self.lines = _free_line(height="auto")
         hidden = {"display": "none", "width": "160px"}
         self.bar = widgets.FloatProgress(value=0, min=0, max=1, layout=hidden)
         super().__init__(self._rows(), layout={"width": "100%"})
@@ -164,6 +166,7 @@ class Form(widgets.VBox):
             widgets.HBox([*self._first_buttons(), self.bar, self.said]),
             self.about,
             self.error,
+            self.lines,
             _title("Or a saved result"),
             widgets.Box(saved, layout={"flex_flow": "row wrap"}),
         ]
@@ -285,11 +288,21 @@ def _assess(form, values, tell):
         fault = _saved(source, folder)
         keep = None if folder is None or fault else folder / "atlas"
         form.app.use(replace(source, keep=keep))
+        _write_lines(form, values, source)
         form.app.compute()
     form.said.value = "" if keep is None else f"saved in {html.escape(str(folder))}"
     if fault:
         form.app.failure, place = fault, form.app.place
         place.children = [widgets.HTML(error_html(fault)), *place.children]
+
+
+def _write_lines(form, values, source):
+    "Say what was done in code: below the form, and in the notebook."
+    how = assess_words(values, source.images)
+    lines = request_lines(values, source, how, put_variables(source))
+    head = "<summary>the lines that do this, whose variables are there</summary>"
+    form.lines.value = f"<details>{head}<pre>{html.escape(lines)}</pre></details>"
+    form.app.write(lines)
 
 
 def _saved(source, folder):

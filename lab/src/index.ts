@@ -5,7 +5,7 @@ import { IDefaultFileBrowser, IFileBrowserFactory } from '@jupyterlab/filebrowse
 import { ILauncher } from '@jupyterlab/launcher';
 import { EXPLORERS } from './explorers';
 import { icons } from './icons';
-import { book, literal, openBook } from './notebooks';
+import { book, insertLines, literal, openBook } from './notebooks';
 
 interface IEntry {
   name: string;
@@ -139,6 +139,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       const cell = `import featent as fe\nfe.explore(${words.length === 1 ? words[0] : `[${words.join(', ')}]`})`;
       return openBook(app, folder, stem, book([{ source: cell }]), true);
     };
+
+    document.addEventListener('featent-lines', event => insertLines(app, event as CustomEvent<string>));
 
     const selected = () => Array.from(browser()?.selectedItems() ?? []);
     commands.addCommand('featent:explore-path', {

@@ -93,3 +93,15 @@ export async function openBook(app: JupyterFrontEnd, folder: string, stem: strin
     }
   }
 }
+
+/** Put lines below the cell that an event comes from, unless they are there. */
+export function insertLines(app: JupyterFrontEnd, event: CustomEvent<string>): void {
+  const from = event.target as Node;
+  const panels = Array.from(app.shell.widgets('main')) as any[];
+  const content = panels.find(panel => panel.node.contains(from))?.content;
+  const cells: any[] = content?.widgets ?? [];
+  const at = cells.findIndex(cell => cell.node.contains(from));
+  if (at >= 0 && cells[at + 1]?.model.sharedModel.getSource() !== event.detail) {
+    content.model.sharedModel.insertCell(at + 1, { cell_type: 'code', source: event.detail, metadata: {} });
+  }
+}
