@@ -1214,6 +1214,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'featent/commands/verdicts_of_use.py'),
                                                   'featent.commands.verdicts_of_use._rho_limits': ( 'commands/verdicts_of_use.html#_rho_limits',
                                                                                                     'featent/commands/verdicts_of_use.py'),
+                                                  'featent.commands.verdicts_of_use._sounds': ( 'commands/verdicts_of_use.html#_sounds',
+                                                                                                'featent/commands/verdicts_of_use.py'),
                                                   'featent.commands.verdicts_of_use._tells_noise': ( 'commands/verdicts_of_use.html#_tells_noise',
                                                                                                      'featent/commands/verdicts_of_use.py'),
                                                   'featent.commands.verdicts_of_use._turns': ( 'commands/verdicts_of_use.html#_turns',

@@ -222,3 +222,25 @@ def test_experiment(tmp_path):
 def test_the_experiment_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         validated("mixing", **options)
+
+
+def test_an_alarm_that_sounds_for_clean_labels_is_a_claim_that_fails(tmp_path):
+    networks = pd.DataFrame(
+        {
+            "setting": ["plain", "flip", "corrupted-0.4", "mixup", "noisy-mixup"],
+            "label_corruption": [0, 0, 0.4, 0, 0.4],
+            "alarm": ["no alarm", "wrong labels likely", "wrong labels likely", "undecided"]
+            + ["x"],
+            "kept": [1.0, 0.8, 0.6, 0.9, 0.8],
+        }
+    )
+    networks.to_csv(tmp_path / "networks.csv", index=False)
+    one = dict(auc=1.0, low=1.0, high=1.0, clean=2, corrupted=1)
+    told = pd.DataFrame([{"measure": m, **one} for m in ("kept", "difference")])
+    told.to_csv(tmp_path / "told.csv", index=False)
+    ranks = pd.DataFrame(columns=["networks", "measure", "n", "rho", "rho_low", "rho_high"])
+    ranks.to_csv(tmp_path / "ranks.csv", index=False)
+    found = {v.statement: v for v in of_mixing(tmp_path)}
+    silent = found["the alarm is silent where labels are clean"]
+    assert (silent.verdict, silent.value, silent.case) == ("fails", 0.5, "2 networks")
+    assert found["the alarm sounds where labels are redrawn"].verdict == "holds"

@@ -154,7 +154,9 @@ def of_mixing(
     clean = ranks[(ranks.networks == "clean labels") & (ranks.measure == "kept")]
     found += [_ranks_gap(r) for r in clean.itertuples() if np.isfinite(r.rho_low)]
     networks = table_in(folder, "networks")
-    fooled = networks[networks.setting.str.contains("mixup") & (networks.label_corruption > 0)]
+    mixup = networks.setting.str.contains("mixup")
+    found += [_sounds(networks[~mixup], wrong) for wrong in (False, True)]
+    fooled = networks[mixup & (networks.label_corruption > 0)]
     return found + ([_not_fooled(fooled)] if len(fooled) else [])
 
 
@@ -197,6 +199,22 @@ def _ranks_gap(r):
         r.rho,
         r.rho_low,
         r.rho_high,
+    )
+
+
+def _sounds(rows, wrong):
+    "Whether the alarm is silent where labels are clean, or sounds where they are not."
+    own = rows[(rows.label_corruption > 0) == wrong]
+    sounds = own.alarm == "wrong labels likely"
+    whom, right = ("redrawn", sounds.all()) if wrong else ("clean", not sounds.any())
+    silent = "sounds where labels are redrawn" if wrong else "is silent where labels are clean"
+    return Verdict(
+        "mixing",
+        f"the alarm {silent}",
+        f"{len(own)} networks",
+        "holds" if right else "fails",
+        f"share of networks with {whom} labels for which it sounds",
+        sounds.mean(),
     )
 
 

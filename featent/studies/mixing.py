@@ -172,7 +172,7 @@ def _resampled(values, influence, draws):
     return (draws.derangements * (values + moved)).sum(1)
 
 # %% ../../nbs/studies/48_mixing.ipynb #c4800020
-ALARM = 0.9  # of the last layer: below, labels are likely wrong; found on two small data sets
+ALARM = 0.9  # of the last layer: below, labels are likely wrong, or images too few
 
 
 def _alarm(low, high, limit):
