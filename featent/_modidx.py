@@ -2928,6 +2928,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'featent/explorers/request_lines.py')},
             'featent.explorers.requests': { 'featent.explorers.requests.Field': ( 'explorers/requests.html#field',
                                                                                   'featent/explorers/requests.py'),
+                                            'featent.explorers.requests._atlas_seconds': ( 'explorers/requests.html#_atlas_seconds',
+                                                                                           'featent/explorers/requests.py'),
                                             'featent.explorers.requests._from_file': ( 'explorers/requests.html#_from_file',
                                                                                        'featent/explorers/requests.py'),
                                             'featent.explorers.requests._looked': ( 'explorers/requests.html#_looked',

@@ -14,7 +14,7 @@ import featent as fe
 from featent.data.layers import select_layers
 from featent.data.maps import stream
 from featent.data.records import weights_hash
-from featent.studies import ablation, masking, transitions
+from featent.studies import ablation, masking, replay, transitions
 from featent.studies.ablation import Sample, ablate, curves, pooled
 from featent.studies.ablation_plots import plot_ablation
 from featent.studies.areas import area, compare_areas
@@ -713,3 +713,18 @@ def test_effects_are_gradients_and_trials_on_networks_without_a_cut(cls, layers)
             assert mine.leave_one_out.iloc[0] == pytest.approx(float(lost), abs=1e-5)
             assert (mine["|taylor|"] >= mine.taylor.abs() - 1e-9).all()
         net.float()
+
+
+def test_masks_by_multiplication_and_by_choice_are_the_same():
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(3, 5, 2, 2, generator=rng)
+    removed = torch.rand(4, 5, generator=rng) < 0.5
+    hole = removed.reshape(4, 1, 5, 1, 1)
+    for fill in (torch.zeros(5), torch.arange(5.0), torch.full((5,), torch.nan)):
+        chosen = torch.where(hole, fill.reshape(5, 1, 1), maps).flatten(0, 1)
+        assert torch.equal(
+            replay._masked(maps, removed, fill, 1).nan_to_num(7), chosen.nan_to_num(7)
+        )
+    maps[0, 0, 0, 0] = torch.inf
+    chosen = torch.where(hole, 0.0, maps).flatten(0, 1)
+    assert torch.equal(replay._masked(maps, removed, torch.zeros(5), 1), chosen)

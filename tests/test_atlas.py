@@ -375,7 +375,14 @@ class Seen:
 
 def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
     with Seen(browser, f"file://{made.path}/index.html") as page:
-        page.said("2 layers")
+        page.said("2 layers, all classes; 24 images")
+        went = page.p.locator(".fa-went")
+        assert "untrained network" in went.locator("summary").inner_text()
+        went.locator("summary").click()
+        lines = json.loads(made.part("index"))["preflight"]
+        assert [row.split(":")[0] for row in went.locator("div").all_inner_texts()] == [
+            topic for topic, _ in lines
+        ]
         page.p.get_by_role("button", name="features.conv2").click()
         page.said("features.conv2")
         share = part(made, "layer-1")["unit"]["share"]

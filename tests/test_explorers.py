@@ -138,6 +138,8 @@ def test_words_are_the_numbers_of_the_tables(studies):
     )
     e = explore(studies["training"]).current.show(epoch=2.0)
     assert "Train loss 0.828" in e.text.value and "<b>Epoch 2.</b>" in e.text.value
+    told = Study("training", studies["training"].tables, {"time": "epoch", "images": 80})
+    assert "Assessed on 80 images." in explore(told).current.text.value
 
 
 def test_names_are_text_not_html(studies):

@@ -42,6 +42,7 @@ export class App {
   private bar = el('header', { class: 'fa-bar' });
   private said = el('p', { class: 'fa-said', 'aria-live': 'polite' });
   private help = el('p', { class: 'fa-help', hidden: true }, HELP);
+  private went = el('details', { class: 'fa-went', hidden: true }); // into the network
   private past: string[] = [];
   private drawn = 0;
   private seen: View | null = null;
@@ -58,7 +59,7 @@ export class App {
     root.classList.add('featent-atlas');
     root.setAttribute('data-lm-suppress-shortcuts', 'true');
     root.tabIndex = -1;
-    root.replaceChildren(this.bar, this.help, this.said, this.body);
+    root.replaceChildren(this.bar, this.help, this.went, this.said, this.body);
   }
 
   async start(hash = ''): Promise<void> {
@@ -68,9 +69,22 @@ export class App {
       this.tell(String((e as Error).message));
       return;
     }
+    this.sayWhatWent();
     this.listen();
     await this.lookAt(hash || (this.options.address ? location.hash : ''));
     this.options.changed?.(toHash(this.state, this.index));
+  }
+
+  /** What went into the network, above every view: doubts are seen without a click. */
+  private sayWhatWent(): void {
+    const lines = this.index.preflight ?? [];
+    const doubt = (words: string) => /^(doubtful|wrong): /.test(words);
+    const seen = lines.filter(([topic, words]) => doubt(words) || ['images', 'weights', 'accuracy'].includes(topic));
+    const rows = lines.map(([topic, words]) => el('div', {}, el('b', {}, topic), `: ${words}`));
+    const head = el('summary', {}, seen.map(([topic, words]) => `${topic}: ${words}`).join('; '));
+    this.went.replaceChildren(head, ...rows);
+    this.went.hidden = !lines.length;
+    this.went.classList.toggle('fa-doubt', lines.some(([, words]) => doubt(words)));
   }
 
   private listen(): void {
@@ -257,7 +271,9 @@ export class App {
   private title(): string {
     const { view, layer, unit, cls } = this.state;
     const of = this.index.layers[layer].short;
-    const what = cls < 0 ? 'all classes' : `class ${this.index.classes[cls].name}`;
+    const n = cls < 0 ? this.index.labels.values.length : this.index.n_images[cls];
+    const whose = cls < 0 ? 'all classes' : `class ${this.index.classes[cls].name}`;
+    const what = `${whose}; ${n} images`;
     if (view === 'network') {
       return `${this.index.layers.length} layers, ${what}`;
     }

@@ -43,6 +43,7 @@ export interface Index {
   each: number; // images of each role
   of_class: number; // and the strongest of each class
   has_maps: boolean;
+  preflight?: [string, string][]; // what was found before the work: topic, words
   rivals: string[];
   picture: string;
   most_vertices: number;

@@ -526,7 +526,9 @@ class Unit {
     };
     const limits = corrected ? 'dots are corrected for few images, with 95% limits' : low ? 'lines are 95% limits' : '';
     const more = [limits, none ? 'bars across are shuffled maps' : ''].filter(Boolean);
-    const about = `${word} of this unit for each of ${values.length} classes${more.length ? `; ${more.join(', ')}` : ''}.`;
+    const [least, most] = [Math.min(...index.n_images), Math.max(...index.n_images)];
+    const each = `${least === most ? least : `${least} to ${most}`} images each`;
+    const about = `${word} of this unit for each of ${values.length} classes, ${each}${more.length ? `; ${more.join(', ')}` : ''}.`;
     const table = (): Table => ({
       head: ['class', title, ...(corrected ? ['corrected'] : []), ...(low ? ['lo', 'hi'] : []), ...(none ? ['shuffled'] : [])],
       rows: values.map((v, i) => [

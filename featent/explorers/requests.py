@@ -11,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..assessment.assessing import estimate
+from ..assessment.assessing import assess, estimate
 from ..assessment.preflight import check
+from ..data.inputs import prepared
 from ..data.networks import network as as_network
 from ..data.preprocessing import image_options
 from ..data.published import DATASETS
 from ..data.sampling import images as as_images
-from .sources import Source, assessed
+from .atlas_reading import Slots, atlas_cost
+from .atlases import default_of_class
+from .shown_images import ROLES
+from .sources import Source, assessed, first_of_each
 from .waiting import time_words
 from ..tools.progress import told
 
@@ -223,14 +227,24 @@ def requested_source(
     return Source(result, network, images, test, seconds=seconds / 2, label_map=outputs)
 
 
+def _atlas_seconds(network, images, how):
+    "About what the atlas takes, from that of two images of each class."
+    few = prepared(first_of_each(images, 2), network)
+    result = assess(network, few, **how, preflight="off")
+    slots = Slots(of_class=default_of_class(result))
+    found = atlas_cost(result, network, few, slots)
+    each = len(ROLES) * slots.each + len(result.classes) * slots.of_class
+    maps = int(result.layers.units.sum()) * min(each, len(images))
+    return found.seconds * maps / max(found.maps, 1)
+
+
 def request_words(
     form: dict,  # as `EMPTY_FORM`
 ) -> str:  # a line
-    "What it would take to assess what a form asks for."
+    "What it would take to assess what a form asks for, and to make its atlas."
     network, images, how = _request(form)
     e = estimate(network, images, **how, sample=4)
-    kept = min(1, 8 / form["per_class"])  # maps of at most eight images of each class are kept
-    seconds = e.seconds * (1 + kept / 2) + 2
+    seconds = e.seconds + _atlas_seconds(network, images, how)
     return (
         f"{e.images:.0f} images, {e.units:.0f} units: {time_words(seconds)}, "
         f"up to {max(e.maps_MB, 1):.0f} MB of maps at a time"

@@ -172,14 +172,15 @@ def assessed(
 # %% ../../nbs/explorers/44_sources.ipynb #9db387b6
 def _watched(network, images, few, test, epochs, tell):
     "Train a network, and keep what was seen on the way."
-    watch = monitor(network, first_of_each(few, 8), every=1, null="shuffle")
+    held = first_of_each(few, 8)
+    watch = monitor(network, held, every=1, null="shuffle")
 
     def both(epoch, step, **logs):
         tell(epoch, epochs + 0.5)
         watch(epoch, step, **logs)
 
     train(network, images, test, epochs=epochs, batch_size=32, callback=both)
-    return training_study(watch.table)
+    return training_study(watch.table, {"images": len(held)})
 
 
 def _small_resnet(images):

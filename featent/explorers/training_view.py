@@ -66,7 +66,7 @@ def _losses(table):
 
 def training_study(
     table: pd.DataFrame,  # layer, H, eps and epoch (or step), as from `monitor`; more is welcome
-    about: "dict | None" = None,  # what else is worth knowing
+    about: "dict | None" = None,  # what else is worth knowing: "images", on how many
 ) -> Study:  # tables `profiles` (epoch, filtration, layer, H, eps, perhaps H_null) and `losses`
     "A study of scores over the epochs of a training."
     time = _time(table)
@@ -291,6 +291,7 @@ def _words(study, numbers, epoch, filtration):
     ends = f"{numbers.H.iloc[0]:.3f} in the first layer to {numbers.H.iloc[-1]:.3f} in the last"
     return sentences(
         f"<b>{time.capitalize()} {epoch:g}.</b>",
+        f"Assessed on {study.about['images']} images." if "images" in study.about else "",
         _loss_words(training_losses(study, epoch)),
         f"H runs from {ends}.",
         _change_words(numbers) if epoch > first else "",

@@ -57,6 +57,8 @@ def _masked(maps, removed, fill, axis):
     shape = [1] * maps.ndim
     shape[axis] = -1
     masks = removed.reshape(len(removed), *shape)
+    if not fill.any() and torch.isfinite(maps.sum()):  # anything finite times 0 is 0
+        return (maps * ~masks).flatten(0, 1)
     return torch.where(masks, fill.reshape(shape), maps).flatten(0, 1)
 
 # %% ../../nbs/studies/60_replay.ipynb #0bc653e1
