@@ -156,7 +156,7 @@ class _Work(NamedTuple):
     orders: dict  # {name: int64 (classes, units)}
     steps: np.ndarray  # numbers of removed units
     batch_size: int
-    budget: int  # bytes of masked maps in one pass
+    budget: "int | None"  # bytes of masked maps in one pass
     engine: str
 
 # %% ../../nbs/studies/66_ablation.ipynb #233de1d4
@@ -308,7 +308,7 @@ def ablate(
     classes: "list | None" = None,  # names or labels; default: those of the first image set
     steps: "int | list | None" = None,  # units to remove, or where to measure; default: one by one
     batch_size: int = 32,  # images in one recorded pass
-    budget: int = 64 * 2**20,  # bytes of masked maps in one pass of the tail
+    budget: "int | None" = None,  # as for `masks_at_once`
     engine: str = "auto",  # "auto", "replay" or "rerun"
     label_map: "list | None" = None,  # label_map[label] is an output; None: as `label_map_for` says
     logits_of=None,  # picks the scores out of what the network returns, where it returns more

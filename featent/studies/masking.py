@@ -146,13 +146,19 @@ def masked_scores(
         return tail.scores(removed.to(x.device))
 
 # %% ../../nbs/studies/62_masking.ipynb #36cf5124
+_BUDGETS = {"cpu": 2**24}  # bytes of masked maps that a device takes at once without new memory
+_OTHERWISE = 2**28  # of any other device
+
+
 def masks_at_once(
     row,  # of the table of layers
     x: torch.Tensor,  # images (n, C, H, W), as the network takes them
-    budget: int,  # bytes of masked maps
+    budget: "int | None" = None,  # bytes of masked maps; None: as many as suit the device
 ) -> int:  # 1 or more
     "How many masked copies of a layer's maps go through the tail in one pass."
     values = len(x) * row.units * max(1, row.height * row.width)
+    if budget is None:
+        budget = _BUDGETS.get(x.device.type, _OTHERWISE)
     return max(1, budget // (values * x.element_size()))
 
 
@@ -182,7 +188,7 @@ def speedup(
     images: Images,  # one batch is taken
     layer: str,  # as for `masked_scores`
     batch_size: int = 32,  # images in the batch
-    budget: int = 64 * 2**20,  # bytes of masked maps in one pass of the tail
+    budget: "int | None" = None,  # as for `masks_at_once`
     logits_of=None,  # as for `masked_scores`
 ) -> pd.Series:  # units, images, masks in one pass, seconds of an order by each engine, their ratio
     "Measured time of one order over one batch: replays of the tail against whole passes."

@@ -61,13 +61,10 @@ def _add_left_out(cut, x, signs, weights, found):
         losses = _losses(tail.scores(removed), found["classes"], signs[:, None])
         return (losses * weights[:, None]).sum(-1).double().cpu().numpy()
 
-    before, many = lost(whole), masks_at_once(cut.layer, x, _BUDGET)
+    before, many = lost(whole), masks_at_once(cut.layer, x)
     for first in range(0, units, many):
         at = slice(first, first + many)
         found["leave_one_out"][:, at] += lost(alone[at]) - before
-
-
-_BUDGET = 64 * 2**20  # bytes of masked maps in one pass of the tail
 
 # %% ../../nbs/studies/71_unit_effects.ipynb #b7100017
 def unit_effects(
