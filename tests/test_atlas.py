@@ -414,6 +414,20 @@ def test_a_folder_opens_from_the_disk_and_is_used_by_mouse(made, browser):
         assert page.address()["view"] == "unit"
 
 
+def test_columns_of_the_network_view_stay_in_their_figures(made, browser):
+    "With few layers they are wide, and a click must not reach the figure beside."
+    with Seen(browser, f"file://{made.path}/index.html#view=network") as page:
+        page.p.wait_for_selector(".fa-column")
+        columns = page.p.evaluate(
+            """[...document.querySelectorAll('.fa-column')].map(column => {
+                const own = column.getBoundingClientRect();
+                const all = column.ownerSVGElement.getBoundingClientRect();
+                return [own.left - all.left, all.right - own.right, own.width];
+            })"""
+        )
+        assert columns and all(min(left, right) > -1 and wide > 0 for left, right, wide in columns)
+
+
 def test_every_view_is_used_by_keyboard_and_keys_stay_inside(made, browser):
     path = f"file://{made.path}/index.html#view=layer&layer=features.conv1&unit=0"
     with Seen(browser, path, color_scheme="dark", viewport={"width": 390, "height": 800}) as page:

@@ -1,5 +1,7 @@
 "Units of a result: contrasts in its table, statuses, twins with shuffled weights; also saved."
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,8 @@ import torch
 from torch import nn
 
 import featent as fe
+from featent.assessment.answers import SMALLEST, unit_table
+from featent.assessment.result import Result
 from featent.data.records import weights_hash
 from featent.data.twins import shuffled_twin
 from featent.statistics.contrast import contrasts
@@ -315,3 +319,8 @@ def test_an_answer_has_a_size_as_well_as_a_q_value(result):
     assert (strict.status == "weak").sum() > (default.status == "weak").sum()
     with pytest.raises(ValueError, match="a size of contrasts"):
         result.units(smallest=-0.1)
+
+
+def test_the_smallest_contrast_of_an_answer_is_the_same_for_method_and_function():
+    told = [inspect.signature(f).parameters["smallest"].default for f in (Result.units, unit_table)]
+    assert told == [SMALLEST, SMALLEST]

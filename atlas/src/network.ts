@@ -66,7 +66,8 @@ export function profile(
     const own = rows.filter(r => r.layer === n);
     const said = own.map(r => `${r.series}: ${show(value(r, key))}`).join('\n');
     const bar = svg.append('rect');
-    bar.attr('x', x(n)! - step / 2).attr('y', MARGIN.top).attr('width', step);
+    const [from, to] = [Math.max(x(n)! - step / 2, MARGIN.left), Math.min(x(n)! + step / 2, w)];
+    bar.attr('x', from).attr('y', MARGIN.top).attr('width', to - from);
     bar.attr('height', h - MARGIN.bottom - MARGIN.top).attr('fill', 'transparent');
     bar.attr('class', i === app.state.layer ? 'fa-column fa-now' : 'fa-column');
     bar.on('click', () => void app.go({ view: 'layer', layer: i, unit: -1 }));
